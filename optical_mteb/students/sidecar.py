@@ -1,0 +1,100 @@
+"""`optical.json`: what is on record about a checkpoint besides its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from optical_mteb.errors import InputError
+
+SIDECAR_NAME = "optical.json"
+
+
+class BitextRecord(BaseModel):
+    """One bitext source that a student was trained on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    language: str
+    read: int
+    kept: int
+
+
+class Sidecar(BaseModel):
+    """Provenance of a student.
+
+    Attributes:
+        name: Name in the student store.
+        weights: SHA-256 of weights and tokenizer, the first 40 hexadecimal digits: MTEB's revision of the student.
+        created: Day of training, ISO 8601.
+        seed: Seed of the training run.
+        steps: Optimizer steps taken.
+        recipe: The validated recipe, with defaults filled in.
+        objective: Names of the loss terms, in words for a reader.
+        base: Spec of the model that the student started from.
+        base_revision: Its revision.
+        base_origin: Hub id of the model behind the base, where known.
+        teacher: Spec of the teacher.
+        teacher_revision: Its revision.
+        bitext: Sources with counts.
+        bitext_fingerprint: SHA-256 over all training pairs in order.
+        languages: MTEB language-script tags, English included.
+        mteb_tasks: MTEB tasks whose data the training saw.
+        licence: Licence of the weights as MTEB spells it, where the recipe states one.
+        parameters: Number of parameters.
+        embedding_parameters: Of them, in the word embeddings.
+        width: Width of an embedding.
+        max_tokens: Longest input that the student reads, in tokens.
+        versions: Versions of the libraries that trained it.
+        metrics: Last logged training figures.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    weights: str
+    created: str
+    seed: int
+    steps: int
+    recipe: dict[str, Any]
+    objective: str
+    base: str
+    base_revision: str
+    base_origin: str | None = None
+    teacher: str
+    teacher_revision: str
+    bitext: list[BitextRecord]
+    bitext_fingerprint: str
+    languages: list[str]
+    mteb_tasks: list[str]
+    licence: str | None = None
+    parameters: int
+    embedding_parameters: int
+    width: int
+    max_tokens: int
+    versions: dict[str, str]
+    metrics: dict[str, float] = {}
+
+    def write(self, folder: Path) -> None:
+        """Write the sidecar into a checkpoint folder."""
+        (folder / SIDECAR_NAME).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Sidecar:
+        """The sidecar of a checkpoint folder.
+
+        Raises:
+            InputError: There is none, or it is not valid.
+        """
+        path = folder / SIDECAR_NAME
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot read it ({error.strerror}); train the student again") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise InputError(f"{path}: {field or 'the file'}: {first['msg']}; train the student again") from error

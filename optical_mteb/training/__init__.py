@@ -1,0 +1,1 @@
+"""Distillation: recipes, losses and the training run. What it leaves behind is a student in the store."""

@@ -1,0 +1,82 @@
+"""Contrastive distillation: each translation next to its English sentence, and away from the batch's others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from optical_mteb.training.losses.distillation import DistillationLoss
+from optical_mteb.training.losses.encoding import Encoded, duplicates
+
+
+def contrast(scores: Tensor, same: Tensor) -> Tensor:
+    """Cross-entropy of picking the own English sentence, InfoNCE (van den Oord et al., arXiv 1807.03748, equation 4).
+
+    Args:
+        scores: Score of translation i against English sentence j, over the temperature, [B, B].
+        same: English sentences that are the same text, [B, B]; off the diagonal they are no negatives.
+
+    Returns:
+        Mean over the translations, scalar, float32.
+    """
+    others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+    return cross_entropy(
+        scores.float().masked_fill(others, -torch.inf), torch.arange(len(scores), device=scores.device)
+    )
+
+
+class ContrastiveDistillationLoss(DistillationLoss):
+    """In-batch contrast between the student's sentence embeddings and the frozen teacher's.
+
+    The score of translation i against English sentence j is cos(student_i, teacher_j) / temperature; the loss is the
+    cross-entropy of i picking its own. English sentences that stand in the batch more than once are no negatives of
+    each other, so that one English sentence may come with several languages.
+
+    Args:
+        model: The student.
+        teacher: The frozen teacher.
+        temperature: Divisor of the cosine.
+
+    References:
+        - van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding:
+          https://arxiv.org/abs/1807.03748
+
+    Requirements:
+        1. Parallel text: English sentences and their translations; large batches.
+
+    Inputs:
+        +--------------------------------+--------+
+        | Columns                        | Labels |
+        +================================+========+
+        | (english, translation) pairs   | none   |
+        +--------------------------------+--------+
+
+    Relations:
+        - :class:`TransportContrastiveLoss` is the same contrast with a token-level score.
+        - `sentence_transformers.losses.MultipleNegativesRankingLoss` trains both sides; here the teacher is frozen.
+
+    Example:
+        ::
+
+            loss = ContrastiveDistillationLoss(student, teacher)
+            trainer = SentenceTransformerTrainer(model=student, train_dataset=pairs, loss=loss)
+            trainer.train()
+    """
+
+    def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer, temperature: float = 0.02) -> None:
+        super().__init__(model, teacher)
+        self.temperature = temperature
+
+    def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
+        """Contrastive loss of B pairs, scalar, float32."""
+        with torch.autocast(student.sentence.device.type, enabled=False):
+            cosine = normalize(student.sentence.float(), dim=-1) @ normalize(teacher.sentence.float(), dim=-1).T
+        return contrast(cosine / self.temperature, duplicates(teacher))
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Settings to print in a model card."""
+        return {"temperature": self.temperature}

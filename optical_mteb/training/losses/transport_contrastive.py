@@ -1,0 +1,94 @@
+"""Transport-contrastive distillation: the transport cost as the score of a contrastive objective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from optical_mteb.training.losses.contrastive import contrast
+from optical_mteb.training.losses.distillation import DistillationLoss
+from optical_mteb.training.losses.encoding import Encoded, duplicates
+from optical_mteb.transport import cosine_cost, sinkhorn, transport_cost
+
+
+class TransportContrastiveLoss(DistillationLoss):
+    """In-batch contrast whose score is minus the transport cost between the student's tokens and the teacher's.
+
+    For translation i and English sentence j, cost and plan are those of :class:`OpticalLoss`; the score is
+    -<T_ij, C_ij>_F / temperature, and the loss is the cross-entropy of i picking its own English sentence. So tokens
+    are pulled to the tokens that they translate, and what ranks a pair above the batch's others is kept.
+
+    Args:
+        model: The student.
+        teacher: The frozen teacher; its tokenizer may differ from the student's.
+        temperature: Divisor of the transport cost.
+        epsilon: Weight of the entropy in Sinkhorn's iteration, in units of the cost.
+        iterations: Iterations of Sinkhorn; B x B small problems are solved at once.
+
+    References:
+        - Huang, Yu, Allan: Improving Cross-lingual Information Retrieval on Low-Resource Languages via Optimal
+          Transport Distillation, WSDM 2023: https://arxiv.org/abs/2301.12566 (cost and plan)
+        - van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding:
+          https://arxiv.org/abs/1807.03748 (contrast)
+
+    Requirements:
+        1. Parallel text: English sentences and their translations.
+        2. Token embeddings of equal width; see `optical_mteb.training.projection`.
+
+    Inputs:
+        +--------------------------------+--------+
+        | Columns                        | Labels |
+        +================================+========+
+        | (english, translation) pairs   | none   |
+        +--------------------------------+--------+
+
+    Relations:
+        - :class:`OpticalLoss` is its positive part alone.
+        - :class:`ContrastiveDistillationLoss` is the same contrast on sentence embeddings.
+
+    Example:
+        ::
+
+            loss = TransportContrastiveLoss(student, teacher)
+            trainer = SentenceTransformerTrainer(model=student, train_dataset=pairs, loss=loss)
+            trainer.train()
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        teacher: SentenceTransformer,
+        temperature: float = 0.02,
+        epsilon: float = 0.05,
+        iterations: int = 20,
+    ) -> None:
+        super().__init__(model, teacher)
+        self.temperature = temperature
+        self.epsilon = epsilon
+        self.iterations = iterations
+
+    def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
+        """Contrastive loss of B pairs, scalar, float32."""
+        return contrast(-self.costs(student, teacher) / self.temperature, duplicates(teacher))
+
+    def costs(self, student: Encoded, teacher: Encoded) -> Tensor:
+        """Transport cost of every translation against every English sentence, [B, B], float32."""
+        batch, n, width = student.tokens.shape
+        m = teacher.tokens.shape[1]
+        # One matrix product for all B x B cost matrices.
+        flat = cosine_cost(student.tokens.reshape(1, batch * n, width), teacher.tokens.reshape(1, batch * m, width))
+        cost = flat.reshape(batch, n, batch, m).transpose(1, 2).reshape(batch * batch, n, m)
+        plan = sinkhorn(
+            cost,
+            student.content.repeat_interleave(batch, dim=0),
+            teacher.content.repeat(batch, 1),
+            epsilon=self.epsilon,
+            iterations=self.iterations,
+        )
+        return transport_cost(plan, cost).reshape(batch, batch)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Settings to print in a model card."""
+        return {"temperature": self.temperature, "epsilon": self.epsilon, "iterations": self.iterations}

@@ -1,0 +1,97 @@
+"""The two models of a training run: loaded, pruned and matched in width as the recipe says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from sentence_transformers import SentenceTransformer
+from torch import nn
+from transformers import PreTrainedModel
+
+from optical_mteb.bases import base_revision, load_base, prune_vocabulary
+from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.errors import InputError
+from optical_mteb.training.projection import project_tokens
+from optical_mteb.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Models:
+    """Student and teacher, the revisions that they came from, and the prompts of the recipe.
+
+    Attributes:
+        student: The student, not trained yet.
+        teacher: The teacher.
+        base_revision: Revision of the student's base.
+        teacher_revision: Revision of the teacher.
+        student_prompt: Text before every translation, empty for none.
+        teacher_prompt: Text before every English sentence, empty for none.
+    """
+
+    student: SentenceTransformer
+    teacher: SentenceTransformer
+    base_revision: str
+    teacher_revision: str
+    student_prompt: str
+    teacher_prompt: str
+
+
+def load_models(
+    recipe: Recipe, corpus: ParallelCorpus, *, device: str | None = None, say: Callable[[str], None] = print
+) -> Models:
+    """Load student and teacher, prune the student's vocabulary and match its width.
+
+    A teacher that is the student's own base is pruned with it: the texts that it reads keep their tokens.
+
+    Raises:
+        InputError: A base or a prompt of the recipe does not exist.
+    """
+    settings = recipe.student
+    student = load_base(settings.base, revision=settings.revision, device=device)
+    revision = teacher_revision = base_revision(student)
+    if settings.prune_vocabulary:
+        pruned = prune_vocabulary(student, corpus.texts(), keep_most_frequent=settings.keep_most_frequent)
+        say(f"vocabulary: {pruned.rows_before:,} rows, {pruned.rows_after:,} after pruning")
+    if (settings.base, settings.revision) == (recipe.teacher.base, recipe.teacher.revision):
+        teacher = copy.deepcopy(student)
+    else:
+        teacher = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device)
+        teacher_revision = base_revision(teacher)
+    student_prompt = _prompt(student, settings.prompt, settings.base)
+    teacher_prompt = _prompt(teacher, recipe.teacher.prompt, recipe.teacher.base)
+    narrow, wide = embedding_width(student), embedding_width(teacher)
+    if narrow != wide:
+        say(f"student: tokens are projected from {narrow} to the teacher's {wide} dimensions")
+        project_tokens(student, wide)
+    word_embeddings(student).requires_grad_(not settings.freeze_embeddings)
+    return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt)
+
+
+def word_embeddings(model: SentenceTransformer) -> nn.Embedding:
+    """The embedding layer of a model's transformer."""
+    transformer = cast("PreTrainedModel", model.transformers_model)
+    return cast("nn.Embedding", transformer.get_input_embeddings())
+
+
+def embedding_width(model: SentenceTransformer) -> int:
+    """Width of a model's embeddings.
+
+    Raises:
+        InputError: The model does not say.
+    """
+    width = model.get_embedding_dimension()
+    if width is None:
+        raise InputError(f"{model}: does not say how wide its embeddings are; expected a transformer with pooling")
+    return width
+
+
+def _prompt(model: SentenceTransformer, name: str | None, spec: str) -> str:
+    if name is None:
+        return ""
+    if name not in model.prompts:
+        known = ", ".join(map(repr, model.prompts)) or "none"
+        raise InputError(f"prompt {name!r}: {spec} has {known}; name one of these, or leave the key out")
+    return model.prompts[name] or ""

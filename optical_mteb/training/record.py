@@ -1,0 +1,82 @@
+"""What a training run puts on record: the sidecar and the model card."""
+
+from __future__ import annotations
+
+import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
+
+from optical_mteb.bases import pypi_bases
+from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.languages import find_language
+from optical_mteb.students.sidecar import BitextRecord, Sidecar
+from optical_mteb.students.store import ORGANISATION
+from optical_mteb.training.models import Models, embedding_width, word_embeddings
+from optical_mteb.training.objective import describe
+from optical_mteb.training.recipe import Recipe
+
+_VERSIONS = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch", "babel")
+
+
+def card_data(recipe: Recipe, corpus: ParallelCorpus) -> SentenceTransformerModelCardData:
+    """What the model card says besides what sentence-transformers' trainer finds out by itself."""
+    card = SentenceTransformerModelCardData(
+        language=["eng", *corpus.languages],
+        license=recipe.licence,
+        model_name=f"{recipe.name}: {recipe.description or describe(recipe.objective)}",
+        model_id=f"{ORGANISATION}/{recipe.name}",
+        tags=["mteb", "cross-lingual", "optical-mteb"],
+        local_files_only=True,
+    )
+    card.base_model = base_origin(recipe.student.base)
+    return card
+
+
+def base_origin(spec: str) -> str | None:
+    """Hub id of the model behind a base; None for a folder."""
+    wheels = {base.spec: base.origin for base in pypi_bases()}
+    return wheels.get(spec, None if Path(spec).exists() else spec)
+
+
+def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str, metrics: dict[str, float]) -> Sidecar:
+    """The record of a finished run.
+
+    Args:
+        recipe: The recipe.
+        corpus: The bitext.
+        models: The models after training.
+        weights: Hash of the saved weights.
+        metrics: Last logged figures.
+    """
+    student = models.student
+    cldr = {"CLDRNameRetrieval"} if any(source.kind == "cldr" for source in recipe.bitext) else set()
+    return Sidecar(
+        name=recipe.name,
+        weights=weights,
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        seed=recipe.seed,
+        steps=recipe.training.steps,
+        recipe=recipe.model_dump(mode="json", exclude_none=True),
+        objective=describe(recipe.objective),
+        base=recipe.student.base,
+        base_revision=models.base_revision,
+        base_origin=base_origin(recipe.student.base),
+        teacher=recipe.teacher.base,
+        teacher_revision=models.teacher_revision,
+        bitext=[
+            BitextRecord(source=source.source, language=source.language, read=source.read, kept=source.kept)
+            for source in corpus.report.sources
+        ],
+        bitext_fingerprint=corpus.fingerprint,
+        languages=["eng-Latn", *(find_language(code).tag for code in corpus.languages)],
+        mteb_tasks=sorted({*recipe.mteb_tasks, *cldr}),
+        licence=recipe.licence,
+        parameters=sum(parameter.numel() for parameter in student.parameters()),
+        embedding_parameters=word_embeddings(student).weight.numel(),
+        width=embedding_width(student),
+        max_tokens=int(student.max_seq_length or 0),
+        versions={name: version(name) for name in _VERSIONS},
+        metrics=metrics,
+    )

@@ -1,0 +1,125 @@
+"""One training run: from a recipe to a student in the store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformerTrainingArguments
+from transformers import set_seed
+
+from optical_mteb.bases import base_revision
+from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.errors import InputError
+from optical_mteb.storage import atomic_folder
+from optical_mteb.students.sidecar import Sidecar
+from optical_mteb.students.store import ORGANISATION, student_path
+from optical_mteb.training.models import Models, load_models
+from optical_mteb.training.objective import build_loss
+from optical_mteb.training.recipe import Recipe
+from optical_mteb.training.record import card_data, sidecar
+from optical_mteb.training.trainer import DistillationTrainer
+
+
+def train(
+    recipe: Recipe, *, recipe_folder: Path | None = None, device: str | None = None, say: Callable[[str], None] = print
+) -> Sidecar:
+    """Train the student of a recipe and put it into the store, in the place of an older one of that name.
+
+    Args:
+        recipe: A checked recipe.
+        recipe_folder: Folder that relative bitext paths are looked up in first.
+        device: Torch device; the best one there is by default.
+        say: Takes the lines that report progress.
+
+    Returns:
+        What the store has on record about the student.
+
+    Raises:
+        InputError: A base, a prompt, a bitext source or the store is not usable, or the training diverged; the store
+            then is as it was.
+    """
+    set_seed(recipe.seed)
+    with atomic_folder(student_path(recipe.name)) as folder:
+        corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
+        say(str(corpus.report))
+        models = load_models(recipe, corpus, device=device, say=say)
+        metrics = fit(recipe, models, corpus)
+        models.student.save_pretrained(str(folder), model_name=f"{ORGANISATION}/{recipe.name}")
+        record = sidecar(recipe, corpus, models, base_revision(str(folder)), metrics)
+        record.write(folder)
+    say(f"student {record.name} ({record.parameters / 1e6:.1f} million parameters): {student_path(record.name)}")
+    return record
+
+
+def fit(recipe: Recipe, models: Models, corpus: ParallelCorpus) -> dict[str, float]:
+    """Train the student in place.
+
+    Returns:
+        The last logged figures: loss and its terms, marginal error, seconds, pairs a second.
+
+    Raises:
+        InputError: The weights are not finite any more.
+    """
+    student, teacher = models.student, models.teacher
+    longest = student.max_seq_length
+    student.max_seq_length = teacher.max_seq_length = recipe.student.max_tokens
+    student.model_card_data = card_data(recipe, corpus)
+    student.model_card_data.register_model(student)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = DistillationTrainer(
+            student,
+            teacher,
+            args=_arguments(recipe, models, corpus, scratch),
+            train_dataset=corpus.to_dataset().select_columns(["english", "translation"]),
+            loss=build_loss(recipe.objective, student, teacher),
+        )
+        trainer.train()
+    student.max_seq_length = longest
+    if not all(torch.isfinite(parameter).all() for parameter in student.parameters()):
+        raise InputError(
+            f"training of {recipe.name!r} diverged: weights are not finite; nothing was saved; "
+            f"lower training.learning_rate ({recipe.training.learning_rate:g}) or raise the temperature of the objective"
+        )
+    return _last_figures(trainer.state.log_history)
+
+
+def _arguments(
+    recipe: Recipe, models: Models, corpus: ParallelCorpus, scratch: str
+) -> SentenceTransformerTrainingArguments:
+    settings, device = recipe.training, models.student.device.type
+    prompts = {"english": models.teacher_prompt, "translation": models.student_prompt}
+    return SentenceTransformerTrainingArguments(
+        output_dir=scratch,
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup_steps=round(settings.warmup_ratio * settings.steps),
+        weight_decay=settings.weight_decay,
+        bf16=_in_bfloat16(settings.precision, device),
+        use_cpu=device == "cpu",
+        seed=recipe.seed,
+        dataloader_drop_last=len(corpus) >= settings.batch_size,
+        prompts={column: prompt for column, prompt in prompts.items() if prompt},
+        logging_steps=settings.log_every,
+        save_strategy="no",
+        report_to="none",
+    )
+
+
+def _in_bfloat16(precision: str, device: str) -> bool:
+    """Whether to train under bfloat16 autocast; `auto` does where the hardware multiplies in it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _last_figures(history: list[dict[str, float]]) -> dict[str, float]:
+    logged = [entry for entry in history if "loss" in entry]
+    figures = {**(logged[-1] if logged else {}), **history[-1]}
+    dropped = ("epoch", "step", "total_flos", "train_steps_per_second", "train_loss")
+    return {key: round(float(value), 6) for key, value in figures.items() if key not in dropped}

