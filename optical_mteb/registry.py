@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
 from importlib import import_module
+from pkgutil import iter_modules
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
     from mteb.models.model_meta import ModelMeta
 
 
@@ -22,15 +25,23 @@ def register() -> None:
 
 
 def _register_tasks() -> None:
-    tasks = import_module("optical_mteb.tasks")
-
     # The package's attribute of that name is the function.
     registry = import_module("mteb.get_tasks")
-    for name in tasks.__all__:
-        task = getattr(tasks, name)
+    for task in _tasks():
         if task.metadata.name not in registry._TASKS_REGISTRY:
             registry._TASKS_REGISTRY[task.metadata.name] = task
             vars(registry)["TASK_LIST"] = (*registry.TASK_LIST, task)
+
+
+def _tasks() -> Iterator[type[AbsTask]]:
+    """The task classes of this package, by file."""
+    from mteb.abstasks import AbsTask
+
+    package = import_module("optical_mteb.tasks")
+    for module in iter_modules(package.__path__, f"{package.__name__}."):
+        for value in vars(import_module(module.name)).values():
+            if isinstance(value, type) and issubclass(value, AbsTask) and value.__module__ == module.name:
+                yield value
 
 
 def _register_models() -> None:

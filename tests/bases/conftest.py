@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import pytest
@@ -17,11 +14,6 @@ import pytest
 TINY = {"hidden": 32, "layers": 2, "heads": 4, "ffn": 64, "positions": 24, "types": 2}
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = ["▁", "▁ha", "bari", "▁habari", "▁query", "▁passage", ":", *"abehiqrypsgu", "é", "水", "<mask>"]
-
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPTICAL_MTEB_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="session")

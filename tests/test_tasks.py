@@ -1,0 +1,98 @@
+"""The tasks: their data against an independent count, and what training must not see."""
+
+import socket
+
+import mteb
+import pytest
+from babel import Locale
+
+from optical_mteb.bitext import BitextSource, ParallelCorpus
+from optical_mteb.bitext.cldr import cldr_names, split_of
+from optical_mteb.tasks import CLDRNameRetrieval
+
+SUBSETS = [
+    f"{code}-eng" for code in ("swh", "som", "fil", "mar", "yor", "hau", "ibo", "zul", "amh", "fra", "spa", "por")
+]
+
+
+@pytest.fixture(scope="module")
+def task():
+    loaded = CLDRNameRetrieval()
+    loaded.load_data()
+    return loaded
+
+
+def test_metadata_is_complete():
+    """Pins what MTEB asks of a task that moves upstream."""
+    assert CLDRNameRetrieval.metadata.is_filled()
+    assert list(CLDRNameRetrieval.metadata.eval_langs) == SUBSETS
+    assert CLDRNameRetrieval.metadata.main_score == "ndcg_at_10"
+
+
+def test_it_reads_without_a_network(monkeypatch):
+    """Pins a download where the data are installed."""
+
+    def refuse(*_):
+        raise OSError("network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    loaded = CLDRNameRetrieval()
+    loaded.load_data()
+    assert loaded.data_loaded
+
+
+def test_a_territory_and_a_language_of_one_name_are_two_documents(task):
+    """Pins the title: a query for a place must not be answered by its namesake of another kind."""
+    corpus = task.dataset["swh-eng"]["test"]["corpus"]
+    assert len(set(zip(corpus["title"], corpus["text"], strict=True))) == len(corpus) == len(set(corpus["id"]))
+    assert set(corpus["title"]) >= {"territory", "language", "currency", "script", "unit", "city"}
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_queries_against_babel(task, subset):
+    """Pins queries and relevance: each is CLDR's name of what its document names in English, spelled otherwise."""
+    split = task.dataset[subset]["test"]
+    language = subset.split("-")[0]
+    names = {name.key: name for name in cldr_names(language)}
+    documents = dict(zip(split["corpus"]["id"], split["corpus"]["text"], strict=True))
+    expected = {
+        name.name.casefold()
+        for name in names.values()
+        if split_of(name.key) == "test" and name.name.casefold() != name.english.casefold()
+    } - {name.name.casefold() for name in names.values() if split_of(name.key) == "train"}
+    queries = dict(zip(split["queries"]["id"], split["queries"]["text"], strict=True))
+    assert {text.casefold() for text in queries.values()} == expected
+    assert len(queries) == len(expected) >= 60
+    assert queries.keys() == split["relevant_docs"].keys()
+    for key, text in queries.items():
+        assert split["relevant_docs"][key]
+        for document in split["relevant_docs"][key]:
+            same_name = [n for n in names.values() if n.name.casefold() == text.casefold()]
+            assert documents[document] in {n.english for n in same_name}
+
+
+def test_a_name_from_babel_itself(task):
+    """Pins the reading of Babel: a territory of the test split, looked up by hand."""
+    split = task.dataset["fra-eng"]["test"]
+    french, english = Locale("fr").territories, Locale("en").territories
+    code = next(code for code in sorted(english) if f"territory/{code}" in split["relevant_docs"])
+    queries = dict(zip(split["queries"]["id"], split["queries"]["text"], strict=True))
+    documents = dict(zip(split["corpus"]["id"], split["corpus"]["text"], strict=True))
+    assert queries[f"territory/{code}"] == french[code]
+    assert english[code] in {documents[document] for document in split["relevant_docs"][f"territory/{code}"]}
+
+
+def test_training_never_sees_a_test_name(task):
+    """Pins leaks: no side of any training pair of any language is a test document or a test query of its language."""
+    for subset in SUBSETS:
+        split = task.dataset[subset]["test"]
+        held_out = {text.casefold() for text in [*split["corpus"]["text"], *split["queries"]["text"]]}
+        corpus = ParallelCorpus.load([BitextSource(source=f"cldr:{subset.split('-')[0]}")])
+        assert not held_out & {text.casefold() for text in corpus.texts()}
+
+
+def test_only_the_chosen_subsets_are_loaded():
+    """Pins languages that are read although nobody asked for them."""
+    chosen = mteb.get_task("CLDRNameRetrieval", languages=["som"])
+    chosen.load_data()
+    assert list(chosen.dataset) == ["som-eng"]

@@ -1,0 +1,258 @@
+"""Losses against POT, finite differences and hand-made tokens; what must stay out of the transport problem."""
+
+import numpy as np
+import ot
+import pytest
+import torch
+
+from optical_mteb.training.losses import (
+    CombinedLoss,
+    ContrastiveDistillationLoss,
+    OpticalLoss,
+    TransportContrastiveLoss,
+)
+from optical_mteb.training.losses.encoding import Encoded, content_mask, encode, packed, special_token_ids
+from optical_mteb.training.projection import project_tokens
+from optical_mteb.transport import cosine_cost, sinkhorn, transport_cost
+
+LOSSES = [OpticalLoss, ContrastiveDistillationLoss, TransportContrastiveLoss]
+ENGLISH = ["good morning", "the house is red", "water"]
+SWAHILI = ["habari ya asubuhi", "nyumba ni nyekundu", "maji"]
+
+
+@pytest.fixture
+def models(tiny_model):
+    return tiny_model(seed=1), tiny_model(seed=2)
+
+
+def features(model, texts, prompt=None):
+    return model.preprocess(texts, prompt=prompt)
+
+
+def handmade(lengths, seed, width=6):
+    """Encoded sentences of random tokens, in float64 so that finite differences are exact enough."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(len(lengths), max(lengths), width, generator=generator)
+    content = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(-1)
+    mean = (tokens * content.unsqueeze(-1)).sum(1) / content.sum(1, keepdim=True)
+    ids = torch.randint(5, 1000, content.shape, generator=generator) * content
+    return Encoded(tokens, content, mean, ids)
+
+
+def test_optical_loss_equals_pot(models):
+    """Pins the value of the loss: the mean of <T, C> with T from POT on each pair's own tokens."""
+    student, teacher = handmade([3, 5, 1], 0), handmade([4, 2, 6], 1)
+    loss = OpticalLoss(*models, epsilon=0.1, iterations=2000).compute_loss_from_encoded(student, teacher)
+    expected = []
+    for i, (n, m) in enumerate([(3, 4), (5, 2), (1, 6)]):
+        s, t = student.tokens[i, :n].double().numpy(), teacher.tokens[i, :m].double().numpy()
+        cost = ot.dist(s, t, metric="cosine")
+        expected.append((ot.sinkhorn(np.full(n, 1 / n), np.full(m, 1 / m), cost, 0.1, stopThr=1e-12) * cost).sum())
+    assert loss.item() == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_optical_gradient_against_finite_differences(models):
+    """Pins a gradient that is wrong, or that flows through the plan: d<T,C>/ds with T held fixed."""
+    student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
+    tokens = student.tokens.clone().requires_grad_()
+    OpticalLoss(*models).compute_loss_from_encoded(student._replace(tokens=tokens), teacher).backward()
+    plan = sinkhorn(cosine_cost(student.tokens, teacher.tokens), student.content, teacher.content)
+
+    def value(moved):
+        a = torch.nn.functional.normalize(moved, dim=-1)
+        b = torch.nn.functional.normalize(teacher.tokens.double(), dim=-1)
+        return (plan.double() * (1 - a @ b.transpose(1, 2))).sum().item() / 2
+
+    assert_gradient(tokens, value)
+
+
+@pytest.mark.parametrize("loss_class", [ContrastiveDistillationLoss, TransportContrastiveLoss])
+def test_contrastive_gradients_against_finite_differences(models, loss_class):
+    """Pins a wrong gradient of the contrast; for transport the plans are held fixed, as they are in the loss."""
+    student, teacher = handmade([3, 5, 2], 0), handmade([4, 2, 3], 1)
+    loss = loss_class(*models, temperature=0.5)
+    field = "sentence" if loss_class is ContrastiveDistillationLoss else "tokens"
+    moving = getattr(student, field).clone().requires_grad_()
+    loss.compute_loss_from_encoded(student._replace(**{field: moving}), teacher).backward()
+
+    def scores(moved):
+        if field == "sentence":
+            return torch.nn.functional.cosine_similarity(moved.unsqueeze(1), teacher.sentence.double(), dim=-1) / 0.5
+        a = torch.nn.functional.normalize(moved, dim=-1)
+        b = torch.nn.functional.normalize(teacher.tokens.double(), dim=-1)
+        rows = []
+        for i in range(3):
+            cost = 1 - a[i] @ b.transpose(1, 2)
+            fixed = cosine_cost(student.tokens[i].expand_as(teacher.tokens[:, :1].expand(-1, 5, -1)), teacher.tokens)
+            plan = sinkhorn(fixed, student.content[i].expand(3, -1), teacher.content, iterations=20)
+            rows.append(-(plan.double() * cost).sum((1, 2)))
+        return torch.stack(rows) / 0.5
+
+    def value(moved):
+        return torch.nn.functional.cross_entropy(scores(moved), torch.arange(3)).item()
+
+    assert_gradient(moving, value)
+
+
+def assert_gradient(variable, value, step=1e-5):
+    """Compares a tensor's gradient with central differences of `value` in float64, at every coordinate."""
+    point = variable.detach().double()
+    numeric = torch.zeros_like(point)
+    for index in np.ndindex(*point.shape):
+        for sign in (1, -1):
+            moved = point.clone()
+            moved[index] += sign * step
+            numeric[index] += sign * value(moved) / (2 * step)
+    torch.testing.assert_close(variable.grad.double(), numeric, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss_class", LOSSES)
+def test_teacher_is_frozen_and_the_student_learns(models, loss_class):
+    """Pins a teacher that drifts: no gradient, eval mode under train(), the same weights after a step."""
+    student, teacher = models
+    before = {name: weight.clone() for name, weight in teacher.state_dict().items()}
+    loss = loss_class(student, teacher).train()
+    assert student.training
+    assert not any(module.training for module in teacher.modules())
+    optimizer = torch.optim.SGD([p for p in loss.parameters() if p.requires_grad], lr=1e-3)
+    first = loss([features(teacher, ENGLISH), features(student, SWAHILI)])
+    first.backward()
+    optimizer.step()
+    assert all(weight.grad is None for weight in teacher.parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in teacher.state_dict().items())
+    assert loss([features(teacher, ENGLISH), features(student, SWAHILI)]).item() < first.item()
+
+
+def test_special_and_prompt_tokens_stay_out(models):
+    """Pins transport of [CLS], [SEP] or the prompt: the content is the text's own tokens, unknown ones included."""
+    student, _ = models
+    batch = features(student, ["abc", "ab水"], "query: ")
+    encoded = encode(student, batch, special_token_ids(student))
+    rows = zip(encoded.ids, encoded.content, strict=True)
+    kept = [student.tokenizer.convert_ids_to_tokens(row[mask]) for row, mask in rows]
+    assert kept == [["a", "##b", "##c"], ["a", "##b", "[UNK]"]]
+
+
+def test_prompt_tokens_with_left_padding():
+    """Pins a prompt mask by column: with padding on the left the prompt is where the text starts."""
+    ids = torch.tensor([[0, 0, 2, 7, 8, 9, 3], [2, 7, 8, 9, 9, 9, 3]])
+    mask = content_mask(ids, ids != 0, torch.tensor([0, 2, 3]), 3)
+    assert mask.long().tolist() == [[0, 0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 1, 1, 0]]
+
+
+def test_packing_keeps_the_tokens_and_drops_the_rest():
+    """Pins tokens that get lost or change order when the content is moved to the front."""
+    encoded = handmade([5, 5], 3)
+    content = torch.tensor([[False, True, False, True, False], [False, False, True, False, False]])
+    tokens, mask = packed(encoded._replace(content=content))
+    assert mask.tolist() == [[True, True], [True, False]]
+    assert torch.equal(tokens[0], encoded.tokens[0, [1, 3]])
+    assert torch.equal(tokens[1, 0], encoded.tokens[1, 2])
+
+
+@pytest.mark.parametrize("loss_class", LOSSES)
+def test_a_sentence_without_content_is_harmless(models, loss_class):
+    """Pins NaN from an empty translation, and from a batch that has nothing to transport at all."""
+    student, teacher = models
+    for english, swahili in [(ENGLISH, ["habari", "", "maji"]), (["", "", ""], ["", "", ""])]:
+        loss = loss_class(student, teacher)([features(teacher, english), features(student, swahili)])
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
+
+
+def test_an_empty_pair_does_not_dilute_the_loss(models):
+    """Pins a mean over pairs that have no tokens: it is taken over the others."""
+    student, teacher = handmade([3, 2], 0), handmade([4, 2], 1)
+    empty = student._replace(content=student.content & torch.tensor([[True], [False]]))
+    one = [Encoded(*(field[:1] for field in side)) for side in (student, teacher)]
+    loss = OpticalLoss(*models)
+    assert loss.compute_loss_from_encoded(empty, teacher).item() == pytest.approx(
+        loss.compute_loss_from_encoded(*one).item(), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("loss_class", [ContrastiveDistillationLoss, TransportContrastiveLoss])
+def test_the_same_english_sentence_is_no_negative(models, loss_class):
+    """Pins false negatives: two languages of one English sentence must not be pushed apart."""
+    student, teacher = handmade([3, 3, 3], 0), handmade([4, 4, 4], 1)
+    twice = Encoded(*(field[[0, 0, 2]] for field in teacher))
+    loss = loss_class(*models, temperature=0.1)
+    if loss_class is TransportContrastiveLoss:
+        scores = -loss.costs(student, twice) / 0.1
+    else:
+        scores = (
+            torch.nn.functional.cosine_similarity(student.sentence.unsqueeze(1), twice.sentence.unsqueeze(0), dim=-1)
+            / 0.1
+        )
+    kept = [[0, 2], [1, 2], [0, 1, 2]]
+    expected = torch.stack(
+        [torch.logsumexp(scores[i, others], 0) - scores[i, i] for i, others in enumerate(kept)]
+    ).mean()
+    assert loss.compute_loss_from_encoded(student, twice).item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_transport_contrastive_costs_pair_by_pair(models):
+    """Pins rows and columns mixed up in the B x B problems: each equals the cost of its own pair."""
+    student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
+    costs = TransportContrastiveLoss(*models).costs(student, teacher)
+    for i in range(2):
+        for j in range(2):
+            cost = cosine_cost(student.tokens[i : i + 1], teacher.tokens[j : j + 1])
+            plan = sinkhorn(cost, student.content[i : i + 1], teacher.content[j : j + 1], iterations=20)
+            assert costs[i, j].item() == pytest.approx(transport_cost(plan, cost).item(), abs=1e-5)
+
+
+def test_combined_loss_is_the_weighted_sum_of_one_pass(models):
+    """Pins weights that are lost, and a forward pass for every term."""
+    student, teacher = models
+    terms = {"optical": (0.2, OpticalLoss(*models)), "contrastive": (3.0, ContrastiveDistillationLoss(*models))}
+    batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
+    passes = []
+    student.register_forward_hook(lambda *_: passes.append(1))
+    values = CombinedLoss(terms)(batch)
+    assert len(passes) == 1
+    for name, (weight, loss) in terms.items():
+        assert values[name].item() == pytest.approx(weight * loss(batch).item(), abs=1e-5)
+
+
+def test_combined_loss_refuses_terms_of_different_models(models, tiny_model):
+    """Pins a sum over two students, of which the trainer would train one."""
+    with pytest.raises(ValueError, match="do not share"):
+        CombinedLoss({"a": (1.0, OpticalLoss(*models)), "b": (1.0, OpticalLoss(tiny_model(), models[1]))})
+    with pytest.raises(ValueError, match="at least one term"):
+        CombinedLoss({})
+
+
+def test_teacher_with_another_tokenizer_and_width(tiny_model):
+    """Pins the need for a shared vocabulary or width: a projection is learned, saved and loaded with the student."""
+    student, teacher = tiny_model(hidden=16), tiny_model(hidden=32, words=("good", "morning", "water"))
+    with pytest.raises(ValueError, match=r"16 wide and the teacher's 32.*project_tokens"):
+        OpticalLoss(student, teacher)
+    project_tokens(student, 32)
+    loss = OpticalLoss(student, teacher)([features(teacher, ENGLISH), features(student, SWAHILI)])
+    loss.backward()
+    assert student[1].linear.weight.grad.abs().sum() > 0
+
+
+def test_projection_is_saved_with_the_student(tiny_model, tmp_path):
+    """Pins a projection that inference would lose: a reloaded student gives the same 32-wide embeddings."""
+    from sentence_transformers import SentenceTransformer
+
+    student = project_tokens(tiny_model(hidden=16), 32)
+    student.save_pretrained(str(tmp_path), create_model_card=False)
+    reloaded = SentenceTransformer(str(tmp_path), device="cpu")
+    np.testing.assert_allclose(reloaded.encode(SWAHILI), student.encode(SWAHILI), atol=1e-6)
+    assert reloaded.get_embedding_dimension() == 32
+
+
+def test_marginal_error_is_reported(models):
+    """Pins diagnostics that say nothing: few iterations leave an error, many do not."""
+    student, teacher = handmade([9, 9], 0), handmade([9, 9], 1)
+    errors = []
+    for iterations in (1, 500):
+        loss = OpticalLoss(*models, iterations=iterations)
+        loss.compute_loss_from_encoded(student, teacher)
+        errors.append(loss.diagnostics()["marginal_error"])
+    assert errors[0] > 1e-2
+    assert errors[1] < 1e-3

@@ -1,0 +1,153 @@
+"""The whole path on a tiny random model: recipe, student in the store, MTEB score; and what a failed run leaves."""
+
+import json
+
+import pytest
+import torch
+
+from optical_mteb.bases import base_revision
+from optical_mteb.errors import InputError
+from optical_mteb.students import read_student, student_names, student_path
+from optical_mteb.training.recipe import read_recipe
+from optical_mteb.training.run import train
+
+RECIPE = """
+name = "tiny-student"
+description = "A student for tests."
+licence = "mit"
+
+[student]
+base = "{base}"
+prompt = "query"
+prune_vocabulary = true
+
+[teacher]
+base = "{base}"
+prompt = "document"
+
+[[bitext]]
+source = "cldr:swh"
+
+[[bitext]]
+source = "cldr:som"
+
+[objective.optical]
+weight = 0.2
+
+[objective.transport_contrastive]
+temperature = 0.1
+
+[training]
+steps = 6
+batch_size = 16
+learning_rate = 1e-3
+log_every = 2
+precision = "float32"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_base):
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.format(base=tiny_base))
+    return path
+
+
+def test_training_leaves_a_complete_student(recipe, tiny_base):
+    """Pins the checkpoint: native format, sidecar, card, a revision that is the hash of its weights."""
+    from sentence_transformers import SentenceTransformer
+
+    lines = []
+    trained = train(read_recipe(recipe), say=lines.append)
+    folder = student_path("tiny-student")
+    assert student_names() == ["tiny-student"]
+    assert read_student("tiny-student") == trained
+    assert trained.weights == base_revision(str(folder))
+    assert trained.languages == ["eng-Latn", "som-Latn", "swh-Latn"]
+    assert trained.mteb_tasks == ["CLDRNameRetrieval"]
+    assert [source.kept for source in trained.bitext] == [source["kept"] for source in trained.model_dump()["bitext"]]
+    assert sum(source.kept for source in trained.bitext) > 1000
+    assert 0 <= trained.metrics["marginal_error"] < 4
+    assert {"loss", "optical", "transport_contrastive"} <= trained.metrics.keys()
+    assert trained.recipe["training"]["weight_decay"] == 0.01
+    student = SentenceTransformer(str(folder), device="cpu")
+    assert student.prompts["query"] == "query: "
+    base = SentenceTransformer(str(tiny_base), device="cpu")
+    assert student.max_seq_length == base.max_seq_length
+    assert not torch.allclose(
+        student.encode_query("maji", convert_to_tensor=True), base.encode_query("maji", convert_to_tensor=True)
+    )
+    card = (folder / "README.md").read_text()
+    assert "license: mit" in card
+    assert str(tiny_base) not in card.split("## Training Details")[0]
+    assert not list(folder.glob("*.bin")) + list(folder.glob("*.pt"))
+    assert any("after pruning" in line for line in lines)
+
+
+def test_the_same_seed_gives_the_same_weights(recipe):
+    """Pins randomness that no seed controls."""
+    checked = read_recipe(recipe)
+    first = train(checked, say=lambda _: None).weights
+    assert train(checked, say=lambda _: None).weights == first
+    assert train(checked.model_copy(update={"seed": 14}), say=lambda _: None).weights != first
+
+
+def test_frozen_embeddings_stay(recipe, tiny_base):
+    """Pins word embeddings that train although the recipe freezes them."""
+    from sentence_transformers import SentenceTransformer
+
+    train(read_recipe(recipe, ["student.prune_vocabulary=false"]), say=lambda _: None)
+    student, base = (
+        SentenceTransformer(str(folder), device="cpu") for folder in (student_path("tiny-student"), tiny_base)
+    )
+    words = [model.transformers_model.get_input_embeddings().weight for model in (student, base)]
+    assert torch.equal(*words)
+
+
+def test_a_diverged_run_saves_nothing(recipe):
+    """Pins a NaN checkpoint, and an older student that a failed run takes away."""
+    older = train(read_recipe(recipe), say=lambda _: None)
+    with pytest.raises(InputError, match=r"diverged: weights are not finite; nothing was saved; lower training"):
+        train(read_recipe(recipe, ["training.learning_rate=1e38"]), say=lambda _: None)
+    assert read_student("tiny-student").weights == older.weights
+    assert [path.name for path in student_path("tiny-student").parent.iterdir()] == ["tiny-student"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("student.prompt='question'", r"prompt 'question': .* has 'query', 'document'"),
+        ("student.base='/nowhere'", r"/nowhere: no such folder"),
+        ("bitext.0.source='nothing.tmx'", r"nothing.tmx"),
+        ("bitext.0.source='cldr:tgl'", r"CLDR has no names in Tagalog"),
+    ],
+)
+def test_bad_input_leaves_nothing(recipe, own_home, override, message):
+    """Pins half-written students: one line, and a store as it was."""
+    overrides = [override] + (["bitext.0.language='swh'"] if "tmx" in override else [])
+    with pytest.raises(InputError, match=message) as error:
+        train(read_recipe(recipe, overrides), say=lambda _: None)
+    assert "\n" not in str(error.value)
+    assert not own_home.exists() or not any((own_home / "students").iterdir())
+
+
+@pytest.mark.slow
+def test_from_recipe_to_mteb_score(recipe, tmp_path):
+    """Pins the whole path: train, then the stock evaluation finds the student, scores it and writes its result."""
+    import mteb
+
+    from optical_mteb.registry import register
+
+    trained = train(read_recipe(recipe), say=lambda _: None)
+    register()
+    model = mteb.get_model("tiny-student")
+    task = mteb.get_task("CLDRNameRetrieval", hf_subsets=["som-eng"])
+    result = mteb.evaluate(model, task, cache=mteb.ResultCache(tmp_path / "results"), encode_kwargs={"batch_size": 64})
+    scores = result.task_results[0].scores["test"][0]
+    assert 0 < scores["ndcg_at_10"] < 1
+    assert 0 < scores["map_at_1000"] <= scores["ndcg_at_10"]
+    written = list((tmp_path / "results").rglob("CLDRNameRetrieval.json"))
+    assert [path.parent.name for path in written] == [trained.weights]
+    meta = json.loads((written[0].parent / "model_meta.json").read_text())
+    assert meta["name"] == "optical-mteb/tiny-student"
+    assert meta["training_datasets"] == ["CLDRNameRetrieval"]
