@@ -95,6 +95,18 @@ def test_a_missing_student_is_one_line(tmp_path):
     assert "Traceback" not in errors
 
 
+def test_the_command_needs_no_hook(tmp_path):
+    """Pins `optical-mteb run` where the hook is off: the same models and tasks, and exit code 2 for bad input."""
+    code, _, errors = run(
+        *("-m", "optical_mteb", "run", "-m", "optical-student", "-t", "CLDRNameRetrieval"),
+        *("--output-folder", str(tmp_path / "results")),
+        OPTICAL_MTEB_HOME=str(tmp_path),
+        OPTICAL_MTEB_DISABLE="1",
+    )
+    assert code == 2
+    assert errors.strip().splitlines()[-1].startswith("optical-mteb: error: student 'optical-student' is not trained")
+
+
 def test_other_errors_keep_their_traceback():
     """Pins an excepthook that swallows the traceback of programs that merely import mteb."""
     code, _, errors = run("-c", "import mteb; from optical_mteb.errors import InputError; raise InputError('mine')")

@@ -10,7 +10,7 @@ from torch import Tensor
 from optical_mteb.training.losses.contrastive import contrast
 from optical_mteb.training.losses.distillation import DistillationLoss
 from optical_mteb.training.losses.encoding import Encoded, duplicates, packed
-from optical_mteb.transport import cosine_cost, sinkhorn, transport_cost
+from optical_mteb.transport import cosine_cost, marginal_error, sinkhorn, transport_cost
 
 
 class TransportContrastiveLoss(DistillationLoss):
@@ -68,6 +68,7 @@ class TransportContrastiveLoss(DistillationLoss):
         self.temperature = temperature
         self.epsilon = epsilon
         self.iterations = iterations
+        self._marginal_error: Tensor | None = None
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Contrastive loss of B pairs, scalar, float32."""
@@ -82,14 +83,14 @@ class TransportContrastiveLoss(DistillationLoss):
         # One matrix product for all B x B cost matrices.
         flat = cosine_cost(source.reshape(1, batch * n, width), target.reshape(1, batch * m, width))
         cost = flat.reshape(batch, n, batch, m).transpose(1, 2).reshape(batch * batch, n, m)
-        plan = sinkhorn(
-            cost,
-            source_mask.repeat_interleave(batch, dim=0),
-            target_mask.repeat(batch, 1),
-            epsilon=self.epsilon,
-            iterations=self.iterations,
-        )
+        masks = source_mask.repeat_interleave(batch, dim=0), target_mask.repeat(batch, 1)
+        plan = sinkhorn(cost, *masks, epsilon=self.epsilon, iterations=self.iterations)
+        self._marginal_error = marginal_error(plan, *masks).mean()
         return transport_cost(plan, cost).reshape(batch, batch)
+
+    def diagnostics(self) -> dict[str, float]:
+        """`contrast_marginal_error`: mass that the last plans' marginals missed, mean over all B x B of them."""
+        return {} if self._marginal_error is None else {"contrast_marginal_error": self._marginal_error.item()}
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
