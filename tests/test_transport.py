@@ -52,6 +52,35 @@ def test_weighted_marginals_converge_to_pot():
     np.testing.assert_allclose(plan[0], ot.sinkhorn(a, b, cost[0].double().numpy(), 0.05, stopThr=1e-12), atol=2e-5)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_points_without_weight(solver):
+    """Pins NaN or stray mass from weights of zero: the plan is that of the problem without those points."""
+    cost, source_mask, target_mask = padded_problems([(4, 5)], 4, 5)
+    source_weights, target_weights = torch.tensor([[1.0, 0.0, 2.0, 1.0]]), torch.tensor([[0.0, 1.0, 1.0, 3.0, 1.0]])
+    plan = solver(cost, source_mask, target_mask, source_weights=source_weights, target_weights=target_weights)
+    rows, columns = [0, 2, 3], [1, 2, 3, 4]
+    small = solver(
+        cost[:, rows][:, :, columns],
+        *(torch.ones(1, 3), torch.ones(1, 4)),
+        source_weights=source_weights[:, rows],
+        target_weights=target_weights[:, columns],
+    )
+    torch.testing.assert_close(plan[:, rows][:, :, columns], small, rtol=0, atol=1e-5)
+    assert plan.sum().item() == pytest.approx(small.sum().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.1, 0.5])
+def test_ipot_keeps_all_mass(beta):
+    """Pins entries that vanish with their row's mass: the marginals hold at any step, however long it runs."""
+    cost = torch.tensor([[[0.0, 2.0, 2.0], [0.0, 2.0, 2.0], [2.0, 0.0, 0.0]]])
+    mask = torch.ones(1, 3)
+    plan = ipot(cost, mask, mask, beta=beta, iterations=3000)
+    assert marginal_error(plan, mask, mask).item() < 1e-3
+    assert transport_cost(plan, cost).item() == pytest.approx(
+        ot.emd2(uniform(3), uniform(3), cost[0].numpy()), abs=1e-3
+    )
+
+
 def test_exact_and_ipot_reach_pots_optimum():
     """Pins a solver that stops short: the cost of the plan equals `ot.emd2` of the unpadded problem."""
     cost, source_mask, target_mask = padded_problems()
@@ -67,7 +96,7 @@ def test_exact_and_ipot_reach_pots_optimum():
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("padding", [0.0, -5.0, 1e9, float("inf"), float("nan")])
 def test_padding_changes_nothing(solver, padding):
-    """Pins padding that leaks: whatever it holds and however much there is, the plan is bitwise the same."""
+    """Pins padding that leaks: whatever it holds and however much there is, the plan is the same to 1e-6."""
     tight, tight_source, tight_target = padded_problems([(4, 6)], 4, 6)
     wide = torch.full((1, 11, 13), padding)
     wide[:, :4, :6] = tight

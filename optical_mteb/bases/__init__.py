@@ -5,13 +5,14 @@ Importing this package imports neither torch nor transformers.
 
 from optical_mteb.bases.pruning import PruningReport, prune_vocabulary
 from optical_mteb.bases.pypi import PypiBase
-from optical_mteb.bases.resolve import base_folder, base_revision, load_base, pypi_bases
+from optical_mteb.bases.resolve import base_folder, base_revision, is_hub_id, load_base, pypi_bases
 
 __all__ = [
     "PruningReport",
     "PypiBase",
     "base_folder",
     "base_revision",
+    "is_hub_id",
     "load_base",
     "prune_vocabulary",
     "pypi_bases",

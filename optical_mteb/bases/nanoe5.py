@@ -61,7 +61,7 @@ class MultilingualE5Small(PypiBase):
         source = self.package_folder() / "e5-small-q4.bin"
         target = bases_folder() / f"{self.name}-{_sha256(source)[:12]}"
         if not (target / "modules.json").is_file():
-            with atomic_folder(target) as scratch:
+            with atomic_folder(target, replace=False) as scratch:
                 convert(source, scratch)
         return target
 

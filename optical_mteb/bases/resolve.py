@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PREFIX = "pypi:"
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+_NOT_THE_MODEL = ("README.md", "optical.json")
 _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
 
 
@@ -38,7 +39,7 @@ def load_base(spec: str, *, device: str | None = None, revision: str | None = No
     Raises:
         InputError: Nothing is found under the spec, its files are damaged, or a revision is given for what has none.
     """
-    folder = None if _is_hub_id(spec) else base_folder(spec)
+    folder = None if is_hub_id(spec) else base_folder(spec)
     if folder is not None and revision is not None:
         raise InputError(f"{spec}: has no revisions, found revision {revision!r}; leave it out or name a Hub id")
     from sentence_transformers import SentenceTransformer
@@ -64,7 +65,7 @@ def base_folder(spec: str) -> Path:
     """
     if spec.startswith(PREFIX):
         folder = _pypi_base(spec).folder()
-    elif _is_hub_id(spec):
+    elif is_hub_id(spec):
         raise InputError(f"{spec}: no such folder here (it may be a Hub id), expected a folder or {_known_specs()}")
     else:
         folder = Path(spec).expanduser()
@@ -73,7 +74,7 @@ def base_folder(spec: str) -> Path:
 
 
 def base_revision(base: str | SentenceTransformer) -> str:
-    """A stable 40-digit name of a base's weights: the Hub commit, or the start of a sha256 over its weight files.
+    """A stable 40-digit name of a base: the Hub commit, or the start of a sha256 over its files less cards.
 
     A model in memory is named by the Hub commit or the folder that it was loaded from, whatever was done to it since;
     one that was built in memory, by the sha256 of its tensors.
@@ -82,7 +83,7 @@ def base_revision(base: str | SentenceTransformer) -> str:
         InputError: As `load_base`; for a Hub id, also if neither the Hub nor the local cache knows it.
     """
     if isinstance(base, str):
-        return _hub_commit(base) if _is_hub_id(base) else _folder_revision(base_folder(base))
+        return _hub_commit(base) if is_hub_id(base) else _folder_revision(base_folder(base))
     config = getattr(base.transformers_model, "config", None)
     commit = getattr(config, "_commit_hash", None)
     if isinstance(commit, str):
@@ -97,8 +98,9 @@ def base_revision(base: str | SentenceTransformer) -> str:
     return digest.hexdigest()[:40]
 
 
-def _is_hub_id(spec: str) -> bool:
-    return not spec.startswith(PREFIX) and not Path(spec).exists() and _HUB_ID.fullmatch(spec) is not None
+def is_hub_id(spec: str) -> bool:
+    """Whether a spec can only be the id of a model on the Hub: no `pypi:` base, and nothing at that path."""
+    return not spec.startswith(PREFIX) and not Path(spec).expanduser().exists() and _HUB_ID.fullmatch(spec) is not None
 
 
 def _known_specs() -> str:
@@ -131,6 +133,9 @@ def _check_folder(folder: Path) -> None:
     weights = _weight_files(folder)
     if not weights:
         raise InputError(f"{folder}: no *.safetensors file, expected the model's weights; save it again as safetensors")
+    pickled = next(folder.rglob("pytorch_model.bin"), None)
+    if pickled is not None and not (pickled.parent / "model.safetensors").is_file():
+        raise InputError(f"{pickled}: pickled weights are not read; save the model again as safetensors")
     for path in weights:
         try:
             with safe_open(path, framework="numpy"):
@@ -147,7 +152,8 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _folder_revision(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in _weight_files(folder):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NOT_THE_MODEL):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:40]

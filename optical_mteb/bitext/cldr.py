@@ -20,8 +20,10 @@ from optical_mteb.languages import find_language
 if TYPE_CHECKING:
     from babel import Locale
 
+EVALUATED = ("swh", "som", "fil", "mar", "yor", "hau", "ibo", "zul", "amh", "fra", "spa", "por")
+"""Languages whose test names no training name of any language is spelled like."""
+
 _TEST_SHARE = 0.3
-_EXAMPLES = "swh, som, fil, mar, yor, hau, ibo, zul, amh, fra, spa, por"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ def cldr_names(language: str) -> list[CldrName]:
     identifier = next((alias for alias in found.aliases if len(alias) == 2), found.code)
     english, names = _names("en"), _names(identifier)
     if not names:
-        raise InputError(f"cldr:{language}: CLDR has no names in {found.name} ({identifier}); it has {_EXAMPLES}")
+        raise InputError(
+            f"cldr:{language}: CLDR has no names in {found.name} ({identifier}); it has {', '.join(EVALUATED)}"
+        )
     return [CldrName(key, _kind(key), english[key], names[key]) for key in sorted(english.keys() & names.keys())]
 
 
@@ -66,22 +70,22 @@ def english_names() -> list[CldrName]:
     return cldr_names("eng")
 
 
-def split_of(key: str, test_share: float = _TEST_SHARE) -> Literal["train", "test"]:
+def split_of(key: str) -> Literal["train", "test"]:
     """The side of the split a key is on: a hash of the key alone decides, so that languages and releases agree.
 
     Args:
         key: A key such as `territory/KE`.
-        test_share: Expected share of the test side; published scores use the default.
     """
     place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
-    return "test" if place < test_share else "train"
+    return "test" if place < _TEST_SHARE else "train"
 
 
 def cldr_training_names(language: str) -> list[CldrName]:
     """The names that training may see, sorted by key.
 
-    Left out are the test keys; names spelled the same in both languages but for case; and every name that is spelled,
-    on either side, like the English name or the `language` name of a test key ("Lao" is a language and a script).
+    Left out are the test keys; names spelled the same in both languages but for case; and every pair with a side that
+    is spelled like the name of a test key in English, in `language` or in any evaluated language ("Lao" is a language
+    and a script; a city has one name in many languages).
 
     Args:
         language: Any spelling that `find_language` knows.
@@ -90,8 +94,7 @@ def cldr_training_names(language: str) -> list[CldrName]:
         InputError: CLDR has no names in the language.
     """
     names = cldr_names(language)
-    held_out = {name.english.casefold() for name in english_names() if split_of(name.key) == "test"}
-    held_out |= {name.name.casefold() for name in names if split_of(name.key) == "test"}
+    held_out = _test_spellings() | {name.name.casefold() for name in names if split_of(name.key) == "test"}
     return [
         name
         for name in names
@@ -112,6 +115,14 @@ def read_cldr(language: str) -> RawRecords:
     """
     for number, name in enumerate(cldr_training_names(language), start=1):
         yield Record(name.key, name.english, name.name, number)
+
+
+@lru_cache(maxsize=1)
+def _test_spellings() -> frozenset[str]:
+    """Names of all test keys, in English and in the evaluated languages, case folded."""
+    languages = ("eng", *EVALUATED)
+    names = (name for language in languages for name in cldr_names(language) if split_of(name.key) == "test")
+    return frozenset(name.name.casefold() for name in names)
 
 
 def _kind(key: str) -> str:

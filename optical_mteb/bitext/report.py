@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 _COUNTS = ("read", "kept", "excluded", "malformed", "empty", "identical", "length_ratio", "duplicate")
 
@@ -44,10 +44,6 @@ class Report:
     """The reports of all sources of a corpus, in their order."""
 
     sources: Sequence[SourceReport] = ()
-
-    def to_dict(self) -> dict[str, list[dict[str, object]]]:
-        """The report as plain data for a sidecar: `{"sources": [{"source": ..., "read": ..., ...}]}`."""
-        return {"sources": [asdict(source) for source in self.sources]}
 
     def lines(self) -> list[str]:
         """A text table, one line a source and one for the total, then the first malformed records."""

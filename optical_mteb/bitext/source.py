@@ -150,6 +150,11 @@ class BitextSource(BaseModel):
         """ISO 639-3 code of the other language."""
         return find_language(self.language or self.place).code
 
+    @property
+    def language_tag(self) -> str:
+        """Language-script tag of the other language, as MTEB writes it."""
+        return find_language(self.language or self.place).tag
+
 
 def _spelling(spelling: str) -> str:
     """The code, or the language-script tag where the code alone is not understood again."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mteb import ResultCache, TaskResult
 from mteb.models.get_model_meta import _MODEL_RENAMES
+from mteb.models.model_implementations import MODEL_REGISTRY
 
 from optical_mteb.errors import InputError
 
@@ -35,24 +36,24 @@ def read_scores(
     task: str,
     metrics: Sequence[str],
     *,
-    revision: str | None = None,
     split: str = "test",
 ) -> Scores:
     """Read the scores of one revision of a model.
 
     Args:
         folder: Result folder of `mteb run`.
-        model: `organisation/name`, or the short name of one of this package's students or bases.
+        model: `organisation/name`, or the short name of one of this package's students or bases; `@` and a revision
+            behind it choose that revision, else it is the registered one of this package's models, or the only one.
         task: Name of the task.
         metrics: Names of the scores, as in `ndcg_at_10`.
-        revision: Revision of the model, or the start of it; needed where the folder has several.
         split: Split of the task.
 
     Raises:
         InputError: There are no such results, results of several revisions, or no such score.
     """
-    name = _MODEL_RENAMES.get(model, model)
-    path = _result_file(folder, name, task, revision)
+    name, _, revision = model.partition("@")
+    name = _MODEL_RENAMES.get(name, name)
+    path = _result_file(folder, name, task, revision or _registered_revision(name))
     result = TaskResult.from_disk(path)
     if split not in result.scores:
         raise InputError(f"{path}: no split {split!r}; it has {', '.join(result.scores)}")
@@ -66,16 +67,26 @@ def read_scores(
     return Scores(name, path.parent.name, task, values)
 
 
-def _result_file(folder: Path, name: str, task: str, revision: str | None) -> Path:
+def _registered_revision(name: str) -> str:
+    meta = MODEL_REGISTRY.get(name)
+    return (meta.revision or "") if meta and name.startswith(("optical-mteb/", "pypi/")) else ""
+
+
+def _result_file(folder: Path, name: str, task: str, revision: str) -> Path:
+    """The one result file of a model; `revision` may be the start of it, or empty where there is but one."""
     paths = ResultCache(folder).get_cache_paths(
         models=[name], tasks=[task], include_remote=False, require_model_meta=False
     )
-    paths = [path for path in paths if path.stem == task and path.parent.name.startswith(revision or "")]
+    paths = [path for path in paths if path.stem == task and path.parent.name.startswith(revision)]
     if not paths:
+        which = f"{name} at revision {revision[:12]}" if revision else name
         raise InputError(
-            f"{folder}: no results of {name} on {task}; run: mteb run -m {name} -t {task} --output-folder {folder}"
+            f"{folder}: no results of {which} on {task}; run: mteb run -m {name} -t {task} --output-folder {folder}"
         )
     if len(paths) > 1:
-        found = ", ".join(sorted(path.parent.name[:12] for path in paths))
-        raise InputError(f"{folder}: {name} has results of several revisions on {task} ({found}); name one of them")
+        found = sorted(path.parent.name[:12] for path in paths)
+        raise InputError(
+            f"{folder}: {name} has results of several revisions on {task} ({', '.join(found)}); "
+            f"choose one, as in {name}@{found[0]}"
+        )
     return paths[0]

@@ -106,8 +106,10 @@ def _wheel_revision(base: PypiBase) -> str | None:
 def _student_meta(sidecar: Sidecar) -> ModelMeta:
     from mteb.models.model_implementations import MODEL_REGISTRY
 
-    origin = MODEL_REGISTRY.get(sidecar.base_origin or "")
-    inherited = set(origin.training_datasets or ()) if origin else set()
+    # What base or teacher was trained on counts as the student's own; unknown stays unknown.
+    origins = (MODEL_REGISTRY.get(origin or "") for origin in (sidecar.base_origin, sidecar.teacher_origin))
+    inherited = [origin.training_datasets if origin else None for origin in origins]
+    known = None if None in inherited else set(sidecar.mteb_tasks).union(*(tasks or () for tasks in inherited))
     return _meta(
         load_student,
         f"{ORGANISATION}/{sidecar.name}",
@@ -120,7 +122,7 @@ def _student_meta(sidecar: Sidecar) -> ModelMeta:
         max_tokens=sidecar.max_tokens,
         embed_dim=sidecar.width,
         license=sidecar.licence,
-        training_datasets=inherited | set(sidecar.mteb_tasks),
+        training_datasets=known,
         adapted_from=sidecar.base_origin,
     )
 

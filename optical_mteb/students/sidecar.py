@@ -28,7 +28,8 @@ class Sidecar(BaseModel):
 
     Attributes:
         name: Name in the student store.
-        weights: SHA-256 of weights and tokenizer, the first 40 hexadecimal digits: MTEB's revision of the student.
+        weights: SHA-256 of weights, tokenizer and settings, the first 40 hexadecimal digits: MTEB's revision of the
+            student.
         created: Day of training, ISO 8601.
         seed: Seed of the training run.
         steps: Optimizer steps taken.
@@ -39,6 +40,7 @@ class Sidecar(BaseModel):
         base_origin: Hub id of the model behind the base, where known.
         teacher: Spec of the teacher.
         teacher_revision: Its revision.
+        teacher_origin: Hub id of the model behind the teacher, where known.
         bitext: Sources with counts.
         bitext_fingerprint: SHA-256 over all training pairs in order.
         languages: MTEB language-script tags, English included.
@@ -66,6 +68,7 @@ class Sidecar(BaseModel):
     base_origin: str | None = None
     teacher: str
     teacher_revision: str
+    teacher_origin: str | None = None
     bitext: list[BitextRecord]
     bitext_fingerprint: str
     languages: list[str]
@@ -92,8 +95,8 @@ class Sidecar(BaseModel):
         path = folder / SIDECAR_NAME
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot read it ({error.strerror}); train the student again") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot read it ({error}); train the student again") from error
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))

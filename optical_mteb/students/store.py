@@ -52,4 +52,5 @@ def read_student(name: str) -> Sidecar:
         raise InputError(
             f"student {name!r} is not trained yet: no checkpoint in {folder}; run: optical-mteb train {recipe}"
         )
-    return Sidecar.read(folder)
+    # The folder names the student, so that a copy is a student of its own.
+    return Sidecar.read(folder).model_copy(update={"name": name})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 from sentence_transformers import SentenceTransformer
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 from optical_mteb.bases import base_revision, load_base, prune_vocabulary
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
-from optical_mteb.training.projection import project_tokens
+from optical_mteb.training.projection import project_tokens, token_width
 from optical_mteb.training.recipe import Recipe
 
 
@@ -51,18 +52,21 @@ def load_models(
     """
     settings = recipe.student
     student = load_base(settings.base, revision=settings.revision, device=device)
+    student.prompts.update(settings.prompts)
     revision = teacher_revision = base_revision(student)
     if settings.prune_vocabulary:
-        pruned = prune_vocabulary(student, corpus.texts(), keep_most_frequent=settings.keep_most_frequent)
+        texts = chain(corpus.texts(), recipe.teacher.prompts.values())
+        pruned = prune_vocabulary(student, texts, keep_most_frequent=settings.keep_most_frequent)
         say(f"vocabulary: {pruned.rows_before:,} rows, {pruned.rows_after:,} after pruning")
     if (settings.base, settings.revision) == (recipe.teacher.base, recipe.teacher.revision):
         teacher = copy.deepcopy(student)
     else:
         teacher = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device)
         teacher_revision = base_revision(teacher)
-    student_prompt = _prompt(student, settings.prompt, settings.base)
-    teacher_prompt = _prompt(teacher, recipe.teacher.prompt, recipe.teacher.base)
-    narrow, wide = embedding_width(student), embedding_width(teacher)
+    teacher.prompts.update(recipe.teacher.prompts)
+    student_prompt = _prompt(student, settings.prompt, f"[student] {settings.base}", settings.max_tokens)
+    teacher_prompt = _prompt(teacher, recipe.teacher.prompt, f"[teacher] {recipe.teacher.base}", settings.max_tokens)
+    narrow, wide = token_width(student), token_width(teacher)
     if narrow != wide:
         say(f"student: tokens are projected from {narrow} to the teacher's {wide} dimensions")
         project_tokens(student, wide)
@@ -88,10 +92,20 @@ def embedding_width(model: SentenceTransformer) -> int:
     return width
 
 
-def _prompt(model: SentenceTransformer, name: str | None, spec: str) -> str:
+def _prompt(model: SentenceTransformer, name: str | None, where: str, max_tokens: int) -> str:
+    """The prompt of that name, which leaves room for a text."""
     if name is None:
         return ""
-    if name not in model.prompts:
-        known = ", ".join(map(repr, model.prompts)) or "none"
-        raise InputError(f"prompt {name!r}: {spec} has {known}; name one of these, or leave the key out")
-    return model.prompts[name] or ""
+    prompt = model.prompts.get(name)
+    if not prompt:
+        known = ", ".join(repr(known) for known, text in model.prompts.items() if text) or "none"
+        raise InputError(
+            f"{where}: has no prompt {name!r} on record (it has {known}); "
+            f"give it one as prompts = {{{name} = 'text '}}, or leave the key prompt out"
+        )
+    taken = len(model.tokenizer(prompt)["input_ids"])
+    if taken >= max_tokens:
+        raise InputError(
+            f"{where}: max_tokens = {max_tokens} leaves no room after a prompt of {taken} tokens; raise it"
+        )
+    return prompt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sentence_transformers import SentenceTransformer
 
+from optical_mteb.errors import InputError
 from optical_mteb.training.losses import (
     CombinedLoss,
     ContrastiveDistillationLoss,
@@ -22,11 +23,18 @@ LOSSES: dict[str, type[DistillationLoss]] = {
 
 
 def build_loss(settings: ObjectiveSettings, student: SentenceTransformer, teacher: SentenceTransformer) -> CombinedLoss:
-    """The weighted sum of the terms of a recipe."""
-    terms = {
-        name: (term.weight, LOSSES[name](student, teacher, **term.model_dump(exclude={"weight"})))
-        for name, term in settings.terms.items()
-    }
+    """The weighted sum of the terms of a recipe.
+
+    Raises:
+        InputError: A term cannot compare student and teacher.
+    """
+    try:
+        terms = {
+            name: (term.weight, LOSSES[name](student, teacher, **term.model_dump(exclude={"weight"})))
+            for name, term in settings.terms.items()
+        }
+    except ValueError as error:
+        raise InputError(f"objective: {error}") from error
     return CombinedLoss(terms)
 
 

@@ -38,3 +38,16 @@ def project_tokens(model: SentenceTransformer, width: int) -> SentenceTransforme
     for index, module in enumerate((transformer, dense.to(model.device), replaced, *rest)):
         model.add_module(str(index), module)
     return model
+
+
+def token_width(model: SentenceTransformer) -> int:
+    """Width of the token embeddings that a model pools; that of its embeddings where it has no pooling.
+
+    Raises:
+        ValueError: The model does not say.
+    """
+    widths = [module.embedding_dimension for module in model.modules() if isinstance(module, Pooling)]
+    width = widths[0] if widths else model.get_embedding_dimension()
+    if width is None:
+        raise ValueError(f"a model of the form {[type(module).__name__ for module in model]} does not say its width")
+    return int(width)

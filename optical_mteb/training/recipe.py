@@ -28,20 +28,22 @@ class StudentSettings(_Table):
     Attributes:
         base: Spec of the model to start from: a Hub id, a folder, or `pypi:<name>`.
         revision: Commit, tag or branch of a Hub id.
-        prompt: Name of the base's prompt to put before every translation, or nothing.
+        prompt: Name of the prompt to put before every translation, or nothing.
+        prompts: Prompts by name for a base that has none on record; the student keeps them.
         prune_vocabulary: Keep only the vocabulary that the bitext uses, single characters and special tokens.
         keep_most_frequent: With pruning, keep so many of the vocabulary's most frequent tokens as well.
         freeze_embeddings: Leave the embedding layer as it is.
-        max_tokens: Longer inputs are cut.
+        max_tokens: While training, longer inputs are cut, the teacher's too.
     """
 
     base: str
     revision: str | None = None
     prompt: str | None = None
+    prompts: dict[str, str] = {}
     prune_vocabulary: bool = False
     keep_most_frequent: int = Field(default=0, ge=0)
     freeze_embeddings: bool = True
-    max_tokens: int = Field(default=128, ge=4)
+    max_tokens: int = Field(default=128, ge=1)
 
 
 class TeacherSettings(_Table):
@@ -50,12 +52,14 @@ class TeacherSettings(_Table):
     Attributes:
         base: Spec of the model.
         revision: Commit, tag or branch of a Hub id.
-        prompt: Name of the teacher's prompt to put before every English sentence, or nothing.
+        prompt: Name of the prompt to put before every English sentence, or nothing.
+        prompts: Prompts by name for a teacher that has none on record.
     """
 
     base: str
     revision: str | None = None
     prompt: str | None = None
+    prompts: dict[str, str] = {}
 
 
 class OpticalTerm(_Table):
@@ -64,6 +68,7 @@ class OpticalTerm(_Table):
     weight: float = Field(default=1.0, gt=0)
     solver: Literal["sinkhorn", "ipot", "exact"] = "sinkhorn"
     epsilon: float = Field(default=0.05, gt=0)
+    beta: float = Field(default=0.5, gt=0)
     iterations: int = Field(default=50, ge=1)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import datetime
 from importlib.metadata import version
-from pathlib import Path
 
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
-from optical_mteb.bases import pypi_bases
+from optical_mteb.bases import is_hub_id, pypi_bases
 from optical_mteb.bitext import ParallelCorpus
-from optical_mteb.languages import find_language
 from optical_mteb.students.sidecar import BitextRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION
 from optical_mteb.training.models import Models, embedding_width, word_embeddings
@@ -37,7 +35,7 @@ def card_data(recipe: Recipe, corpus: ParallelCorpus) -> SentenceTransformerMode
 def base_origin(spec: str) -> str | None:
     """Hub id of the model behind a base; None for a folder."""
     wheels = {base.spec: base.origin for base in pypi_bases()}
-    return wheels.get(spec, None if Path(spec).exists() else spec)
+    return wheels.get(spec, spec if is_hub_id(spec) else None)
 
 
 def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str, metrics: dict[str, float]) -> Sidecar:
@@ -65,12 +63,13 @@ def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str
         base_origin=base_origin(recipe.student.base),
         teacher=recipe.teacher.base,
         teacher_revision=models.teacher_revision,
+        teacher_origin=base_origin(recipe.teacher.base),
         bitext=[
             BitextRecord(source=source.source, language=source.language, read=source.read, kept=source.kept)
             for source in corpus.report.sources
         ],
         bitext_fingerprint=corpus.fingerprint,
-        languages=["eng-Latn", *(find_language(code).tag for code in corpus.languages)],
+        languages=["eng-Latn", *sorted({source.language_tag for source in recipe.bitext})],
         mteb_tasks=sorted({*recipe.mteb_tasks, *cldr}),
         licence=recipe.licence,
         parameters=sum(parameter.numel() for parameter in student.parameters()),

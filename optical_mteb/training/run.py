@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,12 @@ from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder
 from optical_mteb.students.sidecar import Sidecar
 from optical_mteb.students.store import ORGANISATION, student_path
+from optical_mteb.training.batching import LengthBucketSampler
 from optical_mteb.training.models import Models, load_models
 from optical_mteb.training.objective import build_loss
 from optical_mteb.training.recipe import Recipe
 from optical_mteb.training.record import card_data, sidecar
-from optical_mteb.training.trainer import DistillationTrainer
+from optical_mteb.training.trainer import DistillationTrainer, LogLastStep
 
 
 def train(
@@ -31,7 +33,7 @@ def train(
     Args:
         recipe: A checked recipe.
         recipe_folder: Folder that relative bitext paths are looked up in first.
-        device: Torch device; the best one there is by default.
+        device: `cpu`, `cuda` or `mps`; the best one there is by default. One device trains, whatever the machine has.
         say: Takes the lines that report progress.
 
     Returns:
@@ -41,6 +43,7 @@ def train(
         InputError: A base, a prompt, a bitext source or the store is not usable, or the training diverged; the store
             then is as it was.
     """
+    _check_device(device)
     set_seed(recipe.seed)
     with atomic_folder(student_path(recipe.name)) as folder:
         corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
@@ -50,6 +53,7 @@ def train(
         models.student.save_pretrained(str(folder), model_name=f"{ORGANISATION}/{recipe.name}")
         record = sidecar(recipe, corpus, models, base_revision(str(folder)), metrics)
         record.write(folder)
+    say(f"trained {record.steps} steps: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
     say(f"student {record.name} ({record.parameters / 1e6:.1f} million parameters): {student_path(record.name)}")
     return record
 
@@ -65,7 +69,8 @@ def fit(recipe: Recipe, models: Models, corpus: ParallelCorpus) -> dict[str, flo
     """
     student, teacher = models.student, models.teacher
     longest = student.max_seq_length
-    student.max_seq_length = teacher.max_seq_length = recipe.student.max_tokens
+    for model in (student, teacher):
+        model.max_seq_length = min(recipe.student.max_tokens, model.max_seq_length or recipe.student.max_tokens)
     student.model_card_data = card_data(recipe, corpus)
     student.model_card_data.register_model(student)
     with tempfile.TemporaryDirectory() as scratch:
@@ -75,6 +80,7 @@ def fit(recipe: Recipe, models: Models, corpus: ParallelCorpus) -> dict[str, flo
             args=_arguments(recipe, models, corpus, scratch),
             train_dataset=corpus.to_dataset().select_columns(["english", "translation"]),
             loss=build_loss(recipe.objective, student, teacher),
+            callbacks=[LogLastStep()],
         )
         trainer.train()
     student.max_seq_length = longest
@@ -91,7 +97,7 @@ def _arguments(
 ) -> SentenceTransformerTrainingArguments:
     settings, device = recipe.training, models.student.device.type
     prompts = {"english": models.teacher_prompt, "translation": models.student_prompt}
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=scratch,
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
@@ -101,12 +107,23 @@ def _arguments(
         bf16=_in_bfloat16(settings.precision, device),
         use_cpu=device == "cpu",
         seed=recipe.seed,
+        batch_sampler=LengthBucketSampler,
         dataloader_drop_last=len(corpus) >= settings.batch_size,
         prompts={column: prompt for column, prompt in prompts.items() if prompt},
         logging_steps=settings.log_every,
         save_strategy="no",
         report_to="none",
     )
+    # Several visible GPUs would be used by torch's DataParallel, which splits a batch and with it its contrast.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _check_device(device: str | None) -> None:
+    if device not in (None, "cpu", "cuda", "mps"):
+        raise InputError(f"device {device!r}: expected cpu, cuda or mps; choose a GPU with CUDA_VISIBLE_DEVICES")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("training runs in one process; start it without torchrun or accelerate")
 
 
 def _in_bfloat16(precision: str, device: str) -> bool:
@@ -120,6 +137,6 @@ def _in_bfloat16(precision: str, device: str) -> bool:
 
 def _last_figures(history: list[dict[str, float]]) -> dict[str, float]:
     logged = [entry for entry in history if "loss" in entry]
-    figures = {**(logged[-1] if logged else {}), **history[-1]}
+    figures = {**logged[-1], **history[-1]}
     dropped = ("epoch", "step", "total_flos", "train_steps_per_second", "train_loss")
     return {key: round(float(value), 6) for key, value in figures.items() if key not in dropped}

@@ -8,6 +8,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optical_mteb.training.losses.combined import CombinedLoss
 from optical_mteb.training.losses.distillation import DistillationLoss
@@ -25,12 +26,35 @@ class DistillationCollator(SentenceTransformerDataCollator):
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch of features, the teacher's first."""
-        teacher = SentenceTransformerDataCollator(preprocess_fn=self.teacher_preprocess_fn, prompts=self.prompts)
-        student = SentenceTransformerDataCollator(preprocess_fn=self.preprocess_fn, prompts=self.prompts)
-        return {
-            **teacher([{"english": row["english"]} for row in features]),
-            **student([{"translation": row["translation"]} for row in features]),
-        }
+        batch: dict[str, Any] = {}
+        for column, preprocess in (("english", self.teacher_preprocess_fn), ("translation", self.preprocess_fn)):
+            collate = SentenceTransformerDataCollator(preprocess_fn=preprocess, prompts=self.prompts)
+            batch |= collate([{column: row[column]} for row in features])
+            prompt = self.prompts.get(column) if isinstance(self.prompts, dict) else None
+            if isinstance(prompt, str):
+                batch[f"{column}_prompt_length"] -= _blank_tokens(preprocess, prompt)
+        return batch
+
+
+def _blank_tokens(preprocess: Callable[..., Any], prompt: str) -> int:
+    """Tokens of a prompt's trailing blank, which byte-level tokenizers join to the text's first word instead."""
+    whole, stripped = (preprocess([text])["input_ids"].shape[-1] for text in (prompt, prompt.rstrip()))
+    return int(whole - stripped)
+
+
+class LogLastStep(TrainerCallback):
+    """Logs the last step, which the logging interval may miss."""
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the parent's signature
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401, ARG002
+    ) -> None:
+        """Ask for a log line after the last step."""
+        if state.global_step >= state.max_steps:
+            control.should_log = True
 
 
 class DistillationTrainer(SentenceTransformerTrainer):

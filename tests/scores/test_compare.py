@@ -72,7 +72,9 @@ def test_two_revisions_are_never_mixed(results):
         (folder / "r9" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match=r"several revisions on CLDRNameRetrieval \(r1, r9\)"):
         read_scores(results, "a/base", "CLDRNameRetrieval", METRICS)
-    assert read_scores(results, "a/base", "CLDRNameRetrieval", METRICS, revision="r9").revision == "r9"
+    assert read_scores(results, "a/base@r9", "CLDRNameRetrieval", METRICS).revision == "r9"
+    with pytest.raises(InputError, match="no results of a/base at revision r7"):
+        read_scores(results, "a/base@r7", "CLDRNameRetrieval", METRICS)
 
 
 def test_different_subsets_are_refused(results):

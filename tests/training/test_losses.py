@@ -30,7 +30,7 @@ def features(model, texts, prompt=None):
 
 
 def handmade(lengths, seed, width=6):
-    """Encoded sentences of random tokens, in float64 so that finite differences are exact enough."""
+    """Encoded sentences of random tokens."""
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randn(len(lengths), max(lengths), width, generator=generator)
     content = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(-1)
@@ -161,6 +161,21 @@ def test_a_sentence_without_content_is_harmless(models, loss_class):
         assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_an_empty_side_is_no_match_for_the_others(models, side):
+    """Pins zero plans as perfect scores: with one sentence emptied, the contrast is that of the batch without it."""
+    student, teacher = handmade([3, 5, 2], 0), handmade([4, 2, 3], 1)
+    loss = TransportContrastiveLoss(*models, temperature=0.5)
+    emptied = {"student": student, "teacher": teacher}
+    content = emptied[side].content & torch.tensor([[True], [False], [True]])
+    emptied[side] = emptied[side]._replace(content=content)
+    value = loss.compute_loss_from_encoded(emptied["student"], emptied["teacher"]).item()
+    costs = loss.costs(student, teacher)
+    columns = [0, 2] if side == "teacher" else [0, 1, 2]
+    rows = [torch.logsumexp(-costs[i, columns] / 0.5, 0) + costs[i, i] / 0.5 for i in (0, 2)]
+    assert value == pytest.approx(torch.stack(rows).mean().item(), abs=1e-5)
+
+
 def test_an_empty_pair_does_not_dilute_the_loss(models):
     """Pins a mean over pairs that have no tokens: it is taken over the others."""
     student, teacher = handmade([3, 2], 0), handmade([4, 2], 1)
@@ -233,6 +248,43 @@ def test_teacher_with_another_tokenizer_and_width(tiny_model):
     loss = OpticalLoss(student, teacher)([features(teacher, ENGLISH), features(student, SWAHILI)])
     loss.backward()
     assert student[1].linear.weight.grad.abs().sum() > 0
+
+
+def test_widths_are_those_of_what_is_compared(tiny_model):
+    """Pins a check of sentence widths for token losses: a teacher may narrow its sentences after pooling."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense
+
+    wide = tiny_model(hidden=64)
+    teacher = SentenceTransformer(modules=[wide[0], wide[1], Dense(64, 32)], device="cpu")
+    student = tiny_model(hidden=32)
+    ContrastiveDistillationLoss(student, teacher)
+    with pytest.raises(ValueError, match="token embeddings are 32 wide and the teacher's 64"):
+        OpticalLoss(student, teacher)
+
+
+def test_a_prompt_before_byte_level_tokens():
+    """Pins the first word lost: a byte-level tokenizer joins the prompt's blank to it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    from optical_mteb.training.trainer import DistillationCollator
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    texts = ["query: habari yako"] * 9
+    backend.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
+
+    def preprocess(texts, prompt=None, task=None):
+        ids = [backend.encode((prompt or "") + text).ids for text in texts]
+        features = {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), len(ids[0]))}
+        return features | ({"prompt_length": len(backend.encode(prompt).ids)} if prompt else {})
+
+    prompts = {"english": "query: ", "translation": "query: "}
+    collate = DistillationCollator(preprocess, teacher_preprocess_fn=preprocess, prompts=prompts)
+    batch = collate([{"english": "habari yako", "translation": "habari yako"}])
+    ids, start = batch["translation_input_ids"][0], batch["translation_prompt_length"]
+    assert backend.decode(ids[start:].tolist()).replace("Ġ", " ").split() == ["habari", "yako"]
 
 
 def test_projection_is_saved_with_the_student(tiny_model, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from optical_mteb.bases import base_revision
+from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names, student_path
 from optical_mteb.training.recipe import read_recipe
@@ -65,8 +66,9 @@ def test_training_leaves_a_complete_student(recipe, tiny_base):
     assert trained.weights == base_revision(str(folder))
     assert trained.languages == ["eng-Latn", "som-Latn", "swh-Latn"]
     assert trained.mteb_tasks == ["CLDRNameRetrieval"]
-    assert [source.kept for source in trained.bitext] == [source["kept"] for source in trained.model_dump()["bitext"]]
-    assert sum(source.kept for source in trained.bitext) > 1000
+    corpus = ParallelCorpus.load(read_recipe(recipe).bitext)
+    assert {source.language: source.kept for source in trained.bitext} == corpus.counts
+    assert trained.bitext_fingerprint == corpus.fingerprint
     assert 0 <= trained.metrics["marginal_error"] < 4
     assert {"loss", "optical", "transport_contrastive"} <= trained.metrics.keys()
     assert trained.recipe["training"]["weight_decay"] == 0.01
@@ -113,10 +115,51 @@ def test_a_diverged_run_saves_nothing(recipe):
     assert [path.name for path in student_path("tiny-student").parent.iterdir()] == ["tiny-student"]
 
 
+def test_a_language_that_the_package_does_not_know(recipe, tmp_path):
+    """Pins a finished training that is lost because its language is no more than a tag."""
+    rows = "".join(f"name {i}\tjina {i}\n" for i in range(40))
+    (tmp_path / "pairs.tsv").write_text(rows)
+    overrides = ["bitext=[{source='pairs.tsv', language='kik-Latn'}]", "training.steps=1"]
+    trained = train(read_recipe(recipe, overrides), recipe_folder=tmp_path, say=lambda _: None)
+    assert trained.languages == ["eng-Latn", "kik-Latn"]
+    assert {"loss", "optical", "marginal_error"} <= trained.metrics.keys()
+
+
+def test_prompts_of_the_recipe_are_kept(recipe, tiny_model, tmp_path):
+    """Pins a base without prompts: the recipe names them, and the student has them at inference."""
+    from sentence_transformers import SentenceTransformer
+
+    bare = tiny_model()
+    bare.prompts = {}
+    bare.save_pretrained(str(tmp_path / "bare"), create_model_card=False)
+    bases = [f"student.base={tmp_path / 'bare'}", f"teacher.base={tmp_path / 'bare'}"]
+    with pytest.raises(InputError, match=r"has no prompt 'query' on record \(it has none\); give it one as prompts ="):
+        train(read_recipe(recipe, bases), say=lambda _: None)
+    prompts = ["student.prompts={query='q: ', document='p: '}", "teacher.prompts={document='p: '}"]
+    train(read_recipe(recipe, [*bases, *prompts]), say=lambda _: None)
+    assert SentenceTransformer(str(student_path("tiny-student"))).prompts == {"query": "q: ", "document": "p: "}
+
+
+def test_max_tokens_beyond_the_model(recipe):
+    """Pins a crash on the first long text where the recipe allows more tokens than the model has positions."""
+    assert train(read_recipe(recipe, ["student.max_tokens=4096"]), say=lambda _: None).max_tokens == 128
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "gpu"])
+def test_devices_that_cannot_be_chosen(recipe, device):
+    """Pins a device that the trainer would silently replace by another."""
+    with pytest.raises(InputError, match=r"expected cpu, cuda or mps; choose a GPU with CUDA_VISIBLE_DEVICES"):
+        train(read_recipe(recipe), device=device, say=lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("student.prompt='question'", r"prompt 'question': .* has 'query', 'document'"),
+        (
+            "student.prompt='question'",
+            r"\[student\] .*: has no prompt 'question' on record \(it has 'query', 'document'\)",
+        ),
+        ("student.max_tokens=7", r"\[student\] .*max_tokens = 7 leaves no room after a prompt of 8 tokens"),
         ("student.base='/nowhere'", r"/nowhere: no such folder"),
         ("bitext.0.source='nothing.tmx'", r"nothing.tmx"),
         ("bitext.0.source='cldr:tgl'", r"CLDR has no names in Tagalog"),
@@ -150,4 +193,4 @@ def test_from_recipe_to_mteb_score(recipe, tmp_path):
     assert [path.parent.name for path in written] == [trained.weights]
     meta = json.loads((written[0].parent / "model_meta.json").read_text())
     assert meta["name"] == "optical-mteb/tiny-student"
-    assert meta["training_datasets"] == ["CLDRNameRetrieval"]
+    assert meta["training_datasets"] is None, "nothing is known of what the base was trained on"

@@ -13,20 +13,23 @@ from optical_mteb.training.losses.distillation import DistillationLoss
 from optical_mteb.training.losses.encoding import Encoded, duplicates
 
 
-def contrast(scores: Tensor, same: Tensor) -> Tensor:
-    """Cross-entropy of picking the own English sentence, InfoNCE (van den Oord et al., arXiv 1807.03748, equation 4).
+def contrast(scores: Tensor, left_out: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Cross-entropy of picking the own English sentence: InfoNCE (van den Oord, Li, Vinyals, arXiv 1807.03748).
 
     Args:
         scores: Score of translation i against English sentence j, over the temperature, [B, B].
-        same: English sentences that are the same text, [B, B]; off the diagonal they are no negatives.
+        left_out: English sentences that are no negatives of a translation, [B, B]; its diagonal is not read.
+        counted: Translations that the mean is taken over, [B]; all by default.
 
     Returns:
-        Mean over the translations, scalar, float32.
+        Mean over the translations, scalar, float32; 0 where none counts.
     """
-    others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
-    return cross_entropy(
-        scores.float().masked_fill(others, -torch.inf), torch.arange(len(scores), device=scores.device)
-    )
+    own = torch.arange(len(scores), device=scores.device)
+    left_out = left_out & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    losses = cross_entropy(scores.float().masked_fill(left_out, -torch.inf), own, reduction="none")
+    if counted is None:
+        return losses.mean()
+    return losses.masked_fill(~counted, 0.0).sum() / counted.sum().clamp_min(1)
 
 
 class ContrastiveDistillationLoss(DistillationLoss):
@@ -66,6 +69,8 @@ class ContrastiveDistillationLoss(DistillationLoss):
             trainer = SentenceTransformerTrainer(model=student, train_dataset=pairs, loss=loss)
             trainer.train()
     """
+
+    compares = "sentence"
 
     def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer, temperature: float = 0.02) -> None:
         super().__init__(model, teacher)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from optical_mteb.citation import CITATION
 from optical_mteb.training.losses.encoding import Encoded, encode, special_token_ids
+from optical_mteb.training.projection import token_width
 
 
 class DistillationLoss(nn.Module, ABC):
@@ -22,18 +23,21 @@ class DistillationLoss(nn.Module, ABC):
         teacher: The teacher: frozen here, and kept in eval mode whatever mode the loss is put into.
 
     Raises:
-        ValueError: Student and teacher have token embeddings of different widths.
+        ValueError: Student and teacher differ in the width of what the loss compares.
     """
+
+    compares: ClassVar[Literal["token", "sentence"]]
+    """Which embeddings of student and teacher the loss compares."""
 
     special_ids: Tensor
     teacher_special_ids: Tensor
 
     def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
         super().__init__()
-        widths = model.get_embedding_dimension(), teacher.get_embedding_dimension()
-        if widths[0] != widths[1]:
+        width = token_width if self.compares == "token" else SentenceTransformer.get_embedding_dimension
+        if width(model) != width(teacher):
             raise ValueError(
-                f"the student's embeddings are {widths[0]} wide and the teacher's {widths[1]}: "
+                f"the student's {self.compares} embeddings are {width(model)} wide and the teacher's {width(teacher)}: "
                 "give the student a projection first, with optical_mteb.training.projection.project_tokens"
             )
         self.model = model

@@ -24,7 +24,8 @@ class OpticalLoss(DistillationLoss):
         model: The student.
         teacher: The frozen teacher; its tokenizer may differ from the student's.
         solver: `sinkhorn` (entropic), `ipot` (proximal points) or `exact` (network simplex, slow).
-        epsilon: Weight of the entropy (`sinkhorn`) or proximal step (`ipot`), in units of the cost.
+        epsilon: Weight of the entropy in `sinkhorn`, in units of the cost.
+        beta: Proximal step of `ipot`, in units of the cost.
         iterations: Iterations of the solver.
 
     References:
@@ -62,17 +63,21 @@ class OpticalLoss(DistillationLoss):
             trainer.train()
     """
 
+    compares = "token"
+
     def __init__(
         self,
         model: SentenceTransformer,
         teacher: SentenceTransformer,
         solver: Literal["sinkhorn", "ipot", "exact"] = "sinkhorn",
         epsilon: float = 0.05,
+        beta: float = 0.5,
         iterations: int = 50,
     ) -> None:
         super().__init__(model, teacher)
         self.solver = solver
         self.epsilon = epsilon
+        self.beta = beta
         self.iterations = iterations
         self._marginal_error: Tensor | None = None
 
@@ -90,7 +95,7 @@ class OpticalLoss(DistillationLoss):
         if self.solver == "sinkhorn":
             return sinkhorn(cost, source_mask, target_mask, epsilon=self.epsilon, iterations=self.iterations)
         if self.solver == "ipot":
-            return ipot(cost, source_mask, target_mask, beta=self.epsilon, iterations=self.iterations)
+            return ipot(cost, source_mask, target_mask, beta=self.beta, iterations=self.iterations)
         return exact(cost, source_mask, target_mask)
 
     def diagnostics(self) -> dict[str, float]:
@@ -99,4 +104,4 @@ class OpticalLoss(DistillationLoss):
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
-        return {"solver": self.solver, "epsilon": self.epsilon, "iterations": self.iterations}
+        return {"solver": self.solver, "epsilon": self.epsilon, "beta": self.beta, "iterations": self.iterations}

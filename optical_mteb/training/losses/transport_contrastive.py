@@ -56,6 +56,8 @@ class TransportContrastiveLoss(DistillationLoss):
             trainer.train()
     """
 
+    compares = "token"
+
     def __init__(
         self,
         model: SentenceTransformer,
@@ -72,7 +74,10 @@ class TransportContrastiveLoss(DistillationLoss):
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Contrastive loss of B pairs, scalar, float32."""
-        return contrast(-self.costs(student, teacher) / self.temperature, duplicates(teacher))
+        # A sentence without tokens costs nothing against any other: it can neither be picked nor pick.
+        english, translation = teacher.content.any(-1), student.content.any(-1)
+        left_out = duplicates(teacher) | ~english.unsqueeze(0)
+        return contrast(-self.costs(student, teacher) / self.temperature, left_out, english & translation)
 
     def costs(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Transport cost of every translation against every English sentence, [B, B], float32."""
