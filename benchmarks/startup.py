@@ -1,4 +1,4 @@
-"""What the import hook costs: starts of Python with and without it, in turn, and the interpreter's own import times.
+"""What the import hook costs: starts of Python with and without it, in turn.
 
     python benchmarks/startup.py [--starts 40] [--output startup.json]
 
@@ -25,14 +25,6 @@ def one_start(code: str) -> float:
     return 1000 * (time.perf_counter() - begun)
 
 
-def import_time() -> float:
-    """Milliseconds that `-X importtime` gives for the hook in an ordinary start."""
-    done = subprocess.run([sys.executable, "-X", "importtime", "-c", ""], capture_output=True, text=True, check=True)
-    lines = (line.split("|") for line in done.stderr.splitlines() if line.strip().endswith("optical_mteb._autoload"))
-    own = (line.split("|") for line in done.stderr.splitlines() if line.strip().endswith("| optical_mteb"))
-    return sum(int(line[1]) for line in (*lines, *own)) / 1000
-
-
 def main() -> None:
     """Measure, print a table, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -40,7 +32,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     site = sysconfig.get_path("purelib")
-    hook = Path(site, "optical_mteb.pth").read_text(encoding="utf-8").strip()
+    hook = Path(site, "optical_mteb.pth").read_text(encoding="utf-8").splitlines()[-1]
     without = f"import os, sys; sys.path.append({site!r}); sys.path.append({str(Path(__file__).parents[1])!r})"
     pairs = [(one_start(f"{without}; {hook}"), one_start(without)) for _ in range(arguments.starts)]
     result = {
@@ -48,7 +40,6 @@ def main() -> None:
         "without_hook_ms": statistics.median(b for _, b in pairs),
         "difference_ms": statistics.median(a - b for a, b in pairs),
         "ratio": statistics.median(a / b for a, b in pairs),
-        "import_time_ms": statistics.median(import_time() for _ in range(10)),
         "limit_ms": 3.0,
         "starts": arguments.starts,
     }

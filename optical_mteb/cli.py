@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from optical_mteb import __version__
 from optical_mteb.errors import InputError
@@ -20,7 +20,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
 
 
 def main() -> None:
@@ -32,9 +31,14 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
+def _table(*headings: str) -> Table:
+    """A table that folds what a narrow terminal has no room for, and cuts nothing."""
+    return Table(*(Column(heading, overflow="fold") for heading in headings), box=None)
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
-        console.print(f"optical-mteb {__version__}")
+        typer.echo(f"optical-mteb {__version__}")
         raise typer.Exit
 
 
@@ -92,9 +96,9 @@ def models(
     from optical_mteb.students import read_student, student_names
 
     if name:
-        console.print_json(read_student(name).model_dump_json())
+        Console().print_json(read_student(name).model_dump_json())
         return
-    table = Table("student", "revision", "objective", "languages", "parameters", "trained", box=None)
+    table = _table("student", "revision", "objective", "languages", "parameters", "trained")
     for student in student_names():
         try:
             record = read_student(student)
@@ -110,7 +114,7 @@ def models(
             record.created,
         )
     if table.row_count:
-        console.print(table)
+        Console().print(table)
     else:
         typer.echo(f"no student in {students_folder()}; train one: optical-mteb train quickstart")
 
@@ -120,11 +124,11 @@ def bases() -> None:
     """List the base models that PyPI wheels ship; any Hub id or folder is a base, too."""
     from optical_mteb.bases import pypi_bases
 
-    table = Table("base", "wheel", "installed", "languages", "licence", "origin", box=None)
+    table = _table("base", "wheel", "installed", "languages", "licence", "origin")
     for base in pypi_bases():
         installed = "yes" if base.is_available() else base.install_instructions()
         table.add_row(base.spec, base.wheel, installed, base.languages, base.licence, base.origin)
-    console.print(table)
+    Console().print(table)
 
 
 @app.command(epilog="Example: optical-mteb compare pypi/multilingual-e5-small optical-student -t CLDRNameRetrieval")
@@ -146,4 +150,4 @@ def compare(
     metrics = metric or ["ndcg_at_10", "map_at_100"]
     groups = {"low-resource": [f"{code}-eng" for code in ("swh", "som", "fil", "tgl", "mar")]}
     pair = [read_scores(results, name, task, metrics, split=split) for name in (baseline, model)]
-    console.print(comparison_table(*pair, metrics=metrics, groups=groups))
+    Console().print(comparison_table(*pair, metrics=metrics, groups=groups))

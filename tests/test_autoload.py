@@ -61,17 +61,37 @@ def test_a_broken_plugin_costs_one_warning():
     assert "optical-mteb could not register with mteb" in errors
 
 
-def test_start_up_imports_nothing_heavy():
-    """Pins a start-up cost: without mteb the hook loads two modules of ours and none of anybody else's."""
+def test_start_up_imports_nothing():
+    """Pins a start-up cost: without mteb the hook loads no module at all, not even of ours."""
     ask = "import sys; print(*sorted(n for n in sys.modules if n.split('.')[0] in sys.argv[1:]))"
     _, output, _ = run("-c", ask, "optical_mteb", "mteb", "torch", "numpy", "pydantic", "platformdirs")
-    assert output.split() == ["optical_mteb", "optical_mteb._autoload"]
+    assert output.split() == []
+
+
+def hooks():
+    """The finders of this package on the meta path."""
+    return [finder for finder in sys.meta_path if getattr(finder, "__name__", "") == "OpticalMtebHook"]
 
 
 def test_the_finder_cares_for_nothing_else():
     """Pins a finder in the way of other imports, submodules of mteb and modules of similar names included."""
-    finder = _autoload.RegisterAfterMteb()
-    assert [finder.find_spec(name) for name in ("mteb.tasks", "mtebx", "os", "optical_mteb")] == [None] * 4
+    names = ["mteb.tasks", "mtebx", "os", "optical_mteb"]
+    assert len(hooks()) >= 1
+    assert [hook.find_spec(name) for hook in hooks() for name in names] == [None] * len(names) * len(hooks())
+
+
+def test_the_finder_never_raises(monkeypatch):
+    """Pins an import of mteb that fails because this package is damaged."""
+    monkeypatch.setitem(sys.modules, "optical_mteb._autoload", None)
+    assert [hook.find_spec("mteb") for hook in hooks()] == [None] * len(hooks())
+
+
+def test_a_search_within_the_search_ends(monkeypatch):
+    """Pins endless recursion: while the other finders are asked for mteb, the hook has no answer."""
+    asked = []
+    monkeypatch.setattr(_autoload, "find_spec", lambda name: asked.append(_autoload.find_mteb()))
+    assert _autoload.find_mteb() is None
+    assert asked == [None]
 
 
 def test_the_loader_stays_the_stock_one():

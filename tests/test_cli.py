@@ -56,10 +56,13 @@ def test_an_empty_store_says_how_to_fill_it(monkeypatch, capsys):
 
 def test_bases_are_listed(monkeypatch, capsys):
     """Pins a base that nobody finds."""
-    monkeypatch.setenv("COLUMNS", "200")
-    _, output, _ = run_main(monkeypatch, capsys, "bases")
-    assert "pypi:multilingual-e5-small" in output
-    assert "pypi:all-MiniLM-L6-v2" in output
+    for columns in ("200", "60"):
+        monkeypatch.setenv("COLUMNS", columns)
+        _, output, _ = run_main(monkeypatch, capsys, "bases")
+        # Folded cells continue on the next lines of their column.
+        assert "pypi:mul" in output
+        assert "pypi:all" in output
+        assert "\u2026" not in output
 
 
 def test_run_hands_its_arguments_to_mteb(monkeypatch, capsys):
