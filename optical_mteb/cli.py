@@ -144,10 +144,9 @@ def compare(
     from optical_mteb.registry import register
 
     register()
-    from optical_mteb.scores.compare import comparison_table
+    from optical_mteb.scores.compare import GROUPS, comparison_table
     from optical_mteb.scores.results import read_scores
 
     metrics = metric or ["ndcg_at_10", "map_at_100"]
-    groups = {"low-resource": [f"{code}-eng" for code in ("swh", "som", "fil", "tgl", "mar")]}
     pair = [read_scores(results, name, task, metrics, split=split) for name in (baseline, model)]
-    Console().print(comparison_table(*pair, metrics=metrics, groups=groups))
+    Console().print(comparison_table(*pair, metrics=metrics, groups=GROUPS))

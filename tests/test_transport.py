@@ -35,7 +35,7 @@ def test_sinkhorn_converges_to_pot(epsilon, log_domain):
     for index, (rows, columns) in enumerate(SIZES):
         matrix = cost[index, :rows, :columns].double().numpy()
         expected = ot.sinkhorn(
-            uniform(rows), uniform(columns), matrix, epsilon, method="sinkhorn_log", numItermax=20000, stopThr=1e-12
+            uniform(rows), uniform(columns), matrix, epsilon, method="sinkhorn_log", numItermax=50000, stopThr=1e-7
         )
         np.testing.assert_allclose(plan[index, :rows, :columns], expected, atol=2e-5)
 

@@ -10,6 +10,9 @@ from rich.table import Table
 from optical_mteb.errors import InputError
 from optical_mteb.scores.results import Scores
 
+GROUPS = {"low-resource": tuple(f"{code}-eng" for code in ("swh", "som", "fil", "tgl", "mar"))}
+"""Subsets whose mean a comparison shows: the low-resource languages that students are trained on."""
+
 
 def comparison_table(
     baseline: Scores, model: Scores, *, metrics: Sequence[str], groups: Mapping[str, Sequence[str]]
