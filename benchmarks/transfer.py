@@ -17,7 +17,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 from optical_mteb.storage import local_data
 
@@ -75,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = local_data()
     if data is None:
-        raise InputError("OPTICAL_MTEB_DATA is not set; set it to the folder that has eval/afriqa and eval/ntrex")
+        parser.error("OPTICAL_MTEB_DATA is not set; set it to the folder that has eval/afriqa and eval/ntrex")
     register()
     collections = {"AfriQA": afriqa(data / "eval"), "NTREX": ntrex(data / "eval", arguments.pool)}
     results: dict[str, dict[str, float]] = {}

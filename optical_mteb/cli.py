@@ -32,8 +32,9 @@ def main() -> None:
 
 
 def _table(*headings: str) -> Table:
-    """A table that folds what a narrow terminal has no room for, and cuts nothing."""
-    return Table(*(Column(heading, overflow="fold") for heading in headings), box=None)
+    """A table that keeps the names in its first column whole and folds the others in a narrow terminal."""
+    first, *others = headings
+    return Table(Column(first, no_wrap=True), *(Column(heading, overflow="fold") for heading in others), box=None)
 
 
 def _show_version(wanted: bool) -> None:
@@ -67,7 +68,8 @@ def train(
     from optical_mteb.training.run import train as run_training
 
     sidecar = run_training(checked, recipe_folder=path.parent, device=device, say=typer.echo)
-    typer.echo(f"evaluate it: mteb run -m {sidecar.name} -t CLDRNameRetrieval")
+    typer.echo(f"evaluate it: mteb run -m {sidecar.name} -t CLDRNameRetrieval -v 1")
+    typer.echo(f"compare it: optical-mteb compare {sidecar.base} {sidecar.name} -t CLDRNameRetrieval")
 
 
 @app.command(

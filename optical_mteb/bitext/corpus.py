@@ -151,7 +151,8 @@ def _kept(
             return
     if not report.kept:
         raise InputError(
-            f"{source.source}: no pair kept of {report.read} records ({_dropped(report)}); check its columns and filters"
+            f"{source.source}: no pair kept of {report.read} records ({_dropped(report)}); "
+            f"{'; '.join(['check its columns and filters', *report.malformed_at[:1]])}"
         )
 
 

@@ -69,7 +69,10 @@ def read_scores(
 
 def _registered_revision(name: str) -> str:
     meta = MODEL_REGISTRY.get(name)
-    return (meta.revision or "") if meta and name.startswith(("optical-mteb/", "pypi/")) else ""
+    ours = meta is not None and name.startswith(("optical-mteb/", "pypi/"))
+    revision = (meta.revision or "") if ours and meta else ""
+    # What mteb fills in for a student that is not trained here.
+    return "" if revision.startswith("no_revision") else revision
 
 
 def _result_file(folder: Path, name: str, task: str, revision: str) -> Path:

@@ -122,6 +122,11 @@ def _arguments(
 def _check_device(device: str | None) -> None:
     if device not in (None, "cpu", "cuda", "mps"):
         raise InputError(f"device {device!r}: expected cpu, cuda or mps; choose a GPU with CUDA_VISIBLE_DEVICES")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device or "cpu", True):
+        raise InputError(
+            f"device {device!r}: torch {torch.__version__} finds none here; use cpu, or install its build for {device}"
+        )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("training runs in one process; start it without torchrun or accelerate")
 
