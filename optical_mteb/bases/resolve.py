@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 PREFIX = "pypi:"
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _NOT_THE_MODEL = ("README.md", "optical.json")
-_COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})/")
 
 
 def pypi_bases() -> tuple[PypiBase, ...]:
@@ -79,11 +78,14 @@ def base_revision(base: str | SentenceTransformer) -> str:
     A model in memory is named by the Hub commit or the folder that it was loaded from, whatever was done to it since;
     one that was built in memory, by the sha256 of its tensors.
 
+    Args:
+        base: A loaded model, a `pypi:` spec or a folder; a Hub id has its revision once it is loaded.
+
     Raises:
-        InputError: As `load_base`; for a Hub id, also if neither the Hub nor the local cache knows it.
+        InputError: As `base_folder`.
     """
     if isinstance(base, str):
-        return _hub_commit(base) if is_hub_id(base) else _folder_revision(base_folder(base))
+        return _folder_revision(base_folder(base))
     config = getattr(base.transformers_model, "config", None)
     commit = getattr(config, "_commit_hash", None)
     if isinstance(commit, str):
@@ -157,19 +159,6 @@ def _folder_revision(folder: Path) -> str:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:40]
-
-
-def _hub_commit(spec: str) -> str:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        path = Path(hf_hub_download(spec, "config.json"))
-    except (OSError, ValueError) as error:
-        raise _hub_error(spec, error) from error
-    found = _COMMIT.search(path.as_posix())
-    if found is None:
-        raise InputError(f"{spec}: {path} lies in no snapshot, expected the Hub's cache; unset local overrides")
-    return found[1]
 
 
 def _hub_error(spec: str, error: Exception) -> InputError:
