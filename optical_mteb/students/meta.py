@@ -15,7 +15,7 @@ from optical_mteb.students.store import ORGANISATION, read_student, student_path
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
-    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+    from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 
     from optical_mteb.bases import PypiBase
     from optical_mteb.students.sidecar import Sidecar
@@ -26,8 +26,8 @@ def load_student(
     revision: str | None = None,
     device: str | None = None,
     **kwargs: Any,  # noqa: ANN401 - MTEB's loader contract
-) -> SentenceTransformerEncoderWrapper:
-    """Load a student of the store in MTEB's stock wrapper.
+) -> SentenceTransformerEncoderWrapper | MultiVectorWrapper:
+    """Load a student of the store in MTEB's stock wrapper for its kind.
 
     Args:
         name: `optical-mteb/<student>`.
@@ -38,7 +38,7 @@ def load_student(
     Raises:
         InputError: The student is not trained, or its weights are not those on record.
     """
-    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+    from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 
     sidecar = read_student(name)
     folder = student_path(sidecar.name)
@@ -49,7 +49,8 @@ def load_student(
             f"{folder}: the weights hash to {found[:12]}, expected {wanted[:12]}; "
             "they changed since they were registered: restart, or train the student again"
         )
-    return SentenceTransformerEncoderWrapper(str(folder), device=device, **kwargs)
+    wrapper = MultiVectorWrapper if sidecar.kind == "late_interaction" else SentenceTransformerEncoderWrapper
+    return wrapper(str(folder), device=device, **kwargs)
 
 
 def load_pypi_base(
@@ -105,10 +106,12 @@ def _wheel_revision(base: PypiBase) -> str | None:
 
 def _student_meta(sidecar: Sidecar) -> ModelMeta:
     from mteb.models.model_implementations import MODEL_REGISTRY
+    from mteb.models.model_meta import ScoringFunction
 
     # What base or teacher was trained on counts as the student's own; unknown stays unknown.
     origins = (MODEL_REGISTRY.get(origin or "") for origin in (sidecar.base_origin, sidecar.teacher_origin))
     inherited = [origin.training_datasets if origin else None for origin in origins]
+    late = sidecar.kind == "late_interaction"
     known = None if None in inherited else set(sidecar.mteb_tasks).union(*(tasks or () for tasks in inherited))
     return _meta(
         load_student,
@@ -124,6 +127,7 @@ def _student_meta(sidecar: Sidecar) -> ModelMeta:
         license=sidecar.licence,
         training_datasets=known,
         adapted_from=sidecar.base_origin,
+        **({"model_type": ["late-interaction"], "similarity_fn_name": ScoringFunction.MAX_SIM} if late else {}),
     )
 
 

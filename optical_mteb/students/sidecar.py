@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError
 
 SIDECAR_NAME = "optical.json"
+
+Kind = Literal["dense", "late_interaction"]
+"""What a student is: one vector per text (`SentenceTransformer`), or one per token (`MultiVectorEncoder`)."""
 
 
 class BitextRecord(BaseModel):
@@ -28,6 +31,7 @@ class Sidecar(BaseModel):
 
     Attributes:
         name: Name in the student store.
+        kind: `dense` or `late_interaction`.
         weights: SHA-256 of weights, tokenizer and settings, the first 40 hexadecimal digits: MTEB's revision of the
             student.
         created: Day of training, ISO 8601.
@@ -57,6 +61,7 @@ class Sidecar(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
+    kind: Kind = "dense"
     weights: str
     created: str
     seed: int

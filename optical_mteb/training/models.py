@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import cast
 
+import torch
 from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import PreTrainedModel
@@ -51,7 +52,7 @@ def load_models(
         InputError: A base or a prompt of the recipe does not exist.
     """
     settings = recipe.student
-    student = load_base(settings.base, revision=settings.revision, device=device)
+    student = _finite(load_base(settings.base, revision=settings.revision, device=device), settings.base)
     student.prompts.update(settings.prompts)
     revision = teacher_revision = base_revision(student)
     if settings.prune_vocabulary:
@@ -62,6 +63,7 @@ def load_models(
         teacher = copy.deepcopy(student)
     else:
         teacher = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device)
+        teacher = _finite(teacher, recipe.teacher.base)
         teacher_revision = base_revision(teacher)
     teacher.prompts.update(recipe.teacher.prompts)
     student_prompt = _prompt(student, settings.prompt, f"[student] {settings.base}", settings.max_tokens)
@@ -72,6 +74,14 @@ def load_models(
         project_tokens(student, wide)
     word_embeddings(student).requires_grad_(not settings.freeze_embeddings)
     return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt)
+
+
+def _finite(model: SentenceTransformer, spec: str) -> SentenceTransformer:
+    """The model, if all its weights are numbers."""
+    broken = next((name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()), None)
+    if broken is not None:
+        raise InputError(f"{spec}: weight {broken!r} is not finite everywhere; get the model again, or use another")
+    return model
 
 
 def word_embeddings(model: SentenceTransformer) -> nn.Embedding:

@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 
 from optical_mteb.errors import InputError
 from optical_mteb.training.losses import (
     CombinedLoss,
     ContrastiveDistillationLoss,
+    EnglishAnchorLoss,
     OpticalLoss,
     TransportContrastiveLoss,
 )
+from optical_mteb.training.losses.combined import Term
 from optical_mteb.training.losses.distillation import DistillationLoss
+from optical_mteb.training.losses.weights import token_weights
 from optical_mteb.training.recipe import ObjectiveSettings
 
 LOSSES: dict[str, type[DistillationLoss]] = {
     "optical": OpticalLoss,
     "contrastive": ContrastiveDistillationLoss,
     "transport_contrastive": TransportContrastiveLoss,
+    "anchor": EnglishAnchorLoss,
 }
-"""Loss of each table that `[objective]` may hold."""
+"""Loss of each table that `[objective]` may hold, but `sentence`, which is sentence-transformers' own."""
 
 
-def build_loss(settings: ObjectiveSettings, student: SentenceTransformer, teacher: SentenceTransformer) -> CombinedLoss:
+def build_loss(
+    settings: ObjectiveSettings,
+    student: SentenceTransformer,
+    teacher: SentenceTransformer,
+    *,
+    english: Sequence[str] = (),
+    translations: Sequence[str] = (),
+) -> CombinedLoss:
     """The weighted sum of the terms of a recipe.
+
+    Args:
+        settings: The `[objective]` table.
+        student: The student.
+        teacher: The teacher.
+        english: English sides of the bitext, which `marginals = "idf"` counts the teacher's tokens in.
+        translations: The other sides, for the student's tokens.
 
     Raises:
         InputError: A term cannot compare student and teacher.
     """
+
+    def term(name: str, keys: dict[str, Any]) -> Term:
+        if name == "sentence":
+            return EmbedDistillLoss(student, **keys)
+        marginals = keys.pop("marginals", "uniform")
+        if marginals != "uniform":
+            keys["student_weights"] = token_weights(marginals, student, translations)
+            keys["teacher_weights"] = token_weights(marginals, teacher, english)
+        return LOSSES[name](student, teacher, **keys)
+
     try:
         terms = {
-            name: (term.weight, LOSSES[name](student, teacher, **term.model_dump(exclude={"weight"})))
-            for name, term in settings.terms.items()
+            name: (table.weight, term(name, table.model_dump(exclude={"weight"})))
+            for name, table in settings.terms.items()
         }
+        return CombinedLoss(student, teacher, terms)
     except ValueError as error:
         raise InputError(f"objective: {error}") from error
-    return CombinedLoss(terms)
 
 
 def describe(settings: ObjectiveSettings) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 from importlib.metadata import version
+from typing import Any
 
+from sentence_transformers.multi_vector_encoder.model_card import MultiVectorEncoderModelCardData
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
 from optical_mteb.bases import is_hub_id, pypi_bases
@@ -19,17 +21,28 @@ _VERSIONS = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "t
 
 
 def card_data(recipe: Recipe, corpus: ParallelCorpus) -> SentenceTransformerModelCardData:
-    """What the model card says besides what sentence-transformers' trainer finds out by itself."""
-    card = SentenceTransformerModelCardData(
-        language=["eng", *corpus.languages],
-        license=recipe.licence,
-        model_name=f"{recipe.name}: {recipe.description or describe(recipe.objective)}",
-        model_id=f"{ORGANISATION}/{recipe.name}",
-        tags=["mteb", "cross-lingual", "optical-mteb"],
-        local_files_only=True,
-    )
+    """What the model card of a dense student says besides what sentence-transformers finds out by itself."""
+    card = SentenceTransformerModelCardData(**_card(recipe, corpus))
     card.base_model = base_origin(recipe.student.base)
     return card
+
+
+def late_interaction_card(recipe: Recipe, corpus: ParallelCorpus) -> MultiVectorEncoderModelCardData:
+    """The same for a late-interaction student."""
+    card = MultiVectorEncoderModelCardData(**_card(recipe, corpus))
+    card.base_model = base_origin(recipe.student.base)
+    return card
+
+
+def _card(recipe: Recipe, corpus: ParallelCorpus) -> dict[str, Any]:
+    return {
+        "language": ["eng", *corpus.languages],
+        "license": recipe.licence,
+        "model_name": f"{recipe.name}: {recipe.description or describe(recipe.objective)}",
+        "model_id": f"{ORGANISATION}/{recipe.name}",
+        "tags": ["mteb", "cross-lingual", "optical-mteb"],
+        "local_files_only": True,
+    }
 
 
 def base_origin(spec: str) -> str | None:
@@ -52,6 +65,7 @@ def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str
     cldr = {"CLDRNameRetrieval"} if any(source.kind == "cldr" for source in recipe.bitext) else set()
     return Sidecar(
         name=recipe.name,
+        kind=recipe.student.kind,
         weights=weights,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         seed=recipe.seed,

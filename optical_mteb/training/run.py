@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import set_seed
 
-from optical_mteb.bases import base_revision
+from optical_mteb.bases import as_late_interaction, base_revision
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder
@@ -21,7 +22,8 @@ from optical_mteb.training.batching import LengthBucketSampler
 from optical_mteb.training.models import Models, load_models
 from optical_mteb.training.objective import build_loss
 from optical_mteb.training.recipe import Recipe
-from optical_mteb.training.record import card_data, sidecar
+from optical_mteb.training.record import card_data, late_interaction_card, sidecar
+from optical_mteb.training.teacher_cache import TeacherCache
 from optical_mteb.training.trainer import DistillationTrainer, LogLastStep
 
 
@@ -49,8 +51,8 @@ def train(
         corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
         say(str(corpus.report))
         models = load_models(recipe, corpus, device=device, say=say)
-        metrics = fit(recipe, models, corpus)
-        models.student.save_pretrained(str(folder), model_name=f"{ORGANISATION}/{recipe.name}")
+        metrics = fit(recipe, models, corpus, say=say)
+        save(recipe, models, corpus, folder)
         record = sidecar(recipe, corpus, models, base_revision(str(folder)), metrics)
         record.write(folder)
     say(f"trained {record.steps} steps: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
@@ -58,7 +60,9 @@ def train(
     return record
 
 
-def fit(recipe: Recipe, models: Models, corpus: ParallelCorpus) -> dict[str, float]:
+def fit(
+    recipe: Recipe, models: Models, corpus: ParallelCorpus, *, say: Callable[[str], None] = print
+) -> dict[str, float]:
     """Train the student in place.
 
     Returns:
@@ -73,13 +77,25 @@ def fit(recipe: Recipe, models: Models, corpus: ParallelCorpus) -> dict[str, flo
         model.max_seq_length = min(recipe.student.max_tokens, model.max_seq_length or recipe.student.max_tokens)
     student.model_card_data = card_data(recipe, corpus)
     student.model_card_data.register_model(student)
+    pairs = corpus.to_dataset().select_columns(["english", "translation"])
+    loss = build_loss(
+        recipe.objective,
+        student,
+        teacher,
+        english=pairs["english"],
+        translations=pairs["translation"],
+    )
+    cache = None
+    if recipe.teacher.cache:
+        cache = teacher_cache(recipe, models, pairs["english"], layers=loss.layers, say=say)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = DistillationTrainer(
             student,
             teacher,
             args=_arguments(recipe, models, corpus, scratch),
-            train_dataset=corpus.to_dataset().select_columns(["english", "translation"]),
-            loss=build_loss(recipe.objective, student, teacher),
+            train_dataset=pairs,
+            teacher_cache=cache,
+            loss=loss,
             callbacks=[LogLastStep()],
         )
         trainer.train()
@@ -90,6 +106,41 @@ def fit(recipe: Recipe, models: Models, corpus: ParallelCorpus) -> dict[str, flo
             f"lower training.learning_rate ({recipe.training.learning_rate:g}) or raise the temperature of the objective"
         )
     return _last_figures(trainer.state.log_history)
+
+
+def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, folder: Path) -> None:
+    """Write the student as the native checkpoint of its kind, with its card, into a folder."""
+    name = f"{ORGANISATION}/{recipe.name}"
+    if recipe.student.kind == "dense":
+        models.student.save_pretrained(str(folder), model_name=name)
+        return
+    student = as_late_interaction(models.student)
+    student.model_card_data = late_interaction_card(recipe, corpus)
+    student.model_card_data.register_model(student)
+    student.save_pretrained(str(folder), model_name=name)
+
+
+def teacher_cache(
+    recipe: Recipe,
+    models: Models,
+    english: Sequence[str],
+    *,
+    layers: Sequence[int] = (),
+    say: Callable[[str], None] = print,
+) -> TeacherCache:
+    """The teacher's outputs for the English sides, from disk where they are there."""
+    tokenizer = models.teacher.tokenizer.backend_tokenizer.to_str()
+    cache = TeacherCache.open(
+        models.teacher,
+        # A teacher that was pruned with its student gives the same tokens other ids.
+        revision=f"{models.teacher_revision} {hashlib.sha256(tokenizer.encode()).hexdigest()[:16]}",
+        prompt=models.teacher_prompt,
+        max_tokens=recipe.student.max_tokens,
+        layers=layers,
+    )
+    read = cache.ensure(english)
+    say(f"teacher: read {read:,} sentences, {len(cache):,} in the cache")
+    return cache
 
 
 def _arguments(
@@ -111,6 +162,7 @@ def _arguments(
         dataloader_drop_last=len(corpus) >= settings.batch_size,
         prompts={column: prompt for column, prompt in prompts.items() if prompt},
         logging_steps=settings.log_every,
+        logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",
     )

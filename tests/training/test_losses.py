@@ -1,5 +1,7 @@
 """Losses against POT, finite differences and hand-made tokens; what must stay out of the transport problem."""
 
+from functools import partial
+
 import numpy as np
 import ot
 import pytest
@@ -8,14 +10,24 @@ import torch
 from optical_mteb.training.losses import (
     CombinedLoss,
     ContrastiveDistillationLoss,
+    EnglishAnchorLoss,
+    IdfWeights,
+    NormWeights,
     OpticalLoss,
     TransportContrastiveLoss,
 )
+from optical_mteb.training.losses.combined import mean_pairwise_cosine
+from optical_mteb.training.losses.contrastive import maxsim
 from optical_mteb.training.losses.encoding import Encoded, content_mask, encode, packed, special_token_ids
 from optical_mteb.training.projection import project_tokens
 from optical_mteb.transport import cosine_cost, sinkhorn, transport_cost
 
-LOSSES = [OpticalLoss, ContrastiveDistillationLoss, TransportContrastiveLoss]
+LOSSES = [
+    OpticalLoss,
+    ContrastiveDistillationLoss,
+    partial(ContrastiveDistillationLoss, score="maxsim"),
+    TransportContrastiveLoss,
+]
 ENGLISH = ["good morning", "the house is red", "water"]
 SWAHILI = ["habari ya asubuhi", "nyumba ni nyekundu", "maji"]
 
@@ -37,6 +49,11 @@ def handmade(lengths, seed, width=6):
     mean = (tokens * content.unsqueeze(-1)).sum(1) / content.sum(1, keepdim=True)
     ids = torch.randint(5, 1000, content.shape, generator=generator) * content
     return Encoded(tokens, content, mean, ids)
+
+
+def rows(encoded, indices):
+    """Some sentences of a batch."""
+    return Encoded(*(field[indices] for field in encoded if field is not None))
 
 
 def test_optical_loss_equals_pot(models):
@@ -144,7 +161,7 @@ def test_packing_keeps_the_tokens_and_drops_the_rest():
     """Pins tokens that get lost or change order when the content is moved to the front."""
     encoded = handmade([5, 5], 3)
     content = torch.tensor([[False, True, False, True, False], [False, False, True, False, False]])
-    tokens, mask = packed(encoded._replace(content=content))
+    tokens, mask, _ = packed(encoded._replace(content=content))
     assert mask.tolist() == [[True, True], [True, False]]
     assert torch.equal(tokens[0], encoded.tokens[0, [1, 3]])
     assert torch.equal(tokens[1, 0], encoded.tokens[1, 2])
@@ -170,17 +187,17 @@ def test_an_empty_side_is_no_match_for_the_others(models, side):
     content = emptied[side].content & torch.tensor([[True], [False], [True]])
     emptied[side] = emptied[side]._replace(content=content)
     value = loss.compute_loss_from_encoded(emptied["student"], emptied["teacher"]).item()
-    costs = loss.costs(student, teacher)
+    costs = loss.transport.all_pairs(student, teacher)[0]
     columns = [0, 2] if side == "teacher" else [0, 1, 2]
-    rows = [torch.logsumexp(-costs[i, columns] / 0.5, 0) + costs[i, i] / 0.5 for i in (0, 2)]
-    assert value == pytest.approx(torch.stack(rows).mean().item(), abs=1e-5)
+    losses = [torch.logsumexp(-costs[i, columns] / 0.5, 0) + costs[i, i] / 0.5 for i in (0, 2)]
+    assert value == pytest.approx(torch.stack(losses).mean().item(), abs=1e-5)
 
 
 def test_an_empty_pair_does_not_dilute_the_loss(models):
     """Pins a mean over pairs that have no tokens: it is taken over the others."""
     student, teacher = handmade([3, 2], 0), handmade([4, 2], 1)
     empty = student._replace(content=student.content & torch.tensor([[True], [False]]))
-    one = [Encoded(*(field[:1] for field in side)) for side in (student, teacher)]
+    one = [rows(side, [0]) for side in (student, teacher)]
     loss = OpticalLoss(*models)
     assert loss.compute_loss_from_encoded(empty, teacher).item() == pytest.approx(
         loss.compute_loss_from_encoded(*one).item(), abs=1e-6
@@ -191,10 +208,10 @@ def test_an_empty_pair_does_not_dilute_the_loss(models):
 def test_the_same_english_sentence_is_no_negative(models, loss_class):
     """Pins false negatives: two languages of one English sentence must not be pushed apart."""
     student, teacher = handmade([3, 3, 3], 0), handmade([4, 4, 4], 1)
-    twice = Encoded(*(field[[0, 0, 2]] for field in teacher))
+    twice = rows(teacher, [0, 0, 2])
     loss = loss_class(*models, temperature=0.1)
     if loss_class is TransportContrastiveLoss:
-        scores = -loss.costs(student, twice) / 0.1
+        scores = -loss.transport.all_pairs(student, twice)[0] / 0.1
     else:
         scores = (
             torch.nn.functional.cosine_similarity(student.sentence.unsqueeze(1), twice.sentence.unsqueeze(0), dim=-1)
@@ -210,7 +227,7 @@ def test_the_same_english_sentence_is_no_negative(models, loss_class):
 def test_transport_contrastive_costs_pair_by_pair(models):
     """Pins rows and columns mixed up in the B x B problems: each equals the cost of its own pair."""
     student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
-    costs = TransportContrastiveLoss(*models).costs(student, teacher)
+    costs = TransportContrastiveLoss(*models).transport.all_pairs(student, teacher)[0]
     for i in range(2):
         for j in range(2):
             cost = cosine_cost(student.tokens[i : i + 1], teacher.tokens[j : j + 1])
@@ -225,7 +242,7 @@ def test_combined_loss_is_the_weighted_sum_of_one_pass(models):
     batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
     passes = []
     student.register_forward_hook(lambda *_: passes.append(1))
-    values = CombinedLoss(terms)(batch)
+    values = CombinedLoss(*models, terms)(batch)
     assert len(passes) == 1
     for name, (weight, loss) in terms.items():
         assert values[name].item() == pytest.approx(weight * loss(batch).item(), abs=1e-5)
@@ -233,10 +250,10 @@ def test_combined_loss_is_the_weighted_sum_of_one_pass(models):
 
 def test_combined_loss_refuses_terms_of_different_models(models, tiny_model):
     """Pins a sum over two students, of which the trainer would train one."""
-    with pytest.raises(ValueError, match="do not share"):
-        CombinedLoss({"a": (1.0, OpticalLoss(*models)), "b": (1.0, OpticalLoss(tiny_model(), models[1]))})
+    with pytest.raises(ValueError, match="term 'b' was made with another"):
+        CombinedLoss(*models, {"a": (1.0, OpticalLoss(*models)), "b": (1.0, OpticalLoss(tiny_model(), models[1]))})
     with pytest.raises(ValueError, match="at least one term"):
-        CombinedLoss({})
+        CombinedLoss(*models, {})
 
 
 def test_teacher_with_another_tokenizer_and_width(tiny_model):
@@ -308,3 +325,129 @@ def test_marginal_error_is_reported(models):
         errors.append(loss.diagnostics()["marginal_error"])
     assert errors[0] > 1e-2
     assert errors[1] < 1e-3
+
+
+def test_maxsim_contrast_scores_as_sentence_transformers(models):
+    """Pins a score that is not the late-interaction retriever's: MaxSim over the number of query tokens."""
+    from sentence_transformers.util import maxsim as stock
+
+    student, teacher = handmade([3, 5, 1], 0), handmade([4, 2, 6], 1)
+    unit = torch.nn.functional.normalize
+    queries = [unit(tokens[content], dim=-1) for tokens, content in zip(student.tokens, student.content, strict=True)]
+    documents = [unit(tokens[content], dim=-1) for tokens, content in zip(teacher.tokens, teacher.content, strict=True)]
+    scores = stock(queries, documents) / torch.tensor([[3], [5], [1]])
+    torch.testing.assert_close(maxsim(student, teacher), scores.float())
+    loss = ContrastiveDistillationLoss(*models, temperature=0.5, score="maxsim")
+    expected = torch.nn.functional.cross_entropy(scores / 0.5, torch.arange(3))
+    assert loss.compute_loss_from_encoded(student, teacher).item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_weights_reach_the_marginals(models):
+    """Pins weights on the wrong tokens: they follow the packed tokens, and <T, C> is that of the weighted problem."""
+    student, teacher = handmade([4], 0), handmade([3], 1)
+    student = student._replace(content=torch.tensor([[True, False, True, True]]))
+    table = torch.rand(1000) + 0.1
+    weights = IdfWeights(table)
+    loss = OpticalLoss(*models, student_weights=weights, teacher_weights=NormWeights(), iterations=500)
+    a = table[student.ids[0, [0, 2, 3]]].double()
+    b = teacher.tokens[0].double().norm(dim=-1)
+    cost = cosine_cost(student.tokens[:, [0, 2, 3]], teacher.tokens)[0].double()
+    plan = ot.sinkhorn((a / a.sum()).numpy(), (b / b.sum()).numpy(), cost.numpy(), 0.05, stopThr=1e-12)
+    value = loss.compute_loss_from_encoded(student, teacher).item()
+    assert value == pytest.approx((plan * cost.numpy()).sum(), abs=1e-5)
+
+
+def test_idf_counts_texts_not_tokens(tiny_model):
+    """Pins term frequency in the place of document frequency, and texts that count twice."""
+    model = tiny_model()
+    table = IdfWeights.count(model, ["aa", "a b", "b", "b"]).table
+    a, b, z = model.tokenizer.convert_tokens_to_ids(["a", "b", "z"])
+    assert table[a].item() == pytest.approx(np.log(1 + 1.5 / 2.5))
+    assert table[b].item() == pytest.approx(np.log(1 + 1.5 / 2.5))
+    assert table[z].item() == pytest.approx(np.log(1 + 3.5 / 0.5))
+
+
+def test_centring_removes_a_common_direction(models):
+    """Pins centring of one side alone: an offset on all tokens of both sides changes nothing."""
+    student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
+    offset = 10 * torch.ones(6)
+    loss = OpticalLoss(*models, centre=True)
+    plain = loss.compute_loss_from_encoded(student, teacher)
+    moved = [side._replace(tokens=side.tokens + offset) for side in (student, teacher)]
+    torch.testing.assert_close(loss.compute_loss_from_encoded(*moved), plain, rtol=1e-3, atol=1e-4)
+    assert OpticalLoss(*models).compute_loss_from_encoded(*moved) < 0.1 * plain
+
+
+def test_several_layers_are_averaged(models):
+    """Pins layers that are mixed up: the cost is the mean over the compared layers' costs, solved once."""
+    student, teacher = models
+    batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
+    loss = OpticalLoss(student, teacher, layers=[-1, -2])
+    value = loss(batch).item()
+    taught = encode(teacher, batch[0], loss.teacher_special_ids, (-2,))
+    own = encode(student, batch[1], loss.special_ids, (-2,))
+    s, t = packed(own), packed(taught)
+    cost = 0.5 * cosine_cost(s.tokens, t.tokens) + 0.5 * cosine_cost(
+        s.gather(own.hidden[-2]), t.gather(taught.hidden[-2])
+    )
+    expected = transport_cost(sinkhorn(cost, s.mask, t.mask), cost).mean().item()
+    assert value == pytest.approx(expected, abs=1e-5)
+    assert not torch.equal(own.hidden[-2], own.tokens)
+    with pytest.raises(ValueError, match="has 2 layers only"):
+        OpticalLoss(student, teacher, layers=[-1, -3])
+
+
+@pytest.mark.parametrize("solver", ["sinkhorn", "ipot", "unbalanced", "exact"])
+def test_every_solver_trains(models, solver):
+    """Pins a solver that the loss cannot call, or whose options it passes on wrongly."""
+    student, teacher = models
+    loss = OpticalLoss(student, teacher, solver=solver)
+    loss([features(teacher, ENGLISH), features(student, SWAHILI)]).backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in student.parameters())
+    assert loss.get_config_dict()["solver"] == solver
+
+
+def test_the_anchor_holds_english_alone(tiny_model):
+    """Pins an anchor that reads the translation, or that moves a student that is the teacher still."""
+    teacher = tiny_model(seed=1)
+    student = tiny_model(seed=1)
+    loss = EnglishAnchorLoss(student, teacher)
+    batch = [features(teacher, ENGLISH, "passage: "), features(student, SWAHILI)]
+    assert loss(batch).item() == pytest.approx(0.0, abs=1e-6)
+    moved = tiny_model(seed=2)
+    value = EnglishAnchorLoss(moved, teacher)(batch)
+    other = [batch[0], features(student, ["kitu kingine", "tofauti", "kabisa"])]
+    assert value.item() == pytest.approx(EnglishAnchorLoss(moved, teacher)(other).item())
+    assert value.item() > 0.1
+    with pytest.raises(ValueError, match="vocabularies differ"):
+        EnglishAnchorLoss(tiny_model(words=("water",)), teacher)
+
+
+def test_sentence_distillation_is_the_stock_loss(models):
+    """Pins a distillation of our own: the term is sentence-transformers' loss on the teacher's embeddings."""
+    from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
+
+    student, teacher = models
+    batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
+    combined = CombinedLoss(student, teacher, {"sentence": (2.0, EmbedDistillLoss(student))})
+    labels = teacher.encode(ENGLISH, convert_to_tensor=True)
+    stock = EmbedDistillLoss(student)([batch[1]], labels)
+    assert combined(batch)["sentence"].item() == pytest.approx(2 * stock.item(), abs=1e-6)
+
+
+def test_figures_of_plans_and_students(models):
+    """Pins figures that say nothing: identical sides give the diagonal, equal sentences give cosine 1."""
+    student, teacher = models
+    side = handmade([6, 6], 0)
+    loss = OpticalLoss(*models, epsilon=0.02, iterations=200)
+    loss.compute_loss_from_encoded(side, side)
+    figures = loss.diagnostics()
+    assert figures["same_position"] > 0.9
+    assert figures["plan_entropy"] == pytest.approx(np.log(6), abs=0.3)
+    combined = CombinedLoss(student, teacher, {"optical": (1.0, loss)})
+    combined([features(teacher, ENGLISH), features(student, ["maji"] * 3)])
+    figures = combined.diagnostics()
+    assert figures["student_cosine"] == pytest.approx(1.0, abs=1e-5)
+    assert figures["teacher_cosine"] < 0.9999
+    assert figures["english_drift"] > 0.01
+    assert mean_pairwise_cosine(torch.eye(3)).item() == pytest.approx(0.0, abs=1e-6)

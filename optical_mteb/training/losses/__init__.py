@@ -2,7 +2,20 @@
 
 from optical_mteb.training.losses.combined import CombinedLoss
 from optical_mteb.training.losses.contrastive import ContrastiveDistillationLoss
+from optical_mteb.training.losses.english_anchor import EnglishAnchorLoss
 from optical_mteb.training.losses.optical import OpticalLoss
+from optical_mteb.training.losses.token_transport import TokenTransport
 from optical_mteb.training.losses.transport_contrastive import TransportContrastiveLoss
+from optical_mteb.training.losses.weights import IdfWeights, NormWeights, TokenWeights
 
-__all__ = ["CombinedLoss", "ContrastiveDistillationLoss", "OpticalLoss", "TransportContrastiveLoss"]
+__all__ = [
+    "CombinedLoss",
+    "ContrastiveDistillationLoss",
+    "EnglishAnchorLoss",
+    "IdfWeights",
+    "NormWeights",
+    "OpticalLoss",
+    "TokenTransport",
+    "TokenWeights",
+    "TransportContrastiveLoss",
+]

@@ -5,21 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from optical_mteb.training.losses.distillation import DistillationLoss
+from optical_mteb.training.losses.distillation import DistillationLoss, PairEncoder
+from optical_mteb.training.losses.encoding import Encoded
+from optical_mteb.training.losses.english_anchor import english_drift
+
+DRIFT_SENTENCES = 8
+"""Sentences of a batch that the English drift is measured on."""
+
+Term = DistillationLoss | EmbedDistillLoss
+"""A loss of this package, or sentence-transformers' own sentence-level distillation."""
 
 
-class CombinedLoss(nn.Module):
+class CombinedLoss(PairEncoder):
     """Weighted sum of distillation losses; student and teacher run once a batch, whatever the number of terms.
 
     The trainer logs each weighted term under its name.
 
     Args:
+        model: The student.
+        teacher: The teacher: frozen here, and kept in eval mode.
         terms: Weight and loss by name.
 
     Requirements:
-        1. The terms are losses of this package, made with the same student and teacher.
+        1. The terms are losses of this package, made with the same student and teacher, or `EmbedDistillLoss` of
+           sentence-transformers, made with the same student, which is given the teacher's sentence embeddings.
 
     Inputs:
         +--------------------------------+--------+
@@ -29,33 +44,40 @@ class CombinedLoss(nn.Module):
         +--------------------------------+--------+
 
     Relations:
-        - Its terms: :class:`OpticalLoss`, :class:`ContrastiveDistillationLoss`, :class:`TransportContrastiveLoss`.
+        - Its terms: :class:`OpticalLoss`, :class:`ContrastiveDistillationLoss`, :class:`TransportContrastiveLoss`,
+          :class:`EnglishAnchorLoss`, and `sentence_transformers.losses.EmbedDistillLoss`.
 
     Example:
         ::
 
             loss = CombinedLoss(
+                student,
+                teacher,
                 {
                     "optical": (0.2, OpticalLoss(student, teacher)),
                     "contrastive": (1.0, ContrastiveDistillationLoss(student, teacher)),
-                }
+                },
             )
 
     Raises:
         ValueError: There is no term, or they do not share student and teacher.
     """
 
-    def __init__(self, terms: Mapping[str, tuple[float, DistillationLoss]]) -> None:
-        super().__init__()
-        losses = [loss for _, loss in terms.values()]
-        if not losses:
+    def __init__(
+        self, model: SentenceTransformer, teacher: SentenceTransformer, terms: Mapping[str, tuple[float, Term]]
+    ) -> None:
+        super().__init__(model, teacher)
+        if not terms:
             raise ValueError("a combined loss needs at least one term")
-        if any(loss.model is not losses[0].model or loss.teacher is not losses[0].teacher for loss in losses):
-            raise ValueError(f"terms {', '.join(terms)} do not share one student and one teacher")
-        # sentence-transformers swaps the wrapped model in here, and in the terms.
-        self.model = losses[0].model
+        for name, (_, loss) in terms.items():
+            if loss.model is not model or getattr(loss, "teacher", teacher) is not teacher:
+                raise ValueError(f"term {name!r} was made with another student or teacher")
         self.terms = dict(terms)
-        self.losses = nn.ModuleList(losses)
+        self.losses = nn.ModuleList(loss for _, loss in terms.values())
+        own = [loss for _, loss in terms.values() if isinstance(loss, DistillationLoss)]
+        self.layers = tuple(sorted({layer for loss in own for layer in loss.layers}))
+        self._shared_vocabulary = model.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
+        self._last: tuple[dict[str, Any], Tensor, Tensor] | None = None
 
     def forward(
         self,
@@ -63,22 +85,76 @@ class CombinedLoss(nn.Module):
         labels: Tensor | None = None,  # noqa: ARG002 - the trainer passes it to every loss
     ) -> dict[str, Tensor]:
         """Weighted terms by name, scalars, float32; their sum is the loss."""
-        _, first = next(iter(self.terms.values()))
-        student, teacher = first.encode_pair(sentence_features)
+        english, translation = sentence_features
+        teacher = self.encode_teacher(english, self.layers)
+        columns = {"english": english, "translation": translation}
+        needed = dict.fromkeys(_reads(loss) for _, loss in self.terms.values())
+        student = {column: self.encode_student(columns[column], self.layers) for column in needed}
+        own = student.get("translation")
+        self._last = None if own is None else (english, own.sentence.detach(), teacher.sentence)
         return {
-            name: weight * loss.compute_loss_from_encoded(student, teacher)
-            for name, (weight, loss) in self.terms.items()
+            name: weight * _value(loss, student[_reads(loss)], teacher) for name, (weight, loss) in self.terms.items()
         }
 
     def diagnostics(self) -> dict[str, float]:
-        """Figures of all terms for the last batch."""
-        return {key: value for _, loss in self.terms.values() for key, value in loss.diagnostics().items()}
+        """Figures of the last batch: of all terms, and of the student itself.
+
+        Returns:
+            Besides the terms' own: `student_cosine` and `teacher_cosine`, the mean cosine between the embeddings of
+            different sentences, 1 where they have collapsed into one; `english_drift`, see `english_drift`.
+        """
+        figures = {
+            key: value
+            for _, loss in self.terms.values()
+            if isinstance(loss, DistillationLoss)
+            for key, value in loss.diagnostics().items()
+        }
+        if self._last is not None:
+            english, student, teacher = self._last
+            figures["student_cosine"] = mean_pairwise_cosine(student).item()
+            figures["teacher_cosine"] = mean_pairwise_cosine(teacher).item()
+            figures |= self._drift(english)
+        return figures
+
+    @torch.no_grad()
+    def _drift(self, english: dict[str, Any]) -> dict[str, float]:
+        if not self._shared_vocabulary:
+            return {}
+        few = {
+            key: value[:DRIFT_SENTENCES] if isinstance(value, Tensor) and value.dim() else value
+            for key, value in english.items()
+        }
+        training = self.model.training
+        self.model.eval()
+        drift = english_drift(self.encode_student(few), self.encode_teacher(few)).item()
+        self.model.train(training)
+        return {"english_drift": drift}
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
-        return {name: {"weight": weight, **loss.get_config_dict()} for name, (weight, loss) in self.terms.items()}
+        return {
+            name: {"weight": weight, **(loss.get_config_dict() if isinstance(loss, DistillationLoss) else {})}
+            for name, (weight, loss) in self.terms.items()
+        }
 
-    @property
-    def citation(self) -> str:
-        """BibTeX of the paper behind the losses."""
-        return next(iter(self.terms.values()))[1].citation
+
+def mean_pairwise_cosine(embeddings: Tensor) -> Tensor:
+    """Mean cosine between different rows, scalar: near 1 where all sentences have the same embedding.
+
+    Args:
+        embeddings: Sentence embeddings, [B, d].
+    """
+    rows = len(embeddings)
+    unit = normalize(embeddings.float(), dim=-1)
+    return (unit.sum(0).square().sum() - unit.square().sum()) / max(rows * (rows - 1), 1)
+
+
+def _reads(loss: Term) -> str:
+    return loss.reads if isinstance(loss, DistillationLoss) else "translation"
+
+
+def _value(loss: Term, student: Encoded, teacher: Encoded) -> Tensor:
+    if isinstance(loss, DistillationLoss):
+        return loss.compute_loss_from_encoded(student, teacher)
+    value: Tensor = loss.compute_loss_from_embeddings([student.sentence], [teacher.sentence])
+    return value

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from optical_mteb.training.losses.distillation import DistillationLoss
-from optical_mteb.training.losses.encoding import Encoded, duplicates
+from optical_mteb.training.losses.distillation import DistillationLoss, check_widths
+from optical_mteb.training.losses.encoding import Encoded, duplicates, packed
 
 
 def contrast(scores: Tensor, left_out: Tensor, counted: Tensor | None = None) -> Tensor:
@@ -35,18 +35,22 @@ def contrast(scores: Tensor, left_out: Tensor, counted: Tensor | None = None) ->
 class ContrastiveDistillationLoss(DistillationLoss):
     """In-batch contrast between the student's sentence embeddings and the frozen teacher's.
 
-    The score of translation i against English sentence j is cos(student_i, teacher_j) / temperature; the loss is the
-    cross-entropy of i picking its own. English sentences that stand in the batch more than once are no negatives of
+    The score of translation i against English sentence j is that of the retriever that is trained: cos(student_i,
+    teacher_j) for a dense one, and for late interaction the mean over the translation's tokens of their largest cosine
+    with the sentence's tokens (MaxSim over the number of query tokens; Khattab and Zaharia, SIGIR 2020, section 3.3).
+    The loss is the cross-entropy over scores / temperature of i picking its own. English sentences that stand in the batch more than once are no negatives of
     each other, so that one English sentence may come with several languages.
 
     Args:
         model: The student.
         teacher: The frozen teacher.
-        temperature: Divisor of the cosine.
+        temperature: Divisor of the score.
+        score: `cosine` of the sentence embeddings, or `maxsim` of the token embeddings.
 
     References:
         - van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding:
           https://arxiv.org/abs/1807.03748
+        - Khattab, Zaharia: ColBERT: https://arxiv.org/abs/2004.12832
 
     Requirements:
         1. Parallel text: English sentences and their translations; large batches.
@@ -72,16 +76,52 @@ class ContrastiveDistillationLoss(DistillationLoss):
 
     compares = "sentence"
 
-    def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer, temperature: float = 0.02) -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        teacher: SentenceTransformer,
+        temperature: float = 0.02,
+        score: Literal["cosine", "maxsim"] = "cosine",
+    ) -> None:
         super().__init__(model, teacher)
+        if score not in ("cosine", "maxsim"):
+            raise ValueError(f"score {score!r}: expected cosine or maxsim")
+        if score == "maxsim":
+            check_widths(model, teacher, "token")
         self.temperature = temperature
+        self.score = score
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Contrastive loss of B pairs, scalar, float32."""
+        if self.score == "maxsim":
+            # As in the transport contrast: a sentence without tokens can neither be picked nor pick.
+            english, translation = teacher.content.any(-1), student.content.any(-1)
+            left_out = duplicates(teacher) | ~english.unsqueeze(0)
+            return contrast(maxsim(student, teacher) / self.temperature, left_out, english & translation)
         with torch.autocast(student.sentence.device.type, enabled=False):
             cosine = normalize(student.sentence.float(), dim=-1) @ normalize(teacher.sentence.float(), dim=-1).T
         return contrast(cosine / self.temperature, duplicates(teacher))
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
-        return {"temperature": self.temperature}
+        return {"temperature": self.temperature, "score": self.score}
+
+
+def maxsim(student: Encoded, teacher: Encoded) -> Tensor:
+    """Mean over a query's tokens of their largest cosine with a document's, content tokens alone.
+
+    Args:
+        student: A queries.
+        teacher: B documents.
+
+    Returns:
+        Scores, [A, B], float32; 0 where either side has no token.
+    """
+    queries, documents = packed(student), packed(teacher)
+    (rows, n), (columns, m) = queries.mask.shape, documents.mask.shape
+    with torch.autocast(student.tokens.device.type, enabled=False):
+        own = normalize(queries.tokens.float(), dim=-1).reshape(rows * n, -1)
+        other = normalize(documents.tokens.float(), dim=-1).reshape(columns * m, -1)
+        cosine = (own @ other.T).reshape(rows, n, columns, m).masked_fill(~documents.mask, -torch.inf)
+    largest = cosine.amax(-1).masked_fill(~queries.mask.unsqueeze(-1) | ~documents.mask.any(-1), 0.0)
+    return largest.sum(1) / queries.mask.sum(-1, keepdim=True).clamp_min(1)

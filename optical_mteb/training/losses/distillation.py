@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -14,8 +14,52 @@ from optical_mteb.citation import CITATION
 from optical_mteb.training.losses.encoding import Encoded, encode, special_token_ids
 from optical_mteb.training.projection import token_width
 
+READ_BY_MODELS = ("input_ids", "attention_mask", "token_type_ids", "prompt_length")
+"""Features of a column that a model reads; a cached column has the teacher's outputs besides."""
 
-class DistillationLoss(nn.Module, ABC):
+
+class PairEncoder(nn.Module):
+    """A student and its frozen teacher, and how both read a batch of bitext.
+
+    Args:
+        model: The student, trained.
+        teacher: The teacher: frozen here, and kept in eval mode whatever mode the module is put into.
+    """
+
+    special_ids: Tensor
+    teacher_special_ids: Tensor
+
+    def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
+        super().__init__()
+        # sentence-transformers swaps the wrapped model in here.
+        self.model = model
+        self.teacher = teacher.requires_grad_(False).eval()
+        self.register_buffer("special_ids", special_token_ids(model), persistent=False)
+        self.register_buffer("teacher_special_ids", special_token_ids(teacher), persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the student's mode; the teacher stays in eval mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def encode_student(self, features: dict[str, Any], layers: Sequence[int] = ()) -> Encoded:
+        """The student's encoding of one column, with gradient."""
+        own = {key: features[key] for key in READ_BY_MODELS if key in features}
+        return encode(self.model, own, self.special_ids, layers)
+
+    @torch.no_grad()
+    def encode_teacher(self, features: dict[str, Any], layers: Sequence[int] = ()) -> Encoded:
+        """The teacher's encoding of the English column, or what is on disk of it."""
+        return encode(self.teacher, features, self.teacher_special_ids, layers)
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of the paper behind the loss."""
+        return CITATION
+
+
+class DistillationLoss(PairEncoder, ABC):
     """Base class of losses between a student's encoding of a translation and a teacher's of the English sentence.
 
     Args:
@@ -29,27 +73,15 @@ class DistillationLoss(nn.Module, ABC):
     compares: ClassVar[Literal["token", "sentence"]]
     """Which embeddings of student and teacher the loss compares."""
 
-    special_ids: Tensor
-    teacher_special_ids: Tensor
+    reads: ClassVar[Literal["translation", "english"]] = "translation"
+    """Which side of a pair the student reads; the teacher reads the English side."""
+
+    layers: tuple[int, ...] = ()
+    """Transformer layers whose outputs the loss needs besides the last, counted from it: -2, -3, ..."""
 
     def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
-        super().__init__()
-        width = token_width if self.compares == "token" else SentenceTransformer.get_embedding_dimension
-        if width(model) != width(teacher):
-            raise ValueError(
-                f"the student's {self.compares} embeddings are {width(model)} wide and the teacher's {width(teacher)}: "
-                "give the student a projection first, with optical_mteb.training.projection.project_tokens"
-            )
-        self.model = model
-        self.teacher = teacher.requires_grad_(False).eval()
-        self.register_buffer("special_ids", special_token_ids(model), persistent=False)
-        self.register_buffer("teacher_special_ids", special_token_ids(teacher), persistent=False)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the student's mode; the teacher stays in eval mode."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
+        super().__init__(model, teacher)
+        check_widths(model, teacher, self.compares)
 
     def forward(
         self,
@@ -57,14 +89,11 @@ class DistillationLoss(nn.Module, ABC):
         labels: Tensor | None = None,  # noqa: ARG002 - the trainer passes it to every loss
     ) -> Tensor:
         """The loss of a batch: English features for the teacher first, translation features for the student second."""
-        return self.compute_loss_from_encoded(*self.encode_pair(sentence_features))
-
-    def encode_pair(self, sentence_features: Iterable[dict[str, Any]]) -> tuple[Encoded, Encoded]:
-        """The student's encoding of the translations and the teacher's of the English sentences."""
         english, translation = sentence_features
-        with torch.no_grad():
-            taught = encode(self.teacher, english, self.teacher_special_ids)
-        return encode(self.model, translation, self.special_ids), taught
+        own = english if self.reads == "english" else translation
+        return self.compute_loss_from_encoded(
+            self.encode_student(own, self.layers), self.encode_teacher(english, self.layers)
+        )
 
     @abstractmethod
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
@@ -78,7 +107,18 @@ class DistillationLoss(nn.Module, ABC):
         """Settings to print in a model card."""
         return {}
 
-    @property
-    def citation(self) -> str:
-        """BibTeX of the paper behind the loss."""
-        return CITATION
+
+def check_widths(
+    model: SentenceTransformer, teacher: SentenceTransformer, compares: Literal["token", "sentence"]
+) -> None:
+    """Check that the embeddings of a student can be compared with those of its teacher.
+
+    Raises:
+        ValueError: They differ in width.
+    """
+    width = token_width if compares == "token" else SentenceTransformer.get_embedding_dimension
+    if width(model) != width(teacher):
+        raise ValueError(
+            f"the student's {compares} embeddings are {width(model)} wide and the teacher's {width(teacher)}: "
+            "give the student a projection first, with optical_mteb.training.projection.project_tokens"
+        )

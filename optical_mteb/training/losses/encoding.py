@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from transformers import PreTrainedModel
 
 
 class Encoded(NamedTuple):
@@ -17,12 +20,33 @@ class Encoded(NamedTuple):
         content: Tokens that enter the transport problem, [B, n], boolean: no padding, special or prompt token.
         sentence: Sentence embeddings, [B, d].
         ids: Token ids, [B, n], zero on padding: equal rows are equal sentences.
+        hidden: Outputs of the transformer layers that a loss asks for, [B, n, h] each, by layer: -1, -2, ...
     """
 
     tokens: Tensor
     content: Tensor
     sentence: Tensor
     ids: Tensor
+    hidden: Mapping[int, Tensor] | None = None
+
+
+class Packed(NamedTuple):
+    """The content tokens of a batch alone, moved to the front: transport problems without holes.
+
+    Attributes:
+        tokens: Token embeddings, [B, k, d], where k is the largest number of content tokens, at least 1.
+        mask: Which of them are there, [B, k], boolean.
+        order: Positions that they come from, [B, k].
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    order: Tensor
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Other figures of the same tokens, [B, n] or [B, n, e], in the packed order."""
+        order = self.order if values.dim() == 2 else self.order.unsqueeze(-1).expand(-1, -1, values.shape[-1])
+        return values.gather(1, order)
 
 
 def special_token_ids(model: SentenceTransformer) -> Tensor:
@@ -31,22 +55,56 @@ def special_token_ids(model: SentenceTransformer) -> Tensor:
     return torch.tensor(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), dtype=torch.long)
 
 
-def encode(model: torch.nn.Module, features: dict[str, Any], special_ids: Tensor) -> Encoded:
+def encode(
+    model: torch.nn.Module, features: dict[str, Any], special_ids: Tensor, layers: Sequence[int] = ()
+) -> Encoded:
     """Run a model on the features of one column.
 
     Args:
         model: A `SentenceTransformer`, or one wrapped for distributed training.
-        features: What `SentenceTransformer.preprocess` returned for B sentences.
+        features: What `SentenceTransformer.preprocess` returned for B sentences, or what a `TeacherCache` has on disk:
+            then nothing is run.
         special_ids: What `special_token_ids` returned for the model.
+        layers: Transformer layers to keep the outputs of, counted from the last: -1, -2, ...
     """
-    output = model(dict(features))
     attended = features["attention_mask"].bool()
+    if "token_embeddings" in features:
+        return Encoded(
+            tokens=features["token_embeddings"],
+            content=features["content_mask"],
+            sentence=features["sentence_embedding"],
+            ids=features["input_ids"],
+            hidden=dict(zip(layers, features["hidden_layers"].unbind(2), strict=True)) if layers else None,
+        )
+    with hidden_states(model, bool(layers)):
+        output = model(dict(features))
     return Encoded(
         tokens=output["token_embeddings"],
         content=content_mask(features["input_ids"], attended, special_ids, features.get("prompt_length")),
         sentence=output["sentence_embedding"],
         ids=features["input_ids"].masked_fill(~attended, 0),
+        hidden={layer: output["all_layer_embeddings"][layer] for layer in layers} if layers else None,
     )
+
+
+@contextmanager
+def hidden_states(model: torch.nn.Module, wanted: bool) -> Iterator[None]:
+    """Let a model's transformer return the outputs of all its layers inside the block, if they are wanted."""
+    configs = {id(module.config): module.config for module in model.modules() if isinstance(module, PreTrainedModel)}
+    before = {key: config.output_hidden_states for key, config in configs.items()}
+    try:
+        for config in configs.values() if wanted else ():
+            config.output_hidden_states = True
+        yield
+    finally:
+        for key, config in configs.items() if wanted else ():
+            config.output_hidden_states = before[key]
+
+
+def blank_tokens(preprocess: Callable[..., Any], prompt: str) -> int:
+    """Tokens of a prompt's trailing blank, which byte-level tokenizers join to the text's first word instead."""
+    whole, stripped = (preprocess([text])["input_ids"].shape[-1] for text in (prompt, prompt.rstrip()))
+    return int(whole - stripped)
 
 
 def content_mask(ids: Tensor, attended: Tensor, special_ids: Tensor, prompt_length: int | Tensor | None) -> Tensor:
@@ -68,16 +126,12 @@ def content_mask(ids: Tensor, attended: Tensor, special_ids: Tensor, prompt_leng
     return mask & (attended.long().cumsum(-1) > prompt_length)
 
 
-def packed(encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """The content tokens of each sentence alone, moved to the front: transport problems without holes.
-
-    Returns:
-        Tokens, [B, k, d], and their mask, [B, k], where k is the largest number of content tokens, at least 1.
-    """
+def packed(encoded: Encoded) -> Packed:
+    """The content tokens of each sentence alone, moved to the front."""
     longest = int(encoded.content.sum(-1).max().clamp_min(1))
     order = encoded.content.long().argsort(dim=-1, descending=True, stable=True)[:, :longest]
     tokens = encoded.tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, encoded.tokens.shape[-1]))
-    return tokens, encoded.content.gather(1, order)
+    return Packed(tokens, encoded.content.gather(1, order), order)
 
 
 def duplicates(encoded: Encoded) -> Tensor:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from optical_mteb.training.losses.distillation import DistillationLoss
-from optical_mteb.training.losses.encoding import Encoded, packed
-from optical_mteb.transport import cosine_cost, exact, ipot, marginal_error, sinkhorn, transport_cost
+from optical_mteb.training.losses.encoding import Encoded
+from optical_mteb.training.losses.token_transport import Solved, TokenTransport
 
 
 class OpticalLoss(DistillationLoss):
     """The OPTICAL objective: the cost of moving the student's tokens onto the teacher's.
 
     For each bitext pair, let s_1..s_m be the student's token embeddings of the translation, t_1..t_n the teacher's of
-    the English sentence, and C_ij = 1 - cos(s_i, t_j). A plan T solves optimal transport between the two uniform token
+    the English sentence, and C_ij = 1 - cos(s_i, t_j). A plan T solves optimal transport between the two token
     distributions under C. It is held fixed, and the loss is the mean over pairs of <T, C>_F. Special tokens and prompt
     tokens take no part in it; a pair with an empty side costs nothing.
 
     Args:
         model: The student.
         teacher: The frozen teacher; its tokenizer may differ from the student's.
-        solver: `sinkhorn` (entropic), `ipot` (proximal points) or `exact` (network simplex, slow).
-        epsilon: Weight of the entropy in `sinkhorn`, in units of the cost.
-        beta: Proximal step of `ipot`, in units of the cost.
-        iterations: Iterations of the solver.
+        **transport: Settings of :class:`TokenTransport`: solver, epsilon, iterations, token weights, layers, centring.
 
     References:
         - Huang, Yu, Allan: Improving Cross-lingual Information Retrieval on Low-Resource Languages via Optimal
@@ -69,39 +66,24 @@ class OpticalLoss(DistillationLoss):
         self,
         model: SentenceTransformer,
         teacher: SentenceTransformer,
-        solver: Literal["sinkhorn", "ipot", "exact"] = "sinkhorn",
-        epsilon: float = 0.05,
-        beta: float = 0.5,
-        iterations: int = 50,
+        **transport: Any,  # noqa: ANN401 - TokenTransport's settings
     ) -> None:
         super().__init__(model, teacher)
-        self.solver = solver
-        self.epsilon = epsilon
-        self.beta = beta
-        self.iterations = iterations
-        self._marginal_error: Tensor | None = None
+        self.transport = TokenTransport(**transport)
+        self.transport.check(model, teacher)
+        self.layers = self.transport.hidden_layers
+        self._solved: Solved | None = None
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Mean transport cost of B pairs, scalar, float32."""
-        source, source_mask = packed(student)
-        target, target_mask = packed(teacher)
-        cost = cosine_cost(source, target)
-        plan = self._plan(cost, source_mask, target_mask)
-        solvable = (source_mask.any(-1) & target_mask.any(-1)).sum().clamp_min(1)
-        self._marginal_error = marginal_error(plan, source_mask, target_mask).sum() / solvable
-        return transport_cost(plan, cost).sum() / solvable
-
-    def _plan(self, cost: Tensor, source_mask: Tensor, target_mask: Tensor) -> Tensor:
-        if self.solver == "sinkhorn":
-            return sinkhorn(cost, source_mask, target_mask, epsilon=self.epsilon, iterations=self.iterations)
-        if self.solver == "ipot":
-            return ipot(cost, source_mask, target_mask, beta=self.beta, iterations=self.iterations)
-        return exact(cost, source_mask, target_mask)
+        costs, self._solved = self.transport.pairs(student, teacher)
+        solvable = self._solved.source_mask.any(-1) & self._solved.target_mask.any(-1)
+        return costs.sum() / solvable.sum().clamp_min(1)
 
     def diagnostics(self) -> dict[str, float]:
-        """`marginal_error`: mass that the last plans' marginals missed, mean per pair; 0 for converged plans."""
-        return {} if self._marginal_error is None else {"marginal_error": self._marginal_error.item()}
+        """Figures of the last plans, means over pairs; see `Solved.figures`."""
+        return {} if self._solved is None else self._solved.figures()
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
-        return {"solver": self.solver, "epsilon": self.epsilon, "beta": self.beta, "iterations": self.iterations}
+        return self.transport.settings()

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from optical_mteb.training.losses.contrastive import contrast
 from optical_mteb.training.losses.distillation import DistillationLoss
-from optical_mteb.training.losses.encoding import Encoded, duplicates, packed
-from optical_mteb.transport import cosine_cost, marginal_error, sinkhorn, transport_cost
+from optical_mteb.training.losses.encoding import Encoded, duplicates
+from optical_mteb.training.losses.token_transport import Solved, TokenTransport
 
 
 class TransportContrastiveLoss(DistillationLoss):
@@ -24,8 +24,8 @@ class TransportContrastiveLoss(DistillationLoss):
         model: The student.
         teacher: The frozen teacher; its tokenizer may differ from the student's.
         temperature: Divisor of the transport cost.
-        epsilon: Weight of the entropy in Sinkhorn's iteration, in units of the cost.
-        iterations: Iterations of Sinkhorn; B x B small problems are solved at once.
+        iterations: Iterations of the solver, at most; B x B small problems are solved at once.
+        **transport: Further settings of :class:`TokenTransport`.
 
     References:
         - Huang, Yu, Allan: Improving Cross-lingual Information Retrieval on Low-Resource Languages via Optimal
@@ -63,40 +63,29 @@ class TransportContrastiveLoss(DistillationLoss):
         model: SentenceTransformer,
         teacher: SentenceTransformer,
         temperature: float = 0.02,
-        epsilon: float = 0.05,
         iterations: int = 20,
+        **transport: Any,  # noqa: ANN401 - TokenTransport's settings
     ) -> None:
         super().__init__(model, teacher)
         self.temperature = temperature
-        self.epsilon = epsilon
-        self.iterations = iterations
-        self._marginal_error: Tensor | None = None
+        self.transport = TokenTransport(iterations=iterations, **transport)
+        self.transport.check(model, teacher)
+        self.layers = self.transport.hidden_layers
+        self._solved: Solved | None = None
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Contrastive loss of B pairs, scalar, float32."""
         # A sentence without tokens costs nothing against any other: it can neither be picked nor pick.
         english, translation = teacher.content.any(-1), student.content.any(-1)
         left_out = duplicates(teacher) | ~english.unsqueeze(0)
-        return contrast(-self.costs(student, teacher) / self.temperature, left_out, english & translation)
-
-    def costs(self, student: Encoded, teacher: Encoded) -> Tensor:
-        """Transport cost of every translation against every English sentence, [B, B], float32."""
-        source, source_mask = packed(student)
-        target, target_mask = packed(teacher)
-        batch, n, width = source.shape
-        m = target.shape[1]
-        # One matrix product for all B x B cost matrices.
-        flat = cosine_cost(source.reshape(1, batch * n, width), target.reshape(1, batch * m, width))
-        cost = flat.reshape(batch, n, batch, m).transpose(1, 2).reshape(batch * batch, n, m)
-        masks = source_mask.repeat_interleave(batch, dim=0), target_mask.repeat(batch, 1)
-        plan = sinkhorn(cost, *masks, epsilon=self.epsilon, iterations=self.iterations)
-        self._marginal_error = marginal_error(plan, *masks).mean()
-        return transport_cost(plan, cost).reshape(batch, batch)
+        costs, self._solved = self.transport.all_pairs(student, teacher)
+        return contrast(-costs / self.temperature, left_out, english & translation)
 
     def diagnostics(self) -> dict[str, float]:
-        """`contrast_marginal_error`: mass that the last plans' marginals missed, mean over all B x B of them."""
-        return {} if self._marginal_error is None else {"contrast_marginal_error": self._marginal_error.item()}
+        """Figures of the last plans, means over all B x B of them; see `Solved.figures`."""
+        figures = {} if self._solved is None else self._solved.figures()
+        return {f"contrast_{name}": value for name, value in figures.items()}
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
-        return {"temperature": self.temperature, "epsilon": self.epsilon, "iterations": self.iterations}
+        return {"temperature": self.temperature, **self.transport.settings()}

@@ -1,0 +1,311 @@
+"""The teacher's outputs on disk against the teacher itself, and what a store must never mix, lose or half write."""
+
+import json
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from optical_mteb.errors import InputError
+from optical_mteb.training.losses.encoding import encode, special_token_ids
+from optical_mteb.training.teacher_cache import TeacherCache
+from optical_mteb.training.trainer import DistillationCollator
+
+TEXTS = ["good morning", "the house is red", "", "a", "wonderful " * 1000, "snow ☃ and 北京", "good morning"]
+SETTINGS = {"revision": "r1", "prompt": "passage: ", "max_tokens": 40}
+
+
+@pytest.fixture
+def teacher(tiny_model):
+    return tiny_model(seed=3)
+
+
+def direct(teacher, texts, prompt, max_tokens):
+    """What a loss sees of the texts without a cache, and the hidden layers, last one last."""
+    longest, teacher.max_seq_length = teacher.max_seq_length, min(max_tokens, teacher.max_seq_length)
+    collator = DistillationCollator(
+        preprocess_fn=teacher.preprocess,
+        teacher_preprocess_fn=teacher.preprocess,
+        prompts={"english": prompt} if prompt else {},
+    )
+    batch = collator([{"english": text, "translation": text} for text in texts])
+    features = {name.removeprefix("english_"): value for name, value in batch.items() if name.startswith("english_")}
+    teacher.eval()
+    with torch.no_grad():
+        encoded = encode(teacher, features, special_token_ids(teacher))
+        inputs = {name: features[name] for name in ("input_ids", "attention_mask")}
+        layers = teacher[0].auto_model(**inputs, output_hidden_states=True).hidden_states
+    teacher.max_seq_length = longest
+    return encoded, features["attention_mask"], layers
+
+
+def assert_equal_to_direct(teacher, cache, texts, prompt, max_tokens, layers=()):
+    features = cache.features(texts)
+    encoded, attention, hidden = direct(teacher, texts, prompt, max_tokens)
+    real = attention.bool()
+    assert torch.equal(features["attention_mask"], attention)
+    assert torch.equal(features["input_ids"], encoded.ids)
+    assert torch.equal(features["content_mask"], encoded.content)
+    torch.testing.assert_close(features["token_embeddings"][real], encoded.tokens[real], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(features["sentence_embedding"], encoded.sentence, atol=1e-3, rtol=1e-3)
+    assert features["token_embeddings"][~real].abs().sum() == 0
+    assert {features[name].dtype for name in ("token_embeddings", "sentence_embedding")} == {torch.float32}
+    for position, layer in enumerate(layers):
+        torch.testing.assert_close(
+            features["hidden_layers"][real][:, position], hidden[layer][real], atol=2e-3, rtol=1e-3
+        )
+    return features
+
+
+def shards(cache):
+    return sorted(cache._folder.iterdir())
+
+
+@pytest.mark.parametrize("prompt", ["", "passage: "])
+@pytest.mark.parametrize("max_tokens", [16, 10_000])
+def test_features_equal_the_teacher(teacher, prompt, max_tokens):
+    """Pins outputs of another text, prompt or length limit, and a row order lost to the sorting by length."""
+    cache = TeacherCache.open(teacher, revision="r1", prompt=prompt, max_tokens=max_tokens, layers=(-1, -3))
+    assert cache.ensure(TEXTS, batch_size=2) == len(set(TEXTS)) == len(cache)
+    features = assert_equal_to_direct(teacher, cache, TEXTS, prompt, max_tokens, layers=(-1, -3))
+    assert features["hidden_layers"].shape == (len(TEXTS), min(max_tokens, 128), 2, 32)
+
+
+def test_a_batch_without_the_longest_text(teacher):
+    """Pins padding to the longest text of the store, and a `hidden_layers` nobody asked for."""
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    cache.ensure(TEXTS)
+    features = assert_equal_to_direct(teacher, cache, ["a", "good morning"], "passage: ", 40)
+    assert "hidden_layers" not in features
+
+
+def byte_level(preprocess):
+    """A tokenizer that joins a prompt's trailing blank to the first word, but counts it as a token of the prompt."""
+
+    def counted(inputs, prompt=None, **kwargs):
+        features = preprocess(inputs, prompt=prompt, **kwargs)
+        if prompt is None and inputs[0].endswith(": "):
+            features["input_ids"] = torch.nn.functional.pad(features["input_ids"], (0, 1), value=5)
+        if prompt is not None:
+            features["prompt_length"] += 1
+        return features
+
+    return counted
+
+
+def test_a_blank_that_ends_the_prompt(teacher, monkeypatch):
+    """Pins the first word of every text counted as prompt, with tokenizers whose tokens begin with the blank."""
+    monkeypatch.setattr(teacher, "preprocess", byte_level(teacher.preprocess))
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    cache.ensure(["red"])
+    content = assert_equal_to_direct(teacher, cache, ["red"], "passage: ", 40)["content_mask"]
+    assert content.sum() == len("red")
+
+
+def test_left_padding(teacher):
+    """Pins padding stored as text where a tokenizer pads on the left."""
+    teacher.tokenizer.padding_side = "left"
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    cache.ensure(["red", "good morning"])
+    ids = cache.features(["red", "good morning"])["input_ids"]
+    teacher.tokenizer.padding_side = "right"
+    assert torch.equal(ids, teacher.preprocess(["red", "good morning"], prompt="passage: ")["input_ids"])
+
+
+def test_the_teacher_is_left_as_it_was(teacher):
+    """Pins a length limit, a mode or a flag of the encoding that stays switched on, after an error too."""
+    teacher.train()
+    cache = TeacherCache.open(teacher, **SETTINGS, layers=(-1,))
+    cache.ensure(["a"])
+    with pytest.raises(InputError, match=r"layers \[-9\]: the teacher has 3"):
+        TeacherCache.open(teacher, **SETTINGS, layers=(-9,)).ensure(["b"])
+    assert teacher.training
+    assert teacher.max_seq_length == 128
+    assert not teacher[0].auto_model.config.output_hidden_states
+    with pytest.raises(InputError, match="negative"):
+        TeacherCache.open(teacher, **SETTINGS, layers=(0,))
+
+
+def test_a_second_open_never_calls_the_teacher(teacher, monkeypatch):
+    """Pins a store that is not found again, or that encodes what it has."""
+    TeacherCache.open(teacher, **SETTINGS).ensure(TEXTS)
+    expected = TeacherCache.open(teacher, **SETTINGS).features(TEXTS)
+
+    def fail(*args, **kwargs):
+        raise AssertionError("the teacher ran")
+
+    monkeypatch.setattr(teacher, "forward", fail)
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    assert cache.ensure(iter(TEXTS)) == 0
+    assert "a" in cache
+    assert "b" not in cache
+    assert all(torch.equal(value, expected[name]) for name, value in cache.features(TEXTS).items())
+    assert len(shards(cache)) == 1
+
+
+def test_later_texts_join(teacher):
+    """Pins a second shard that hides the first, or repeats it."""
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    lines = []
+    assert cache.ensure(["a", "b"], say=lines.append) == 2
+    assert lines == ["teacher: 2 of 2 new sentences encoded"]
+    assert cache.ensure(["b", "c"]) == 1
+    assert_equal_to_direct(teacher, cache, ["c", "a", "b"], "passage: ", 40)
+    counts = [json.loads((shard / "manifest.json").read_text())["count"] for shard in shards(cache)]
+    assert sorted(counts) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "other", [{"revision": "r2"}, {"prompt": "query: "}, {"prompt": ""}, {"max_tokens": 41}, {"layers": (-1,)}]
+)
+def test_other_settings_share_nothing(teacher, other):
+    """Pins the outputs of one revision, prompt, limit or set of layers handed out for another, copied folder or not."""
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    cache.ensure(["a"])
+    stranger = TeacherCache.open(teacher, **(SETTINGS | other))
+    assert len(stranger) == 0
+    shutil.copytree(cache._folder, stranger._folder)
+    assert len(TeacherCache.open(teacher, **(SETTINGS | other))) == 0
+
+
+@pytest.mark.parametrize("damage", ["no manifest", "half a manifest", "cut file", "file missing", "scratch"])
+def test_unfinished_shards_are_ignored(teacher, damage):
+    """Pins a crash of one run that breaks, or falsifies, all later ones."""
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    cache.ensure(["a", "b"])
+    [shard] = shards(cache)
+    manifest, tokens = shard / "manifest.json", shard / "tokens.npy"
+    if damage == "no manifest":
+        manifest.unlink()
+    elif damage == "half a manifest":
+        manifest.write_text(manifest.read_text()[:40])
+    elif damage == "cut file":
+        tokens.write_bytes(tokens.read_bytes()[:-64])
+    elif damage == "file missing":
+        tokens.unlink()
+    else:
+        shard.rename(shard.with_name(f".{shard.name}.abc"))
+    again = TeacherCache.open(teacher, **SETTINGS)
+    assert len(again) == 0
+    assert again.ensure(["a", "b"]) == 2
+    assert_equal_to_direct(teacher, again, ["a", "b"], "passage: ", 40)
+
+
+def test_files(teacher):
+    """Pins padding or float32 on disk, columns that disagree, and files that only pickle reads."""
+    cache = TeacherCache.open(teacher, **SETTINGS, layers=(-2, -1))
+    cache.ensure(["good morning", "a"])
+    [shard] = shards(cache)
+    arrays = {
+        path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in shard.iterdir() if path.suffix == ".npy"
+    }
+    lengths = [len(teacher.tokenizer(f"passage: {text}")["input_ids"]) for text in ("good morning", "a")]
+    expected = {
+        "tokens": (np.float16, (sum(lengths), 32)),
+        "hidden": (np.float16, (sum(lengths), 2, 32)),
+        "sentence": (np.float16, (2, 32)),
+        "ids": (np.int32, (sum(lengths),)),
+        "content": (np.bool_, (sum(lengths),)),
+        "offsets": (np.int64, (3,)),
+        "keys": (np.uint8, (2, 16)),
+    }
+    assert {name: (array.dtype.type, array.shape) for name, array in arrays.items()} == expected
+    assert all(isinstance(array, np.memmap) for array in arrays.values())
+    assert arrays["offsets"].tolist() == [0, *np.cumsum(lengths)]
+    header = 128
+    assert (shard / "tokens.npy").stat().st_size == header + sum(lengths) * 32 * 2
+    manifest = json.loads((shard / "manifest.json").read_text())
+    assert manifest["key"] == {**SETTINGS, "format": 1, "layers": [-2, -1]}
+
+
+def test_two_writers_at_once(teacher, monkeypatch):
+    """Pins one of two processes that encode the same texts at once spoiling or losing the other's shard."""
+    first, second = (TeacherCache.open(teacher, **SETTINGS) for _ in range(2))
+    forward, nested = teacher.forward, []
+
+    def interrupted(*args, **kwargs):
+        if not nested:
+            nested.append(True)
+            assert second.ensure(["a", "b", "d"]) == 3
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(teacher, "forward", interrupted)
+    assert first.ensure(["a", "b", "c"], batch_size=1) == 3
+    for cache in (first, TeacherCache.open(teacher, **SETTINGS)):
+        assert len(cache) == 4
+        assert_equal_to_direct(teacher, cache, ["d", "c", "b", "a"], "passage: ", 40)
+    assert second.ensure(["c"]) == 0
+
+
+@pytest.mark.parametrize(("factor", "found"), [(float("nan"), "is not finite"), (1e6, "holds up to 65504")])
+def test_values_that_float16_does_not_hold(teacher, factor, found):
+    """Pins NaN and infinity written to the store, an error that does not name the text, and a shard left behind."""
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    cache.ensure(["fine"])
+    poisoned = teacher.tokenizer.convert_tokens_to_ids("z")
+    transformer = teacher[0].forward
+
+    def forward(features, **kwargs):
+        output = transformer(features, **kwargs)
+        output["token_embeddings"] = torch.where(
+            (features["input_ids"] == poisoned).unsqueeze(-1), factor, output["token_embeddings"]
+        )
+        return output
+
+    teacher[0].forward = forward
+    with pytest.raises(InputError, match=rf"'z\\nz+…'.*{found}") as error:
+        cache.ensure(["a", "z\n" + "z" * 70, "bcd"])
+    assert "\n" not in str(error.value)
+    assert len(shards(cache)) == 1
+    assert len(cache) == 1
+
+
+def test_padding_need_not_be_finite(teacher):
+    """Pins a refusal because of what a teacher computes for padding, which nobody reads."""
+    transformer = teacher[0].forward
+
+    def forward(features, **kwargs):
+        output = transformer(features, **kwargs)
+        padding = ~features["attention_mask"].bool().unsqueeze(-1)
+        output["sentence_embedding"] = output["token_embeddings"][:, 0]
+        output["token_embeddings"] = output["token_embeddings"].masked_fill(padding, float("inf"))
+        return output
+
+    teacher[0].forward = forward
+    del teacher[2], teacher[1]
+    assert TeacherCache.open(teacher, **SETTINGS).ensure(["a", "good morning"]) == 2
+
+
+def test_a_store_that_cannot_be_written(teacher, tmp_path):
+    """Pins a traceback where the store's place is taken or read-only."""
+    (tmp_path / "file").write_text("")
+    cache = TeacherCache.open(teacher, **SETTINGS, folder=tmp_path / "file")
+    with pytest.raises(InputError, match="cannot write there"):
+        cache.ensure(["a"])
+
+
+def test_a_full_disk(teacher):
+    """Pins a traceback, or half a shard, where the disk is full before the shard is written."""
+    resource = pytest.importorskip("resource")
+    cache = TeacherCache.open(teacher, **SETTINGS, layers=(-1, -2, -3))
+    cache.ensure(["a"])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+        with pytest.raises(InputError, match="cannot write there"):
+            cache.ensure([f"{number} " * 40 for number in range(64)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert len(shards(cache)) == 1
+    assert len(TeacherCache.open(teacher, **SETTINGS, layers=(-1, -2, -3))) == 1
+
+
+def test_an_unknown_text(teacher):
+    """Pins zeros handed out for a text that was never encoded."""
+    with pytest.raises(KeyError, match="never seen"):
+        TeacherCache.open(teacher, **SETTINGS).features(["never seen"])
+    assert TeacherCache.open(teacher, **SETTINGS).ensure([]) == 0
