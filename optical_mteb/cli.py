@@ -59,12 +59,27 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe, dotted.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
+    sentences: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--explain", metavar="ENGLISH TRANSLATION", help="Train nothing; show how their tokens align."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="With --explain: heat map to write, PNG, SVG or PDF.")] = None,
 ) -> None:
     """Distil a student from bitext and put it into the student store."""
     from optical_mteb.training.recipe import find_recipe, read_recipe
 
     path = find_recipe(recipe)
     checked = read_recipe(path, override or ())
+    if sentences is not None:
+        from optical_mteb.training.explain import as_text, explain
+
+        alignments = explain(
+            checked, *sentences, recipe_folder=path.parent, device=device, output=output, say=typer.echo
+        )
+        Console().print(as_text(alignments))
+        return
+    if output is not None:
+        raise InputError("--output belongs to --explain; a student goes into the student store")
     from optical_mteb.training.run import train as run_training
 
     sidecar = run_training(checked, recipe_folder=path.parent, device=device, say=typer.echo)
@@ -131,6 +146,41 @@ def bases() -> None:
         installed = "yes" if base.is_available() else base.install_instructions()
         table.add_row(base.spec, base.wheel, installed, base.languages, base.licence, base.origin)
     Console().print(table)
+
+
+@app.command(epilog="Example: optical-mteb baselines quickstart -t CLDRNameRetrieval")
+def baselines(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or a recipe that ships with the package.")],
+    task: Annotated[list[str], typer.Option("-t", "--task", help="Retrieval task to score on.")],
+    only: Annotated[list[str] | None, typer.Option(help="Objective to train; all of them by default.")] = None,
+    translator: Annotated[
+        str | None, typer.Option(help="Translation model (Hub id or folder) for translate-then-retrieve.")
+    ] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe, dotted.")
+    ] = None,
+    output_folder: Annotated[Path, typer.Option(help="Folder of MTEB results.")] = Path("results"),
+    device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
+) -> None:
+    """Train a recipe under each objective and score all beside the untrained base, in one table."""
+    from optical_mteb.training.recipe import find_recipe, read_recipe
+
+    path = find_recipe(recipe)
+    checked = read_recipe(path, override or ())
+    from optical_mteb.baselines.comparison import compare_objectives, tables
+
+    comparison = compare_objectives(
+        checked,
+        task,
+        only=only,
+        translator=translator,
+        results=output_folder,
+        recipe_folder=path.parent,
+        device=device,
+        say=typer.echo,
+    )
+    for table in tables(comparison):
+        Console().print(table)
 
 
 @app.command(epilog="Example: optical-mteb compare pypi/multilingual-e5-small optical-student -t CLDRNameRetrieval")

@@ -66,8 +66,10 @@ def load_models(
         teacher = _finite(teacher, recipe.teacher.base)
         teacher_revision = base_revision(teacher)
     teacher.prompts.update(recipe.teacher.prompts)
-    student_prompt = _prompt(student, settings.prompt, f"[student] {settings.base}", settings.max_tokens)
-    teacher_prompt = _prompt(teacher, recipe.teacher.prompt, f"[teacher] {recipe.teacher.base}", settings.max_tokens)
+    student_prompt = prompt_text(student, settings.prompt, f"[student] {settings.base}", settings.max_tokens)
+    teacher_prompt = prompt_text(
+        teacher, recipe.teacher.prompt, f"[teacher] {recipe.teacher.base}", settings.max_tokens
+    )
     narrow, wide = token_width(student), token_width(teacher)
     if narrow != wide:
         say(f"student: tokens are projected from {narrow} to the teacher's {wide} dimensions")
@@ -102,7 +104,7 @@ def embedding_width(model: SentenceTransformer) -> int:
     return width
 
 
-def _prompt(model: SentenceTransformer, name: str | None, where: str, max_tokens: int) -> str:
+def prompt_text(model: SentenceTransformer, name: str | None, where: str, max_tokens: int) -> str:
     """The prompt of that name, which leaves room for a text."""
     if name is None:
         return ""

@@ -45,7 +45,7 @@ def train(
         InputError: A base, a prompt, a bitext source or the store is not usable, or the training diverged; the store
             then is as it was.
     """
-    _check_device(device)
+    check_device(device)
     set_seed(recipe.seed)
     with atomic_folder(student_path(recipe.name)) as folder:
         corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
@@ -171,7 +171,12 @@ def _arguments(
     return arguments
 
 
-def _check_device(device: str | None) -> None:
+def check_device(device: str | None) -> None:
+    """Check that one process trains, on a device that is there.
+
+    Raises:
+        InputError: It is not.
+    """
     if device not in (None, "cpu", "cuda", "mps"):
         raise InputError(f"device {device!r}: expected cpu, cuda or mps; choose a GPU with CUDA_VISIBLE_DEVICES")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -114,11 +114,23 @@ def test_left_padding(teacher):
     assert torch.equal(ids, teacher.preprocess(["red", "good morning"], prompt="passage: ")["input_ids"])
 
 
+def test_a_teacher_in_training_mode(teacher):
+    """Pins outputs kept for good that dropout has thinned."""
+    for module in teacher.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    teacher.train()
+    cache = TeacherCache.open(teacher, **SETTINGS)
+    cache.ensure(["good morning"])
+    assert_equal_to_direct(teacher, cache, ["good morning"], "passage: ", 40)
+
+
 def test_the_teacher_is_left_as_it_was(teacher):
     """Pins a length limit, a mode or a flag of the encoding that stays switched on, after an error too."""
     teacher.train()
     cache = TeacherCache.open(teacher, **SETTINGS, layers=(-1,))
     cache.ensure(["a"])
+    assert teacher.training
     with pytest.raises(InputError, match=r"layers \[-9\]: the teacher has 3"):
         TeacherCache.open(teacher, **SETTINGS, layers=(-9,)).ensure(["b"])
     assert teacher.training
@@ -170,7 +182,9 @@ def test_other_settings_share_nothing(teacher, other):
     assert len(TeacherCache.open(teacher, **(SETTINGS | other))) == 0
 
 
-@pytest.mark.parametrize("damage", ["no manifest", "half a manifest", "cut file", "file missing", "scratch"])
+@pytest.mark.parametrize(
+    "damage", ["no manifest", "half a manifest", "cut file", "another file", "file missing", "scratch"]
+)
 def test_unfinished_shards_are_ignored(teacher, damage):
     """Pins a crash of one run that breaks, or falsifies, all later ones."""
     cache = TeacherCache.open(teacher, **SETTINGS)
@@ -183,6 +197,8 @@ def test_unfinished_shards_are_ignored(teacher, damage):
         manifest.write_text(manifest.read_text()[:40])
     elif damage == "cut file":
         tokens.write_bytes(tokens.read_bytes()[:-64])
+    elif damage == "another file":
+        np.save(tokens, np.zeros((99, 32), np.float16))
     elif damage == "file missing":
         tokens.unlink()
     else:

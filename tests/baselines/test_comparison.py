@@ -1,0 +1,194 @@
+"""One command from a recipe to a table: what is trained, what is evaluated, what is done only once."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from optical_mteb.baselines import comparison as module
+from optical_mteb.baselines.comparison import OBJECTIVES, Comparison, compare_objectives, tables
+from optical_mteb.bases import pypi_bases
+from optical_mteb.errors import InputError
+from optical_mteb.students import read_student, student_names
+from optical_mteb.training.recipe import ObjectiveSettings, read_recipe
+
+RECIPE = """
+name = "tiny"
+seed = 7
+
+[student]
+base = "{base}"
+
+[teacher]
+base = "{base}"
+
+[[bitext]]
+source = "cldr:swh"
+
+[objective.contrastive]
+weight = 0.5
+
+[training]
+steps = 2
+batch_size = 4
+precision = "float32"
+"""
+TASK = "CLDRNameRetrieval"
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_base):
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.format(base=tiny_base))
+    return read_recipe(path)
+
+
+@pytest.fixture
+def small_task(monkeypatch):
+    """Leave the task two subsets, for speed."""
+    load = module._task
+
+    def cut(name):
+        return load(name).filter_languages(None, hf_subsets=["swh-eng", "zul-eng"])
+
+    monkeypatch.setattr(module, "_task", cut)
+
+
+def shown(table):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    return console.file.getvalue()
+
+
+@pytest.mark.slow
+def test_a_comparison_is_one_call(recipe, small_task, marian_folder, tmp_path, monkeypatch):
+    """Pins the whole path; and a second call that trains or evaluates again what is there already."""
+    lines = []
+    options = {"only": ["contrastive", "recipe"], "translator": str(marian_folder), "results": tmp_path / "results"}
+    monkeypatch.setattr(module.Translator, "translate", lambda self, texts, tag: [text[:3] for text in texts])
+    first = compare_objectives(recipe, [TASK], device="cpu", say=lines.append, **options)
+    assert list(first.scores) == ["zero-shot", "contrastive", "recipe", "translate-then-retrieve"]
+    assert student_names() == ["tiny-contrastive", "tiny-recipe"]
+    records = [read_student(name) for name in student_names()]
+    contrastive, own = (record.recipe for record in records)
+    terms = [record.pop("objective") for record in (contrastive, own)]
+    assert [{name: term["weight"] for name, term in each.items()} for each in terms] == [
+        {"contrastive": 1.0},
+        {"contrastive": 0.5},
+    ]
+    assert contrastive | {"name": ""} == own | {"name": ""}, "all but the objective is equal, the seed included"
+    assert first.models["recipe"] == f"optical-mteb/tiny-recipe@{records[1].weights}"
+    for scores in first.scores.values():
+        assert set(scores[TASK]) == {"swh-eng", "zul-eng"}
+        assert all(0 < row["map_at_100"] <= 1 for row in scores[TASK].values())
+    for table in tables(first):
+        assert all(name in shown(table) for name in ("swh-eng", "low-resource", "all", "zero-shot"))
+
+    def not_again(*_, **__):
+        raise AssertionError("done again")
+
+    monkeypatch.setattr(module, "train", not_again)
+    monkeypatch.setattr("mteb.abstasks.retrieval.AbsTaskRetrieval.evaluate", not_again)
+    assert compare_objectives(recipe, [TASK], say=lines.append, **options) == first
+    with pytest.raises(AssertionError, match="done again"):
+        compare_objectives(recipe.model_copy(update={"seed": 8}), [TASK], say=lines.append, **options)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "options", "message"),
+    [
+        ([TASK], {"only": ["optical", "contrastiv"]}, r"objective 'contrastiv' is unknown; did you mean 'contrastive'"),
+        ([TASK], {"only": ["zzz"]}, r"objective 'zzz' is unknown; expected one of sentence-distillation, .*, recipe$"),
+        (["CLDRNamesRetrieval"], {}, r"task 'CLDRNamesRetrieval' is unknown to mteb; did you mean 'CLDRNameRetrieval'"),
+        (["cldrnameretrieval"], {}, r"did you mean 'CLDRNameRetrieval'"),
+        (["STS12"], {}, r"task 'STS12' is of type STS, expected a retrieval task"),
+        ([], {}, r"no task to compare on; name one"),
+        ([TASK], {"translator": "/nowhere/at/all"}, r"/nowhere/at/all: no such folder"),
+    ],
+)
+def test_bad_input_is_found_before_anything_is_trained(recipe, tmp_path, monkeypatch, tasks, options, message):
+    """Pins an hour of training that a typing error throws away."""
+    monkeypatch.setattr(module, "OBJECTIVES", {"contrastive": {"contrastive": {}}, "optical": {"optical": {}}})
+    if options.get("only") == ["zzz"]:
+        monkeypatch.setattr(module, "OBJECTIVES", OBJECTIVES)
+    with pytest.raises(InputError, match=message) as error:
+        compare_objectives(recipe, tasks, results=tmp_path / "results", say=lambda _: None, **options)
+    assert "\n" not in str(error.value)
+    assert not student_names()
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_language_that_the_translator_does_not_know_is_found_first(recipe, tmp_path, nllb, monkeypatch):
+    """Pins a translator that fails after all students are trained."""
+    translator = module.Translator(*nllb, name="nllb", revision="1")
+    monkeypatch.setattr(module.Translator, "load", lambda spec, device: translator)
+    with pytest.raises(InputError, match=r"nllb: does not translate from som-Latn"):
+        compare_objectives(recipe, [TASK], only=["contrastive"], translator="nllb", results=tmp_path / "results")
+    assert not student_names()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_is_one_that_a_recipe_may_have(name):
+    """Pins a comparison that names a loss term which recipes do not have (any more)."""
+    assert set(ObjectiveSettings.model_validate(OBJECTIVES[name]).terms) == set(OBJECTIVES[name])
+
+
+def test_the_own_objective_is_not_trained_twice(recipe, monkeypatch):
+    """Pins two equal students under two names; whoever asks for both gets both."""
+    monkeypatch.setattr(module, "OBJECTIVES", {"contrastive": {"contrastive": {}}, "optical": {"optical": {}}})
+    same = recipe.model_copy(update={"objective": ObjectiveSettings.model_validate({"contrastive": {}})})
+    assert list(module._recipes(same, None)) == ["contrastive", "optical"]
+    assert list(module._recipes(same, ["contrastive", "recipe"])) == ["contrastive", "recipe"]
+    assert list(module._recipes(recipe, None)) == ["contrastive", "optical", "recipe"]
+
+
+def test_a_name_that_the_store_does_not_take(recipe):
+    """Pins a student that cannot be stored after its training."""
+    with pytest.raises(InputError, match="at most 96"):
+        module._recipes(recipe.model_copy(update={"name": "x" * 90}), ["contrastive"])
+
+
+def test_the_base_is_known_by_weights_and_prompts(recipe, tiny_model, tmp_path):
+    """Pins scores of one base that the cache takes for another's: same folder name, or the same weights prompted."""
+    folders = [tmp_path / place / "base" for place in ("a", "b")]
+    for seed, folder in enumerate(folders):
+        tiny_model(seed=seed).save_pretrained(str(folder), create_model_card=False)
+    settings = [recipe.student.model_copy(update={"base": str(folder)}) for folder in folders]
+    settings.append(settings[0].model_copy(update={"prompts": {"query": "q: "}}))
+    metas = [module._zero_shot(each, "cpu").mteb_model_meta for each in settings]
+    assert {meta.name for meta in metas} == {"base/base"}
+    assert len({meta.revision for meta in metas}) == 3
+    again = module._zero_shot(settings[0], "cpu").mteb_model_meta
+    assert again.revision == metas[0].revision
+
+
+def test_a_base_from_a_wheel_shares_its_scores_with_mteb_run(recipe):
+    """Pins a base that is evaluated again although `mteb run -m pypi:...` did; prompts of the recipe part the two."""
+    base = next((base for base in pypi_bases() if base.is_available()), None)
+    if base is None:
+        pytest.skip("no wheel with a base is installed")
+    student = recipe.student.model_copy(update={"base": base.spec})
+    meta = module._zero_shot(student, None)
+    assert meta.name == f"pypi/{base.name}"
+    assert meta.revision.startswith(base.wheel)
+
+
+def test_tables_show_means_and_the_best():
+    """Pins group means, the order of the columns, and a best figure that stands out, ties included."""
+    rows = {
+        "zero-shot": {"swh-eng": 0.5, "som-eng": 0.3, "fra-eng": 0.9},
+        "optical": {"swh-eng": 0.6, "som-eng": 0.30004, "fra-eng": 0.1},
+    }
+    comparison = Comparison(
+        scores={
+            system: {"T": {subset: {"ndcg_at_10": value} for subset, value in values.items()}}
+            for system, values in rows.items()
+        }
+    )
+    [table] = tables(comparison, metrics=["ndcg_at_10"], groups={"low": ("swh-eng", "som-eng", "mar-eng"), "none": ()})
+    assert table.title == "T: nDCG@10"
+    names, zero_shot, optical = (list(column.cells) for column in table.columns)
+    assert [column.header for column in table.columns] == ["subset", "zero-shot", "optical"]
+    assert names == ["fra-eng", "som-eng", "swh-eng", "low", "all"]
+    assert zero_shot == ["[bold]90.0[/bold]", "[bold]30.0[/bold]", "50.0", "40.0", "[bold]56.7[/bold]"]
+    assert optical == ["10.0", "[bold]30.0[/bold]", "[bold]60.0[/bold]", "[bold]45.0[/bold]", "33.3"]

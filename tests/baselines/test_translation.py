@@ -1,0 +1,260 @@
+"""Translate-then-retrieve: which texts are translated, from which language, and under which name scores are kept."""
+
+import importlib.util
+import shutil
+
+import mteb
+import pytest
+import torch
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.types import PromptType
+from torch.utils.data import DataLoader
+
+from optical_mteb.baselines.translation import TranslateThenRetrieve, Translator, subset_languages
+from optical_mteb.errors import InputError
+from optical_mteb.registry import register
+
+
+class Spy(Translator):
+    """A translator that notes what it is asked, and puts every text into capitals."""
+
+    asked = ()
+
+    def translate(self, texts, language_tag):
+        self.asked = (*self.asked, (language_tag, tuple(texts)))
+        return [text.upper() for text in texts]
+
+
+@pytest.fixture
+def spy(marian):
+    return Spy(*marian(), name="org/marian", revision="1" * 40)
+
+
+@pytest.fixture
+def system(spy, tiny_model):
+    return TranslateThenRetrieve(spy, tiny_model(), retriever_name="pypi:all-MiniLM")
+
+
+def metadata(name="Task", **changes):
+    known = {
+        "dataset": {"path": "x", "revision": "1"},
+        "description": "d",
+        "type": "Retrieval",
+        "category": "t2t",
+        "eval_splits": ["test"],
+        "main_score": "ndcg_at_10",
+    }
+    return TaskMetadata(name=name, **known, **changes)
+
+
+def encode(system, task, subset, prompt_type, texts=("maji", "mji")):
+    import datasets
+
+    inputs = DataLoader(datasets.Dataset.from_dict({"text": list(texts)}), batch_size=2)
+    return system.encode(inputs, task_metadata=task, hf_split="test", hf_subset=subset, prompt_type=prompt_type)
+
+
+def test_a_saved_model_translates_as_it_did_in_memory(marian, marian_folder):
+    """Pins loading: beams, prefix and padding must give what a batch of one gives by transformers' own call."""
+    model, tokenizer = marian()
+    translator = Translator.load(str(marian_folder), device="cpu", max_tokens=12)
+    texts = ["mji", "maji ya mto", "nchi"]
+    translations = translator.translate(texts, "swh-Latn")
+    for text, translation in zip(texts, translations, strict=True):
+        output = model.eval().generate(
+            **tokenizer(text, return_tensors="pt", return_token_type_ids=False), num_beams=4, max_new_tokens=12
+        )
+        assert translation == tokenizer.decode(output[0], skip_special_tokens=True).strip()
+    assert any(translations)
+    assert translator.languages == ["swh-Latn"]
+
+
+def test_a_text_is_translated_once(spy, monkeypatch):
+    """Pins double work over repeated queries, and an empty text that the model makes words of."""
+    seen = []
+    translate = Translator.translate
+    monkeypatch.setattr(spy, "_generate", lambda texts: seen.extend(texts) or [f"<{text}>" for text in texts])
+    assert translate(spy, ["mji", "maji", "", "mji"], "swh-Latn") == ["<mji>", "<maji>", "", "<mji>"]
+    assert translate(spy, ["maji", "nchi"], "swh-Latn") == ["<maji>", "<nchi>"]
+    assert sorted(seen) == ["maji", "mji", "nchi"]
+    translate(spy, ["mji"], "som-Latn")
+    assert seen.count("mji") == 2, "the same spelling in another language is another text"
+
+
+def test_batches_come_in_order_of_length(spy, monkeypatch):
+    """Pins padding that costs more than the text, and translations that come back in the wrong order."""
+    sizes = []
+    monkeypatch.setattr(spy, "_generate", lambda texts: sizes.append([len(text) for text in texts]) or list(texts))
+    spy.batch_size = 2
+    texts = ["a", "bbbb", "cc", "ddd"]
+    assert Translator.translate(spy, texts, "swh-Latn") == texts
+    assert sizes == [[4, 3], [2, 1]]
+
+
+def test_nllb_reads_and_writes_the_languages_it_is_told(nllb):
+    """Pins a source language that stays English, and a translation that does not start with English's token."""
+    model, tokenizer = nllb
+    calls = []
+    generate = model.generate
+    model.generate = lambda **given: calls.append(given) or generate(**given)
+    Translator(model, tokenizer, name="nllb", revision="1", max_tokens=8).translate(["maji"], "swa-Latn")
+    [call] = calls
+    assert call["forced_bos_token_id"] == tokenizer.convert_tokens_to_ids("eng_Latn")
+    assert tokenizer.convert_ids_to_tokens(call["input_ids"][0])[0] == "swh_Latn"
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [("swh-Latn", "swh_Latn"), ("swa-Latn", "swh_Latn"), ("fil-Latn", "tgl_Latn"), ("ara-Arab", "arb_Arab")],
+)
+def test_nllb_codes(nllb, tag, code):
+    """Pins MTEB's tags that NLLB spells otherwise: macrolanguages and Filipino."""
+    assert Translator(*nllb, name="nllb", revision="1").language_code(tag) == code
+
+
+def test_m2m100_codes(nllb):
+    """Pins MTEB's three-letter tags on a model of two-letter codes."""
+    model, tokenizer = nllb
+    tokenizer.lang_code_to_id = {"en": 5, "sw": 6, "tl": 7, "mr": 8}
+    translator = Translator(model, tokenizer, name="m2m", revision="1")
+    tags = ["swh-Latn", "swa-Latn", "tgl-Latn", "fil-Latn", "mar-Deva"]
+    assert [translator.language_code(tag) for tag in tags] == ["sw", "sw", "tl", "tl", "mr"]
+    with pytest.raises(InputError, match=r"from kin-Latn; it knows en, mr, sw, tl$"):
+        translator.language_code("kin-Latn")
+
+
+def test_a_language_that_the_model_does_not_know(nllb):
+    """Pins garbage from a language without a token, and the same language in another script."""
+    translator = Translator(*nllb, name="nllb", revision="1")
+    with pytest.raises(InputError, match=r"^nllb: does not translate from som-Latn; near codes .*swh_Latn"):
+        translator.translate(["magaalo"], "som-Latn")
+    with pytest.raises(InputError, match=r"from mar-Latn; near codes that it knows: mar_Deva$"):
+        translator.translate(["pani"], "mar-Latn")
+
+
+def test_marian_models_of_many_targets(marian):
+    """Pins the token that asks a model of many targets for English, and models that have none."""
+    model, tokenizer = marian(">>eng<<", ">>fra<<")
+    calls = []
+    generate = model.generate
+    model.generate = lambda **given: calls.append(given) or generate(**given)
+    Translator(model, tokenizer, name="mul", revision="1", max_tokens=8).translate(["maji"], "swh-Latn")
+    assert tokenizer.convert_tokens_to_ids(">>eng<<") in calls[0]["input_ids"][0].tolist()
+    with pytest.raises(InputError, match=r"mul: translates into other languages, expected .* into English"):
+        Translator(*marian(">>fra<<"), name="mul", revision="1")
+    model, tokenizer = marian()
+    tokenizer.target_lang = "fra"
+    with pytest.raises(InputError, match="translates into fra"):
+        Translator(model, tokenizer, name="en-fr", revision="1")
+
+
+def test_folders_that_are_no_translation_model(marian_folder, tiny_base, tmp_path):
+    """Pins pickles, encoders and typing errors: one line each."""
+    pickled = shutil.copytree(marian_folder, tmp_path / "pickled")
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    damaged = shutil.copytree(marian_folder, tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"no tensors")
+    cases = {
+        str(pickled): "pickled weights are not read; save the model again as safetensors",
+        str(damaged): "cannot be loaded",
+        str(tiny_base): "cannot be loaded",
+        "/nowhere/at/all": "no such folder",
+        "org/model@main": "the Hub gives no such translation model with safetensors weights",
+    }
+    for spec, message in cases.items():
+        with pytest.raises(InputError, match=message) as error:
+            Translator.load(spec, device="cpu")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sentencepiece") is not None, reason="the tokenizer can be loaded")
+def test_a_tokenizer_that_needs_sentencepiece(marian_folder):
+    """Pins a stand-in tokenizer that reads Marian's vocabulary wrongly where sentencepiece is not installed."""
+    (marian_folder / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="pip install sentencepiece sacremoses"):
+        Translator.load(str(marian_folder), device="cpu")
+
+
+def test_embeddings_are_those_of_the_translation(system):
+    """Pins a translation that is made and not used, and the retriever's prompt put before it is made."""
+    task = metadata(eval_langs={"swh-eng": ["swh-Latn", "eng-Latn"]})
+    found = encode(system, task, "swh-eng", PromptType.query)
+    expected = system.model.encode_query(["MAJI", "MJI"], convert_to_tensor=True).cpu()
+    assert torch.allclose(torch.as_tensor(found), expected, atol=1e-6)
+    assert system.translator.asked == (("swh-Latn", ("maji", "mji")),)
+
+
+@pytest.mark.parametrize(
+    ("languages", "subset", "documents", "asked"),
+    [
+        ({"swh-eng": ["swh-Latn", "swa-Latn", "eng-Latn"]}, "swh-eng", True, ["swh-Latn", None]),
+        ({"eng-swh": ["eng-Latn", "swh-Latn"]}, "eng-swh", True, [None, "swh-Latn"]),
+        ({"eng-swh": ["eng-Latn", "swh-Latn"]}, "eng-swh", False, [None, None]),
+        (["swa-Latn"], "default", False, ["swa-Latn", None]),
+        (["swa-Latn"], "default", True, ["swa-Latn", "swa-Latn"]),
+        (["eng-Latn"], "default", True, [None, None]),
+    ],
+)
+def test_which_side_is_translated(system, languages, subset, documents, asked):
+    """Pins English that passes the translator, and documents that are translated without being asked for."""
+    task = metadata(eval_langs=languages)
+    system.translate_documents = documents
+    for prompt_type, language in zip([PromptType.query, PromptType.document], asked, strict=True):
+        system.translator.asked = ()
+        encode(system, task, subset, prompt_type)
+        assert [tag for tag, _ in system.translator.asked] == ([language] if language else [])
+
+
+def test_texts_that_are_neither_query_nor_document(system):
+    """Pins bitext mining, whose sides MTEB does not tell apart."""
+    encode(system, metadata(eval_langs={"swh-eng": ["swh-Latn", "eng-Latn"]}), "swh-eng", None)
+    assert not system.translator.asked
+
+
+def test_belebele_names_the_documents_first():
+    """Pins an English question that is translated, and a foreign one that is not."""
+    task = mteb.get_task("BelebeleRetrieval").metadata
+    assert subset_languages(task, "swh_Latn-eng_Latn") == ("eng-Latn", "swh-Latn")
+    assert subset_languages(task, "eng_Latn-swh_Latn") == ("swh-Latn", "eng-Latn")
+
+
+def test_the_name_tells_all_that_a_score_depends_on(marian, tiny_model):
+    """Pins a cache that takes the scores of one translator, beam, retriever or prompt for another's."""
+
+    def meta(*, revision="1" * 40, beams=4, tokens=32, seed=0, prompts=None, documents=False):
+        translator = Translator(
+            *marian(), name="Helsinki-NLP/opus-mt-swc-en", revision=revision, num_beams=beams, max_tokens=tokens
+        )
+        retriever = tiny_model(seed=seed)
+        retriever.prompts = prompts or retriever.prompts
+        return TranslateThenRetrieve(
+            translator, retriever, retriever_name="pypi:all-MiniLM", translate_documents=documents
+        ).mteb_model_meta
+
+    first = meta()
+    assert first.name == "translate/Helsinki-NLP__opus-mt-swc-en__pypi__all-MiniLM"
+    assert first.training_datasets is None
+    assert not first.is_cross_encoder
+    assert "/" not in first.revision
+    assert first.revision == meta().revision
+    prompts = {"query": "q: ", "document": "d: "}
+    others = [{"revision": "2" * 40}, {"beams": 1}, {"tokens": 16}, {"seed": 1}, {"prompts": prompts}]
+    others.append({"documents": True})
+    assert len({first.revision, *(meta(**other).revision for other in others)}) == 1 + len(others)
+
+
+@pytest.mark.slow
+def test_from_translation_to_mteb_score(system, tmp_path):
+    """Pins the whole path: the queries of swh-eng pass the translator, its English documents do not."""
+    register()
+    task = mteb.get_task("CLDRNameRetrieval", hf_subsets=["swh-eng"])
+    cache = mteb.ResultCache(tmp_path / "results")
+    result = mteb.evaluate(system, task, cache=cache, encode_kwargs={"batch_size": 64}, co2_tracker=False)
+    assert 0 < result.task_results[0].scores["test"][0]["ndcg_at_10"] < 1
+    task.load_data()
+    split = task.dataset["swh-eng"]["test"]
+    [(tag, texts)] = system.translator.asked
+    assert tag == "swh-Latn"
+    assert set(texts) == set(split["queries"]["text"])
+    [written] = (tmp_path / "results").rglob("CLDRNameRetrieval.json")
+    assert written.parent.name == system.mteb_model_meta.revision

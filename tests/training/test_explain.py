@@ -1,0 +1,309 @@
+"""Alignments of a sentence pair: the plan, its text form, its picture, and what bad input says."""
+
+import io
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from optical_mteb.errors import InputError
+from optical_mteb.students import student_path
+from optical_mteb.training import explain as explain_module
+from optical_mteb.training import explain_picture
+from optical_mteb.training.explain import Alignment, align, as_text, draw, explain
+from optical_mteb.training.losses.token_transport import TokenTransport
+from optical_mteb.training.recipe import read_recipe
+from optical_mteb.training.run import train
+
+RECIPE = """
+name = "explained"
+
+[student]
+base = "{base}"
+prompt = "query"
+max_tokens = 24
+
+[teacher]
+base = "{base}"
+prompt = "document"
+
+[[bitext]]
+source = "cldr:swh"
+
+[objective.optical]
+epsilon = 0.02
+{objective}
+
+[training]
+steps = 2
+batch_size = 8
+precision = "float32"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_base):
+    def read(objective="", base=tiny_base, overrides=()):
+        path = tmp_path / "explained.toml"
+        path.write_text(RECIPE.format(base=base, objective=objective))
+        return read_recipe(path, overrides)
+
+    return read
+
+
+def planted(english, translation, plan=None, label="planted"):
+    plan = torch.full((len(translation), len(english)), 1.0) if plan is None else torch.tensor(plan)
+    return Alignment(label, english, translation, plan / plan.sum(), 1 - plan, 0.25, 1.5, 1e-7)
+
+
+def shown(alignments, width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(as_text(alignments))
+    return console.file.getvalue()
+
+
+def pixels(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.verify()
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_equal_sentences_align_on_the_diagonal(tiny_model):
+    """Pins a plan whose rows and columns are another order than the tokens, and figures that are not the plan's."""
+    model = tiny_model()
+    alignment = align(model, model, "maji ya 7", "maji ya 7", transport=TokenTransport(epsilon=0.005, iterations=500))
+    assert alignment.english == alignment.translation == ["m", "##a", "##j", "##i", "y", "##a", "7"]
+    assert alignment.plan.shape == alignment.cost.shape == (7, 7)
+    assert alignment.shares.argmax(-1).tolist() == list(range(7))
+    assert alignment.plan.diagonal().sum() > 0.9
+    assert alignment.cost.diagonal().abs().max() < 1e-5
+    plan = alignment.plan.double()
+    assert alignment.total_cost == pytest.approx((plan * alignment.cost).sum().item(), abs=1e-6)
+    assert alignment.entropy == pytest.approx(-(plan * plan.clamp_min(1e-30).log()).sum().item(), abs=1e-5)
+    by_hand = (plan.sum(0) - 1 / 7).abs().sum() + (plan.sum(1) - 1 / 7).abs().sum()
+    assert alignment.marginal_error == pytest.approx(by_hand.item(), abs=1e-5)
+
+
+def test_rows_are_the_translation_and_columns_the_english_sentence(tiny_model):
+    """Pins a plan that is transposed, and prompt or special tokens among the labels."""
+    student, teacher = tiny_model(), tiny_model(seed=1)
+    alignment = align(
+        student, teacher, "ab c", "xy", student_prompt="query: ", teacher_prompt="passage: ", label="tiny"
+    )
+    assert (alignment.english, alignment.translation) == (["a", "##b", "c"], ["x", "##y"])
+    assert alignment.plan.shape == (2, 3)
+    assert alignment.label == "tiny"
+
+
+def test_align_uses_the_transport_that_it_is_given(tiny_model):
+    """Pins a solver setting that is read and dropped: an exact plan has no entropy to spread."""
+    student, teacher = tiny_model(), tiny_model(seed=1)
+    exact, blurred = (
+        align(student, teacher, "abc", "xyz", transport=transport)
+        for transport in (TokenTransport(solver="exact"), TokenTransport(epsilon=10.0))
+    )
+    assert exact.total_cost < blurred.total_cost
+    assert exact.entropy == pytest.approx(torch.tensor(3.0).log().item(), abs=1e-4)
+    assert blurred.entropy == pytest.approx(torch.tensor(9.0).log().item(), abs=1e-2)
+
+
+def test_before_and_after_training(recipe, tmp_path, tiny_base):
+    """Pins a trained student that is not shown, an explanation that writes to the store, and one that trains."""
+    checked = recipe()
+    assert [a.label for a in explain(checked, "water", "maji", device="cpu")] == [f"{tiny_base}, untrained"]
+    assert not student_path("explained").exists()
+    train(checked, device="cpu", say=lambda line: None)
+    store = student_path("explained").parent
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    lines = []
+    first, second = explain(checked, "water", "maji", device="cpu", output=tmp_path / "both.png", say=lines.append)
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+    assert (first.label, second.label) == (f"{tiny_base}, untrained", "explained, trained 2 steps")
+    assert not torch.equal(first.cost, second.cost)
+    assert lines == [f"picture: {tmp_path / 'both.png'}"]
+
+
+@pytest.mark.parametrize("objective", ['marginals = "idf"', 'solver = "ipot"', "layers = [-1, -2]"])
+def test_the_recipe_decides_on_the_transport(recipe, objective):
+    """Pins an explanation with another cost, marginal or solver than training has."""
+    plain, other = (explain(recipe(keys), "water is", "maji ya", device="cpu")[0] for keys in ("", objective))
+    assert not torch.allclose(plain.plan, other.plan, atol=1e-6)
+    assert other.marginal_error < 0.05
+
+
+def test_the_bitext_stays_unread(recipe, monkeypatch):
+    """Pins a look at one pair that reads a corpus of millions first."""
+    monkeypatch.setattr(explain_module.ParallelCorpus, "load", lambda *_, **__: pytest.fail("read the bitext"))
+    assert explain(recipe(), "water", "maji", device="cpu")
+
+
+def test_a_base_of_another_width_waits_for_its_training(recipe, tmp_path, tiny_base, tiny_model):
+    """Pins a matrix product of unequal widths: the untrained base has no projection yet."""
+    folder = tmp_path / "narrow"
+    tiny_model(hidden=16).save_pretrained(str(folder), create_model_card=False)
+    checked = recipe(overrides=[f"student.base={folder}"])
+    lines = []
+    with pytest.raises(InputError, match="train it first"):
+        explain(checked, "water", "maji", device="cpu", say=lines.append)
+    assert len(lines) == 1
+    assert "16 dimensions, the teacher's 32" in lines[0]
+    train(checked, device="cpu", say=lambda line: None)
+    (only,) = explain(checked, "water", "maji", device="cpu", say=lambda line: None)
+    assert only.label == "explained, trained 2 steps"
+
+
+@pytest.mark.parametrize(("english", "translation"), [("", "maji"), ("water", " \n"), ("[PAD]", "maji")])
+def test_a_sentence_without_tokens_is_named(recipe, english, translation):
+    """Pins a plan of nothing, which draws as a picture of nothing."""
+    with pytest.raises(InputError, match=r"(is empty|holds no token).*expected a sentence"):
+        explain(recipe(), english, translation, device="cpu")
+
+
+def test_one_token_takes_all(tiny_model, tmp_path):
+    """Pins panels and tables that need more than one token."""
+    model = tiny_model()
+    alignment = align(model, model, "a", "b")
+    assert alignment.plan.tolist() == [[pytest.approx(1.0)]]
+    assert "100%" in shown([alignment], 80)
+    draw([alignment], tmp_path / "one.png")
+    assert min(pixels(tmp_path / "one.png")) > 200
+
+
+def test_a_long_sentence_is_cut_and_says_so(recipe):
+    """Pins a cut that nobody notices, and one at another place than training's."""
+    lines = []
+    (alignment,) = explain(recipe(), "short", "neno " * 30, device="cpu", say=lines.append)
+    assert lines == ["translation: cut to 24 of 128 tokens, prompt and special tokens included (student.max_tokens)"]
+    assert len(alignment.translation) == 24 - 2 - len("query:")
+    assert len(alignment.english) == 5
+
+
+def test_a_long_picture_stays_of_a_size(tmp_path):
+    """Pins a picture that no viewer opens, and labels that the default figure size cuts off."""
+    tokens = [f"token{number}" for number in range(100)]
+    draw([planted(tokens, tokens, torch.eye(100).tolist())], tmp_path / "long.png")
+    width, height = pixels(tmp_path / "long.png")
+    assert 1500 < width < 6000
+    assert 1500 < height < 6000
+
+
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".pdf", ".svg"])
+def test_the_picture_is_what_its_name_says(tmp_path, suffix):
+    """Pins a PNG under another suffix."""
+    path = tmp_path / f"picture{suffix}"
+    draw([planted(["$a$", "b_"], ["c", "[d]"]), planted(["a"], ["c"])], path)
+    starts = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+    assert path.read_bytes().startswith(starts[suffix.lower()])
+
+
+@pytest.mark.parametrize("width", [200, 30])
+def test_the_text_names_every_token(width):
+    """Pins tokens that a narrow terminal swallows, and brackets that are read as markup."""
+    english, translation = ["·Wash", "[bold]", "·hands", "."], ["·osha", "[/]", "·mikono", "."]
+    plan = [[0.9, 0.1, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    text = shown([planted(english, translation, plan)], width)
+    assert all(token in text for token in english + translation)
+    assert "·Wash 90%" in text
+    assert max(map(len, text.splitlines())) <= width
+    assert ("█████" in text) == (width == 200)
+
+
+def test_marks_of_tokenizers_are_readable():
+    """Pins byte-level tokens that show as mojibake, and combining marks that sit on the wrong letter."""
+    assert explain_module._from_bytes("Ġhello") == "·hello"
+    assert explain_module._from_bytes("à¤ª") == "प"
+    assert explain_module._from_bytes("à¤") == "<E0 A4>"
+    assert explain_module._visible("ा") == "◌ा"
+    assert explain_module._visible("\u200c") == "U+200C"
+
+
+@pytest.fixture
+def ethiopic_font(tmp_path):
+    """A font of one empty glyph for the letters of ሰላም, known to matplotlib for this test."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib.font_manager import fontManager
+
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "letter"])
+    builder.setupCharacterMap({ord(letter): "letter" for letter in "ሰላም"})
+    pen = TTGlyphPen(None)
+    for move, point in ((pen.moveTo, (0, 0)), (pen.lineTo, (0, 700)), (pen.lineTo, (500, 0))):
+        move(point)
+    pen.closePath()
+    builder.setupGlyf({".notdef": pen.glyph(), "letter": pen.glyph()})
+    builder.setupHorizontalMetrics(dict.fromkeys((".notdef", "letter"), (600, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Test Ethiopic", "styleName": "Regular"})
+    builder.setupOS2(sTypoAscender=800, usWeightClass=400)
+    builder.setupPost()
+    path = tmp_path / "ethiopic.ttf"
+    builder.save(path)
+    known = list(fontManager.ttflist)
+    # Fonts of this machine must not decide the test.
+    fontManager.ttflist = [entry for entry in known if entry.name.startswith("DejaVu")]
+    yield lambda: fontManager.addfont(path)
+    fontManager.ttflist = known
+    fontManager._findfont_cached.cache_clear()
+
+
+def test_a_script_without_a_font_takes_one_line(ethiopic_font, tmp_path, caplog):
+    """Pins a warning per glyph, and labels of boxes."""
+    lines = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw([planted(["peace"], ["·ሰላም"])], tmp_path / "none.png", say=lines.append)
+    assert len(lines) == 1
+    assert "Ethiopic" in lines[0]
+    assert explain_picture._labels(["a", "·ሰላም"], set("ሰላም")) == ["a", "2"]
+    assert not caplog.records
+
+
+def test_a_font_of_the_machine_is_found(ethiopic_font, tmp_path, caplog):
+    """Pins labels in the default font alone."""
+    ethiopic_font()
+    assert explain_picture._fonts(set("abሰላም")) == (["DejaVu Sans", "Test Ethiopic"], set())
+    caplog.clear()
+    lines = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw([planted(["peace"], ["·ሰላም"])], tmp_path / "some.png", say=lines.append)
+    assert lines == []
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("text", ["हाथ धोएं", "ሰላም ለዓለም"])
+def test_other_scripts_align(tiny_model, text):
+    """Pins words unknown to the tokenizer that leave the problem: they stand for text."""
+    model = tiny_model()
+    alignment = align(model, model, "peace", text)
+    assert alignment.translation == ["[UNK]", "[UNK]"]
+    assert alignment.plan.sum() == pytest.approx(1.0, abs=1e-4)
+    assert all(word in shown([planted(["peace"], text.split())], 60) for word in text.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("plan.gif", "use one of"), ("plan", "use one of"), ("nowhere/plan.png", "no such folder")]
+)
+def test_the_output_is_checked_before_a_model_is_loaded(recipe, tmp_path, monkeypatch, name, says):
+    """Pins minutes of loading ahead of a typing error."""
+    monkeypatch.setattr(explain_module, "load_base", lambda *_, **__: pytest.fail("loaded a model"))
+    with pytest.raises(InputError, match=says):
+        explain(recipe(), "water", "maji", device="cpu", output=tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        explain(recipe(), "water", "maji", device="cpu", output=tmp_path / "folder.png")
+
+
+def test_text_needs_no_matplotlib(recipe, tmp_path, monkeypatch):
+    """Pins an optional library that the text form imports."""
+    monkeypatch.setattr(explain_picture, "find_spec", lambda name: None)
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    assert "m" in shown(explain(recipe(), "water", "maji", device="cpu"), 80)
+    with pytest.raises(InputError, match=r"pip install 'optical-mteb\[plot\]'"):
+        explain(recipe(), "water", "maji", device="cpu", output=Path(tmp_path / "plan.png"))
