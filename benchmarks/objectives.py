@@ -9,8 +9,8 @@ not run again. `report` prints the tables. Queries, one relevant document each, 
 
 - NTREX-128: a sentence from the first four of an article; documents are the 123 English articles;
 - FLORES-200 dev: the last sentence of a document; documents are the rest of each English document;
-- AfriQA: a question of the dev split (Yoruba has none: every other question of train); documents are the English
-  passages of all these questions; English: the same questions in English.
+- AfriQA: a question of the dev split (of train for Yoruba, which has no dev here); documents are the English passages
+  of all these questions; English: the same questions in English.
 
 TICO-19's four low-resource languages are trained on (swa som fil mar), the others are not (hau ibo yor zul amh).
 """
@@ -99,12 +99,12 @@ def read_lines(path: Path) -> list[str]:
 
 
 def collections(folder: Path, number: int, seed: int = 0) -> dict[str, Collection]:
-    """The three collections, with `number` queries a language from NTREX and FLORES."""
+    """The three collections: `number` queries a language from NTREX and from FLORES, twice as many from AfriQA."""
     languages = (*TRAINED, *UNSEEN)
     return {
         "NTREX": ntrex(folder / "ntrex", languages, number, random.Random(seed)),
         "FLORES": flores(folder / "flores200", languages, number, random.Random(seed)),
-        "AfriQA": afriqa(folder / "afriqa" / "gold_passages"),
+        "AfriQA": afriqa(folder / "afriqa" / "gold_passages", 2 * number),
     }
 
 
@@ -137,21 +137,21 @@ def flores(folder: Path, languages: tuple[str, ...], number: int, rng: random.Ra
     return Collection(documents, queries)
 
 
-def afriqa(folder: Path) -> Collection:
+def afriqa(folder: Path, number: int) -> Collection:
     """Question, and the passages that answer one of them."""
     passages: dict[str, int] = {}
     queries: dict[str, tuple[list[str], list[int]]] = {"eng": ([], [])}
     for language in AFRIQA:
         dev = list((folder / language).glob("*.dev.json"))
-        for path in dev or (folder / language).glob("*.train.json"):
-            for line in read_lines(path)[0 if dev else 1 :: 1 if dev else 2]:
-                row = json.loads(line)
-                if row["context"]:
-                    index = passages.setdefault(row["context"], len(passages))
-                    for name, text in ((language, row["question_lang"]), ("eng", row["question_translated"])):
-                        texts, relevant = queries.setdefault(name, ([], []))
-                        texts.append(text)
-                        relevant.append(index)
+        rows = [
+            json.loads(line) for path in dev or (folder / language).glob("*.train.json") for line in read_lines(path)
+        ]
+        for row in [row for row in rows if row["context"]][:number]:
+            index = passages.setdefault(row["context"], len(passages))
+            for name, text in ((language, row["question_lang"]), ("eng", row["question_translated"])):
+                texts, relevant = queries.setdefault(name, ([], []))
+                texts.append(text)
+                relevant.append(index)
     return Collection(list(passages), queries)
 
 
@@ -338,8 +338,13 @@ def main() -> None:
     running.add_argument("--setting", choices=SETTINGS, default="multilingual")
     running.add_argument("--only", nargs="+", help="objectives to run")
     running.add_argument("--seeds", nargs="+", type=int, default=[13, 14, 15])
-    running.add_argument("--steps", type=int, default=60, help="optimizer steps of 32 pairs")
-    running.add_argument("--queries", type=int, default=90, help="queries a language from NTREX and from FLORES")
+    running.add_argument("--steps", type=int, default=48, help="optimizer steps of 32 pairs")
+    running.add_argument(
+        "--queries",
+        type=int,
+        default=70,
+        help="queries a language from NTREX and from FLORES, half of those from AfriQA",
+    )
     running.add_argument("--max-tokens", type=int, default=128, help="longer documents are cut when scored")
     running.add_argument("--shard", default="0/1", help="which part of the cells, of how many")
     running.add_argument("--threads", type=int, default=2)

@@ -49,8 +49,22 @@ def embeddings(problems: int, n: int, m: int, masked: bool, device: str) -> tupl
     return source.to(device).requires_grad_(), target.to(device), masks[0].to(device), masks[1].to(device)
 
 
+def with_pot_loop(source: Tensor, target: Tensor, source_mask: Tensor, target_mask: Tensor) -> Tensor:
+    """One pair after the other, each without its padding, all by POT on torch tensors."""
+    total = source.new_zeros(())
+    lengths = zip(source_mask.sum(-1).tolist(), target_mask.sum(-1).tolist(), strict=True)
+    for index, (n, m) in enumerate(lengths):
+        left, right = source[index, :n], target[index, :m]
+        cost = ot.dist(left, right, metric="cosine")
+        with torch.no_grad():
+            weights = left.new_full((n,), 1 / n), left.new_full((m,), 1 / m)
+            plan = ot.sinkhorn(*weights, cost.detach(), EPSILON, numItermax=ITERATIONS, stopThr=0, warn=False)
+        total = total + (plan * cost).sum()
+    return total
+
+
 def with_pot(source: Tensor, target: Tensor, source_mask: Tensor, target_mask: Tensor) -> Tensor:
-    """One pair after the other, with NumPy, each without its padding."""
+    """The same with our costs, and POT on NumPy arrays, where its loop is faster."""
     total = source.new_zeros(())
     lengths = zip(source_mask.sum(-1).tolist(), target_mask.sum(-1).tolist(), strict=True)
     for index, (n, m) in enumerate(lengths):
@@ -99,7 +113,10 @@ def with_ours(source: Tensor, target: Tensor, source_mask: Tensor, target_mask: 
 
 def contestants() -> dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]]:
     """The peers that are installed, ours last."""
-    found: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {"pot": with_pot}
+    found: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+        "pot": with_pot_loop,
+        "pot, NumPy": with_pot,
+    }
     if importlib.util.find_spec("ot.batch"):
         found["ot.batch"] = with_pot_batch
     if importlib.util.find_spec("geomloss"):

@@ -60,7 +60,7 @@ def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise _not_writable(target, error) from error
+        raise not_writable(target, error) from error
     try:
         yield scratch
         scratch.chmod(0o755)
@@ -79,12 +79,13 @@ def _take_place(scratch: Path, target: Path) -> None:
     except OSError as error:
         if not target.exists() and (retired / target.name).exists():
             (retired / target.name).rename(target)
-        raise _not_writable(target, error) from error
+        raise not_writable(target, error) from error
     finally:
         shutil.rmtree(retired, ignore_errors=True)
 
 
-def _not_writable(target: Path, error: OSError) -> InputError:
+def not_writable(target: Path, error: OSError) -> InputError:
+    """The error line for a place of the store that cannot be written to."""
     return InputError(
         f"{target}: cannot write there ({error.strerror}); free the place or set OPTICAL_MTEB_HOME to another folder"
     )

@@ -13,17 +13,17 @@ from typing import Any
 import mteb
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.models.model_meta import ModelMeta
-from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 from rich.table import Column, Table
 
 from optical_mteb.baselines.translation import (
     TranslateThenRetrieve,
-    Translator,
     encoder_revision,
     needs_translation,
     path_name,
 )
-from optical_mteb.bases import is_hub_id, load_base, pypi_bases
+from optical_mteb.baselines.translator import Translator
+from optical_mteb.bases import as_late_interaction, is_hub_id, load_base, pypi_bases
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 from optical_mteb.scores.compare import GROUPS
@@ -32,12 +32,16 @@ from optical_mteb.students.meta import pypi_base_meta, student_meta
 from optical_mteb.training.recipe import ObjectiveSettings, Recipe, StudentSettings, TeacherSettings
 from optical_mteb.training.run import train
 
+Wrapper = SentenceTransformerEncoderWrapper | MultiVectorWrapper
+"""MTEB's wrapper of a dense or of a late-interaction retriever."""
+
 OBJECTIVES: dict[str, dict[str, dict[str, Any]]] = {
     "sentence-distillation": {"sentence": {}},
     "optical": {"optical": {}},
     "optical-anchored": {"optical": {}, "anchor": {}},
     "contrastive": {"contrastive": {}},
     "transport-contrastive": {"transport_contrastive": {}},
+    "optical-contrastive-anchored": {"contrastive": {}, "optical": {}, "anchor": {}},
 }
 """The `[objective]` table of each objective that is compared, terms at their defaults."""
 
@@ -108,7 +112,7 @@ def compare_objectives(
     comparison = Comparison()
     cache = mteb.ResultCache(results)
 
-    def add(system: str, model: ModelMeta | SentenceTransformerEncoderWrapper) -> None:
+    def add(system: str, model: ModelMeta | Wrapper) -> None:
         meta = model if isinstance(model, ModelMeta) else model.mteb_model_meta
         say(f"{system}: {meta.name}")
         comparison.models[system] = f"{meta.name}@{meta.revision}"
@@ -202,17 +206,23 @@ def _translator(spec: str, tasks: Iterable[AbsTaskRetrieval], device: str | None
     return translator
 
 
-def _zero_shot(student: StudentSettings, device: str | None) -> ModelMeta | SentenceTransformerEncoderWrapper:
-    """The base under its registered name where a wheel ships it, so that `mteb run` shares its scores; else loaded."""
+def _zero_shot(student: StudentSettings, device: str | None) -> ModelMeta | Wrapper:
+    """The base as the kind of retriever that the student is.
+
+    A dense one has its registered name where a wheel ships it, so that `mteb run` shares its scores.
+    """
+    late = student.kind == "late_interaction"
     registered = {base.spec: base for base in pypi_bases()}.get(student.base)
-    if registered and not student.prompts and registered.is_available():
+    if registered and not late and not student.prompts and registered.is_available():
         return pypi_base_meta(registered)
     model = _load(student, device)
-    wrapper = SentenceTransformerEncoderWrapper(model)
+    wrapper: Wrapper
+    wrapper = MultiVectorWrapper(as_late_interaction(model)) if late else SentenceTransformerEncoderWrapper(model)
     name = student.base if is_hub_id(student.base) and "/" in student.base else f"base/{path_name(student.base)}"
+    # Prompts count: MTEB's own entry of a Hub id may have others.
+    revision = encoder_revision(model) + ("-late-interaction" if late else "")
     wrapper.mteb_model_meta = wrapper.mteb_model_meta.model_copy(
-        # Prompts count: MTEB's own entry of a Hub id may have others.
-        update={"name": name, "revision": encoder_revision(model), "training_datasets": None}
+        update={"name": name, "revision": revision, "training_datasets": None}
     )
     return wrapper
 
@@ -232,7 +242,7 @@ def _is_trained(recipe: Recipe) -> bool:
 
 
 def _evaluate(
-    model: ModelMeta | SentenceTransformerEncoderWrapper,
+    model: ModelMeta | Wrapper,
     tasks: Sequence[AbsTaskRetrieval],
     cache: mteb.ResultCache,
     device: str | None,
@@ -255,11 +265,11 @@ def _is_cached(meta: ModelMeta, task: AbsTaskRetrieval, cache: mteb.ResultCache)
     return found is not None and not found.get_missing_evaluations(task)
 
 
-def _on_device(meta: ModelMeta, device: str) -> SentenceTransformerEncoderWrapper:
+def _on_device(meta: ModelMeta, device: str) -> Wrapper:
     model: Any = meta.load_model(device=device)
     # The device is no part of what the model is, so it stays out of the record.
     model.mteb_model_meta = meta
-    wrapper: SentenceTransformerEncoderWrapper = model
+    wrapper: Wrapper = model
     return wrapper
 
 

@@ -192,3 +192,15 @@ def test_tables_show_means_and_the_best():
     assert names == ["fra-eng", "som-eng", "swh-eng", "low", "all"]
     assert zero_shot == ["[bold]90.0[/bold]", "[bold]30.0[/bold]", "50.0", "40.0", "[bold]56.7[/bold]"]
     assert optical == ["10.0", "[bold]30.0[/bold]", "[bold]60.0[/bold]", "[bold]45.0[/bold]", "33.3"]
+
+
+def test_the_untrained_base_is_of_the_students_kind(recipe, small_task, tmp_path):
+    """Pins a late-interaction student measured against its dense base, and scores of the two kinds mixed up."""
+    late = recipe.model_copy(update={"student": recipe.student.model_copy(update={"kind": "late_interaction"})})
+    options = {"only": ["contrastive"], "results": tmp_path / "results", "device": "cpu", "say": lambda _: None}
+    found = compare_objectives(late, [TASK], **options)
+    assert found.models["zero-shot"].endswith("-late-interaction")
+    assert read_student("tiny-contrastive").kind == "late_interaction"
+    assert found.scores["zero-shot"] != found.scores["contrastive"]
+    dense = module._zero_shot(recipe.student, "cpu").mteb_model_meta
+    assert f"{dense.name}@{dense.revision}" != found.models["zero-shot"]

@@ -10,7 +10,8 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.types import PromptType
 from torch.utils.data import DataLoader
 
-from optical_mteb.baselines.translation import TranslateThenRetrieve, Translator, subset_languages
+from optical_mteb.baselines.translation import TranslateThenRetrieve, subset_languages
+from optical_mteb.baselines.translator import Translator
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 

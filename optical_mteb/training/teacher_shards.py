@@ -1,0 +1,186 @@
+"""The files of a teacher cache: shards of `.npy` columns, complete when their manifest is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from torch import Tensor
+
+from optical_mteb.storage import not_writable
+
+MANIFEST_NAME = "manifest.json"
+DIGEST_BYTES = 16
+HEADER_BYTES = 128
+
+
+class CacheKey(BaseModel):
+    """What a teacher's output depends on besides the text; stores of two keys share nothing.
+
+    Attributes:
+        format: Version of the files.
+        revision: Revision of the teacher.
+        prompt: Text before every sentence, empty for none.
+        max_tokens: Longest input that the teacher reads, prompt and special tokens counted in.
+        layers: Hidden layers kept besides the token embeddings, counted from the last one, -1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    revision: str
+    prompt: str
+    max_tokens: int
+    layers: tuple[int, ...]
+
+    def digest(self) -> str:
+        """Name of the folder of this key."""
+        fields = [self.format, self.revision, self.prompt, self.max_tokens, self.layers]
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:16]
+
+
+class Manifest(BaseModel):
+    """What a finished shard holds.
+
+    Attributes:
+        key: The key of its store.
+        count: Texts.
+        sizes: Bytes of each of its files.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: CacheKey
+    count: NonNegativeInt
+    sizes: dict[str, NonNegativeInt]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A finished shard: memory maps, by name of file."""
+
+    arrays: dict[str, NDArray[Any]]
+
+    @classmethod
+    def load(cls, path: Path, key: CacheKey) -> Shard | None:
+        """The shard at a folder, or None where that is not one, is not whole, or belongs to another key."""
+        try:
+            manifest = Manifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
+            names = file_names(key.layers)
+            sizes = {name: (path / name).stat().st_size for name in names}
+            if manifest.key != key or manifest.sizes != sizes:
+                return None
+            arrays = {
+                name.removesuffix(".npy"): np.load(path / name, mmap_mode="r", allow_pickle=False) for name in names
+            }
+        except (OSError, ValidationError, ValueError):
+            return None
+        return cls(arrays) if len(arrays["keys"]) == manifest.count else None
+
+    def digests(self) -> Iterator[bytes]:
+        """What `digest_of` returned for each text."""
+        digests = self.arrays["keys"].tobytes()
+        return (digests[start : start + DIGEST_BYTES] for start in range(0, len(digests), DIGEST_BYTES))
+
+    def row(self, index: int) -> dict[str, NDArray[Any]]:
+        """What the shard holds of one text."""
+        start, end = self.arrays["offsets"][index : index + 2]
+        per_token = ("ids", "content", "tokens", "hidden")
+        row = {name: self.arrays[name][start:end] for name in per_token if name in self.arrays}
+        return row | {"sentence": self.arrays["sentence"][index]}
+
+
+class ShardWriter:
+    """Writes the files of a shard batch by batch, to `scratch`, which will stand at `target`."""
+
+    def __init__(self, scratch: Path, target: Path) -> None:
+        self._scratch = scratch
+        self._target = target
+        self._columns: dict[str, _Column] = {}
+        self._offsets = [0]
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._storing():
+            self._close()
+
+    def append(self, texts: list[str], flat: dict[str, Tensor]) -> None:
+        """Write what `_flattened` returned for the texts."""
+        arrays: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in flat.items()}
+        for length in arrays.pop("lengths"):
+            self._offsets.append(self._offsets[-1] + int(length))
+        arrays["keys"] = np.frombuffer(b"".join(map(digest_of, texts)), np.uint8).reshape(-1, DIGEST_BYTES)
+        with self._storing():
+            for name, rows in arrays.items():
+                if name not in self._columns:
+                    self._columns[name] = _Column(self._scratch / f"{name}.npy", rows)
+                self._columns[name].append(rows)
+
+    def finish(self, key: CacheKey) -> None:
+        """Complete the files and write the manifest."""
+        with self._storing():
+            self._close()
+            np.save(self._scratch / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
+            sizes = {name: (self._scratch / name).stat().st_size for name in file_names(key.layers)}
+            manifest = Manifest(key=key, count=len(self._offsets) - 1, sizes=sizes)
+            (self._scratch / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def _close(self) -> None:
+        with ExitStack() as stack:
+            for column in self._columns.values():
+                stack.callback(column.close)
+            self._columns = {}
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise not_writable(self._target, error) from error
+
+
+class _Column:
+    """A `.npy` file that grows: its header, which holds the number of rows, is written last.
+
+    Appending beats a writable memory map, which ends the process where the disk is full.
+    """
+
+    def __init__(self, path: Path, like: NDArray[Any]) -> None:
+        self._dtype = like.dtype.newbyteorder("<")
+        self._shape = like.shape[1:]
+        self._rows = 0
+        self._file = path.open("wb")
+        self._file.write(bytes(HEADER_BYTES))
+
+    def append(self, rows: NDArray[Any]) -> None:
+        self._file.write(rows.astype(self._dtype, copy=False).tobytes())
+        self._rows += len(rows)
+
+    def close(self) -> None:
+        with self._file:
+            fields = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows, *self._shape)}
+            magic = np.lib.format.magic(1, 0)
+            length = HEADER_BYTES - len(magic) - 2
+            self._file.seek(0)
+            self._file.write(magic + length.to_bytes(2, "little") + repr(fields).encode().ljust(length - 1) + b"\n")
+
+
+def file_names(layers: tuple[int, ...]) -> list[str]:
+    """Files of a shard besides the manifest."""
+    names = ["ids", "content", "tokens", "sentence", "offsets", "keys", *(["hidden"] if layers else [])]
+    return [f"{name}.npy" for name in names]
+
+
+def digest_of(text: str) -> bytes:
+    """What a text is found by."""
+    return hashlib.sha256(text.encode()).digest()[:DIGEST_BYTES]
