@@ -32,3 +32,5 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/transport.py
+	$(BIN)/python benchmarks/overhead.py

@@ -82,6 +82,10 @@ SETTINGS = {
 }
 
 
+BUDGET = ("steps", "queries", "max_tokens")
+"""Arguments that all cells of a folder share."""
+
+
 class Collection(NamedTuple):
     """A test collection.
 
@@ -214,7 +218,13 @@ def run(arguments: argparse.Namespace) -> None:
     for name, seed in cells[shard::shards]:
         slug = f"{arguments.setting}.{name}.{seed}".replace(" ", "_").replace(",", "").replace("+", "and")
         path = arguments.cells / f"{slug}.json"
-        if path.is_file() or (arguments.only and name not in arguments.only):
+        if arguments.only and name not in arguments.only:
+            continue
+        budget = {key: getattr(arguments, key) for key in BUDGET}
+        if path.is_file():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if any(kept[key] != value for key, value in budget.items()):
+                raise SystemExit(f"{path}: made with another budget than {budget}; use another folder")
             continue
         objective, rate = objectives.get(name, (CONTRAST, 1e-5))
         changes = [*overrides, f"objective={{{objective}}}", f"training.learning_rate={rate}", f"seed={seed}"]
@@ -231,9 +241,7 @@ def run(arguments: argparse.Namespace) -> None:
             "terms": objective,
             "learning_rate": rate,
             "seed": seed,
-            "steps": arguments.steps,
-            "queries": arguments.queries,
-            "max_tokens": arguments.max_tokens,
+            **budget,
             "seconds": round(seconds),
             "figures": figures,
             "ranks": score(models.student, tests, arguments.max_tokens),
@@ -245,19 +253,28 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{slug}: trained in {seconds:.0f} s, scored by {time.perf_counter() - started:.0f} s", flush=True)
 
 
-def significance(differences: list[np.ndarray], resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """Mean difference of the strata's means, and its two-sided paired randomisation test (random signs by query).
+def significance(strata: dict[str, np.ndarray], resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """Mean difference of the strata's means, and its two-sided paired randomisation test.
+
+    A sign is drawn for each item: the translations of one sentence are one item, and share it.
 
     Args:
-        differences: Differences by query, an array for each stratum; strata weigh the same.
+        strata: Differences by query for each `collection language`; all weigh the same. NTREX and FLORES have the same
+            sentences in the same order in all languages.
         resamples: Random sign vectors.
         seed: Their seed.
     """
-    weighted = np.concatenate([values / len(values) / len(differences) for values in differences])
+    items: dict[tuple[str, int], float] = {}
+    for key, values in strata.items():
+        shared = key if key.startswith("AfriQA") else key.split()[0]
+        for index, value in enumerate(values):
+            item = (shared, index)
+            items[item] = items.get(item, 0.0) + value / len(values) / len(strata)
+    weighted = np.array(list(items.values()), dtype=np.float32)
     rng = np.random.default_rng(seed)
-    signs = (rng.integers(0, 2, size=(resamples, len(weighted)), dtype=np.int8) * 2 - 1).astype(np.float32)
+    signs = rng.integers(0, 2, size=(resamples, len(weighted)), dtype=np.int8).astype(np.float32) * 2 - 1
     observed = weighted.sum()
-    as_large = (np.abs(signs @ weighted.astype(np.float32)) >= abs(observed) - 1e-9).sum()
+    as_large = (np.abs(signs @ weighted) >= abs(observed) - 1e-7).sum()
     return float(observed), float((as_large + 1) / (resamples + 1))
 
 
@@ -277,6 +294,11 @@ def groups(keys: list[str]) -> dict[str, list[str]]:
 def report(arguments: argparse.Namespace) -> None:
     """Tables of means over seeds, tests against each objective's rivals, seed by seed."""
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.cells.glob("*.json"))]
+    budgets = {tuple(cell[key] for key in BUDGET) for cell in cells}
+    if len(budgets) != 1:
+        raise SystemExit(
+            f"{arguments.cells}: expected cells of one budget ({', '.join(BUDGET)}), found {sorted(budgets)}"
+        )
     summary: dict[str, dict] = {}
     for setting in dict.fromkeys(cell["setting"] for cell in cells):
         here = [cell for cell in cells if cell["setting"] == setting]
@@ -291,8 +313,7 @@ def report(arguments: argparse.Namespace) -> None:
             summary[f"{setting}, {retriever}"] = {"map": table, "tests": tests}
             show(f"{setting}, {retriever}: MAP x 100", table, ranks, tests)
     if arguments.output:
-        budgets = sorted({(cell["steps"], cell["queries"], cell["max_tokens"]) for cell in cells})
-        written = {"steps, queries, max_tokens": budgets, **summary}
+        written = {**dict(zip(BUDGET, budgets.pop(), strict=True)), **summary}
         arguments.output.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
@@ -305,8 +326,10 @@ def rows(seeds: list[dict[str, list[float]]]) -> Iterator[tuple[str, list[float]
 def compare(own: list[dict[str, list[float]]], rival: list[dict[str, list[float]]]) -> dict[str, float]:
     """Difference in MAP x 100 over the low-resource queries, each averaged over seeds, and its p."""
     keys = groups(list(own[0]))["low-resource"]
-    mean = [[np.mean([ranks[key] for ranks in side], axis=0) for key in keys] for side in (own, rival)]
-    difference, p = significance([a - b for a, b in zip(*mean, strict=True)])
+    own_mean, rival_mean = (
+        {key: np.mean([ranks[key] for ranks in side], axis=0) for key in keys} for side in (own, rival)
+    )
+    difference, p = significance({key: own_mean[key] - rival_mean[key] for key in keys})
     return {"difference": round(100 * difference, 2), "p": round(p, 4)}
 
 
@@ -336,14 +359,14 @@ def main() -> None:
     running = commands.add_parser("run", help="train and score")
     running.add_argument("cells", type=Path, help="folder of cells")
     running.add_argument("--setting", choices=SETTINGS, default="multilingual")
-    running.add_argument("--only", nargs="+", help="objectives to run")
+    running.add_argument("--only", nargs="+", choices=["zero-shot", *STRONG], help="objectives to run")
     running.add_argument("--seeds", nargs="+", type=int, default=[13, 14, 15])
     running.add_argument("--steps", type=int, default=48, help="optimizer steps of 32 pairs")
     running.add_argument(
         "--queries",
         type=int,
         default=70,
-        help="queries a language from NTREX and from FLORES, half of those from AfriQA",
+        help="queries a language from NTREX and from FLORES, half of what AfriQA gives",
     )
     running.add_argument("--max-tokens", type=int, default=128, help="longer documents are cut when scored")
     running.add_argument("--shard", default="0/1", help="which part of the cells, of how many")

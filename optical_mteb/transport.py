@@ -7,7 +7,7 @@ state, without gradient: the objective of this package holds the plan fixed and 
 (arXiv 2301.12566).
 
 A problem with no real point on either side has the zero plan, and so costs nothing. A problem with NaN or an infinity
-among its real costs has a plan of NaN, and so costs NaN; its neighbours keep their plans. Padding is never read.
+among its real costs has a plan of NaN, and so costs NaN; its neighbours keep their plans. No solver reads padding.
 
 The iterative solvers take `tolerance`. Reading an error stops the host until the device has caught up, and a compiled
 graph has no exits: only on the CPU and outside `torch.compile` does the loop end early. Elsewhere it runs all

@@ -23,14 +23,15 @@ from optical_mteb.baselines.translation import (
     path_name,
 )
 from optical_mteb.baselines.translator import Translator
-from optical_mteb.bases import as_late_interaction, is_hub_id, load_base, pypi_bases
+from optical_mteb.bases import as_late_interaction, base_revision, is_hub_id, load_base, pypi_bases
+from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 from optical_mteb.scores.compare import GROUPS
 from optical_mteb.students import read_student, student_path
 from optical_mteb.students.meta import pypi_base_meta, student_meta
 from optical_mteb.training.recipe import ObjectiveSettings, Recipe, StudentSettings, TeacherSettings
-from optical_mteb.training.run import train
+from optical_mteb.training.run import check_device, train
 
 Wrapper = SentenceTransformerEncoderWrapper | MultiVectorWrapper
 """MTEB's wrapper of a dense or of a late-interaction retriever."""
@@ -103,12 +104,16 @@ def compare_objectives(
         InputError: An objective or a task is unknown, or the translator cannot be used, all before anything is
             trained; or a training run fails.
     """
+    check_device(device)
     register()
     recipes = _recipes(recipe, only)
+    if translator and recipe.student.kind != "dense":
+        raise InputError("--translator: the English retriever behind it is dense; compare it with a dense student")
     loaded_tasks = [_task(name) for name in dict.fromkeys(tasks)]
     if not loaded_tasks:
         raise InputError("no task to compare on; name one, as in -t CLDRNameRetrieval")
     loaded_translator = _translator(translator, loaded_tasks, device) if translator else None
+    bitext = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder).fingerprint
     comparison = Comparison()
     cache = mteb.ResultCache(results)
 
@@ -120,7 +125,7 @@ def compare_objectives(
 
     add(ZERO_SHOT, _zero_shot(recipe.student, device))
     for objective, variant in recipes.items():
-        if _is_trained(variant):
+        if _is_trained(variant, bitext):
             say(f"{objective}: {variant.name} is in the store, trained from these very settings")
         else:
             train(variant, recipe_folder=recipe_folder, device=device, say=say)
@@ -233,12 +238,18 @@ def _load(settings: StudentSettings | TeacherSettings, device: str | None) -> An
     return model
 
 
-def _is_trained(recipe: Recipe) -> bool:
-    """Whether the store has the student of this very recipe."""
+def _is_trained(recipe: Recipe, bitext: str) -> bool:
+    """Whether the store has the student of this very recipe, bitext, base and teacher; a Hub id is taken as it is."""
     try:
-        return read_student(recipe.name).recipe == recipe.model_dump(mode="json", exclude_none=True)
+        record = read_student(recipe.name)
     except InputError:
         return False
+    models = [(recipe.student.base, record.base_revision), (recipe.teacher.base, record.teacher_revision)]
+    return (
+        record.recipe == recipe.model_dump(mode="json", exclude_none=True)
+        and record.bitext_fingerprint == bitext
+        and all(is_hub_id(spec) or base_revision(spec) == revision for spec, revision in models)
+    )
 
 
 def _evaluate(

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
+_MASK = "_scoring_mask"
+
 
 def as_late_interaction(model: SentenceTransformer) -> MultiVectorEncoder:
     """The same transformer as a late-interaction retriever, scored by MaxSim; the weights are shared.
 
-    Special tokens take no part in the score, for queries and documents alike: they match each other in every pair of
-    texts and say nothing.
+    What takes part in the score is what did in the model that `as_dense` made this one from; else all but special
+    tokens, for queries and documents alike, which match each other in every pair of texts and say nothing. The tokens
+    of prompts do take part, as in every `MultiVectorEncoder`; the losses leave them out.
 
     Args:
         model: Transformer, token modules if any, pooling, and what follows it.
@@ -41,7 +44,7 @@ def as_late_interaction(model: SentenceTransformer) -> MultiVectorEncoder:
     prompts = {name: prompt for name, prompt in model.prompts.items() if prompt}
     tokenizer = model.tokenizer
     special = sorted(set(tokenizer.all_special_tokens) - {tokenizer.unk_token})
-    mask = MultiVectorMask(special, skiplist_tasks=["query", "document"])
+    mask = model.__dict__.get(_MASK) or MultiVectorMask(special, skiplist_tasks=["query", "document"])
     return MultiVectorEncoder(
         modules=[*ahead, mask, Normalize(module_input_name="token_embeddings")],
         prompts=prompts,
@@ -62,18 +65,21 @@ def as_dense(model: MultiVectorEncoder) -> SentenceTransformer:
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    modules = [module for _, module in model.named_children() if not isinstance(module, MultiVectorMask | Normalize)]
+    children = [module for _, module in model.named_children()]
+    modules = [module for module in children if not isinstance(module, MultiVectorMask | Normalize)]
     width = model.get_embedding_dimension()
     prompts = {name: prompt for name, prompt in model.prompts.items() if prompt}
-    return SentenceTransformer(
+    dense = SentenceTransformer(
         modules=[*modules, Pooling(width, "mean"), Normalize()],
         prompts=prompts,
         similarity_fn_name="cosine",
         device=str(model.device),
     )
+    # Kept aside, not as a module: the mask is no part of the dense model's forward pass.
+    dense.__dict__[_MASK] = next((module for module in children if isinstance(module, MultiVectorMask)), None)
+    return dense
 
 
-def is_late_interaction(modules: Path) -> bool:
-    """Whether the `modules.json` of a checkpoint lists those of a late-interaction retriever."""
-    listed = json.loads(modules.read_text(encoding="utf-8"))
-    return any(str(module["type"]).endswith("MultiVectorMask") for module in listed)
+def is_late_interaction(settings: Path) -> bool:
+    """Whether the `config_sentence_transformers.json` of a checkpoint is that of a late-interaction retriever."""
+    return json.loads(settings.read_text(encoding="utf-8")).get("model_type") in ("MultiVectorEncoder", "ColBERT")

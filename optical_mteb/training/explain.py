@@ -6,7 +6,6 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from rich.cells import cell_len
@@ -30,9 +29,6 @@ from optical_mteb.training.projection import token_width
 from optical_mteb.training.recipe import ObjectiveSettings, OpticalTerm, Recipe, TransportContrastiveTerm
 from optical_mteb.training.run import check_device
 from optical_mteb.transport import cosine_cost
-
-if TYPE_CHECKING:
-    pass
 
 STRONGEST = 3
 """English tokens that the text form names for a translation token."""

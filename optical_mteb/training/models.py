@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import PreTrainedModel
 
-from optical_mteb.bases import base_revision, load_base, prune_vocabulary
+from optical_mteb.bases import as_late_interaction, base_revision, load_base, prune_vocabulary
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.training.projection import project_tokens, token_width
@@ -54,6 +54,8 @@ def load_models(
     settings = recipe.student
     student = _finite(load_base(settings.base, revision=settings.revision, device=device), settings.base)
     student.prompts.update(settings.prompts)
+    if settings.kind == "late_interaction":
+        _check_tokens(student, settings.base)
     revision = teacher_revision = base_revision(student)
     if settings.prune_vocabulary:
         texts = chain(corpus.texts(), recipe.teacher.prompts.values())
@@ -84,6 +86,14 @@ def _finite(model: SentenceTransformer, spec: str) -> SentenceTransformer:
     if broken is not None:
         raise InputError(f"{spec}: weight {broken!r} is not finite everywhere; get the model again, or use another")
     return model
+
+
+def _check_tokens(model: SentenceTransformer, spec: str) -> None:
+    """Check, ahead of the training, that a model can become a late-interaction retriever."""
+    try:
+        as_late_interaction(model)
+    except ValueError as error:
+        raise InputError(f"[student] {spec}: {error}; use kind = 'dense', or another base") from error
 
 
 def word_embeddings(model: SentenceTransformer) -> nn.Embedding:

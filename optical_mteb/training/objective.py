@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 
 from optical_mteb.errors import InputError
+from optical_mteb.students.sidecar import Kind
 from optical_mteb.training.losses import (
     CombinedLoss,
     ContrastiveDistillationLoss,
@@ -17,7 +18,7 @@ from optical_mteb.training.losses import (
     TransportContrastiveLoss,
 )
 from optical_mteb.training.losses.combined import Term
-from optical_mteb.training.losses.distillation import DistillationLoss
+from optical_mteb.training.losses.distillation import DistillationLoss, check_widths
 from optical_mteb.training.losses.weights import token_weights
 from optical_mteb.training.recipe import ObjectiveSettings
 
@@ -35,6 +36,7 @@ def build_loss(
     student: SentenceTransformer,
     teacher: SentenceTransformer,
     *,
+    kind: Kind = "dense",
     english: Sequence[str] = (),
     translations: Sequence[str] = (),
 ) -> CombinedLoss:
@@ -44,6 +46,7 @@ def build_loss(
         settings: The `[objective]` table.
         student: The student.
         teacher: The teacher.
+        kind: Kind of the student, whose score a contrast takes where its table names none.
         english: English sides of the bitext, which `marginals = "idf"` counts the teacher's tokens in.
         translations: The other sides, for the student's tokens.
 
@@ -53,7 +56,10 @@ def build_loss(
 
     def term(name: str, keys: dict[str, Any]) -> Term:
         if name == "sentence":
+            check_widths(student, teacher, "sentence")
             return EmbedDistillLoss(student, **keys)
+        if name == "contrastive":
+            keys["score"] = keys["score"] or ("maxsim" if kind == "late_interaction" else "cosine")
         marginals = keys.pop("marginals", "uniform")
         if marginals != "uniform":
             keys["student_weights"] = token_weights(marginals, student, translations)

@@ -20,7 +20,7 @@ from optical_mteb.students.store import NAME_PATTERN
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class StudentSettings(_Table):
@@ -91,10 +91,10 @@ class OpticalTerm(_TransportTerm):
 
 
 class ContrastiveTerm(_Term):
-    """`[objective.contrastive]`: in-batch contrast of the score of a dense or a late-interaction retriever."""
+    """`[objective.contrastive]`: in-batch contrast; the score is that of the student's kind unless one is named."""
 
     temperature: float = Field(default=0.02, gt=0)
-    score: Literal["cosine", "maxsim"] = "cosine"
+    score: Literal["cosine", "maxsim"] | None = None
 
 
 class TransportContrastiveTerm(_TransportTerm):

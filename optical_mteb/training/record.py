@@ -9,12 +9,13 @@ from typing import Any
 from sentence_transformers.multi_vector_encoder.model_card import MultiVectorEncoderModelCardData
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
-from optical_mteb.bases import is_hub_id, pypi_bases
+from optical_mteb.bases import as_late_interaction, is_hub_id, pypi_bases
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.students.sidecar import BitextRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION
 from optical_mteb.training.models import Models, embedding_width, word_embeddings
 from optical_mteb.training.objective import describe
+from optical_mteb.training.projection import token_width
 from optical_mteb.training.recipe import Recipe
 
 _VERSIONS = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch", "babel")
@@ -61,7 +62,8 @@ def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str
         weights: Hash of the saved weights.
         metrics: Last logged figures.
     """
-    student = models.student
+    late = recipe.student.kind == "late_interaction"
+    student = as_late_interaction(models.student) if late else models.student
     cldr = {"CLDRNameRetrieval"} if any(source.kind == "cldr" for source in recipe.bitext) else set()
     return Sidecar(
         name=recipe.name,
@@ -87,8 +89,8 @@ def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str
         mteb_tasks=sorted({*recipe.mteb_tasks, *cldr}),
         licence=recipe.licence,
         parameters=sum(parameter.numel() for parameter in student.parameters()),
-        embedding_parameters=word_embeddings(student).weight.numel(),
-        width=embedding_width(student),
+        embedding_parameters=word_embeddings(models.student).weight.numel(),
+        width=token_width(models.student) if late else embedding_width(models.student),
         max_tokens=int(student.max_seq_length or 0),
         versions={name: version(name) for name in _VERSIONS},
         metrics=metrics,

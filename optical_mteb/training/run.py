@@ -82,6 +82,7 @@ def fit(
         recipe.objective,
         student,
         teacher,
+        kind=recipe.student.kind,
         english=pairs["english"],
         translations=pairs["translation"],
     )
@@ -138,7 +139,7 @@ def teacher_cache(
         max_tokens=recipe.student.max_tokens,
         layers=layers,
     )
-    read = cache.ensure(english)
+    read = cache.ensure(english, say=say)
     say(f"teacher: read {read:,} sentences, {len(cache):,} in the cache")
     return cache
 

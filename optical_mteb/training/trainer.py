@@ -18,10 +18,10 @@ from optical_mteb.training.losses.encoding import blank_tokens
 from optical_mteb.training.teacher_cache import TeacherCache
 
 COLLAPSED = 0.05
-"""Share of the teacher's spread between different sentences under which a student's counts as none."""
+"""Share of the spread between different sentences, the teacher's and its own at the start, that a student must keep."""
 
 SMALLEST_SPREAD = 1e-3
-"""Spread of a teacher under which nothing is said about its student: a batch of almost equal sentences."""
+"""Spread to keep under which nothing is said: a batch of almost equal sentences, or a base that tells few apart."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
         model: The student.
         teacher: The teacher.
         teacher_cache: Its outputs for all English sentences, or None to run it.
-        **kwargs: As for `SentenceTransformerTrainer`; `loss` is a `DistillationLoss`.
+        **kwargs: As for `SentenceTransformerTrainer`; `loss` is a `DistillationLoss` or a `CombinedLoss`.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ def check_health(figures: Mapping[str, float], step: int) -> None:
 
     Raises:
         InputError: A loss is not finite, or the student's embeddings have collapsed: between different sentences, the
-            mean of 1 - cosine is below `COLLAPSED` of the teacher's.
+            mean of 1 - cosine is below `COLLAPSED` of the teacher's and of the student's own before training.
     """
     broken = next((name for name, value in figures.items() if not math.isfinite(value)), None)
     if broken is not None:
@@ -129,9 +129,8 @@ def check_health(figures: Mapping[str, float], step: int) -> None:
             f"training diverged: {broken} is {figures[broken]} at step {step}; nothing was saved; "
             "lower training.learning_rate, or raise the temperature or epsilon of the objective"
         )
-    if "student_cosine" not in figures:
-        return
-    spread, wanted = (1 - figures[f"{model}_cosine"] for model in ("student", "teacher"))
+    spreads = [1 - figures.get(f"{model}_cosine", math.nan) for model in ("student", "teacher", "first")]
+    spread, wanted = spreads[0], min(spreads[1:])
     if wanted > SMALLEST_SPREAD and spread < COLLAPSED * wanted:
         raise InputError(
             f"training collapsed: at step {step} different sentences have a mean cosine of "

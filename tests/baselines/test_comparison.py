@@ -204,3 +204,31 @@ def test_the_untrained_base_is_of_the_students_kind(recipe, small_task, tmp_path
     assert found.scores["zero-shot"] != found.scores["contrastive"]
     dense = module._zero_shot(recipe.student, "cpu").mteb_model_meta
     assert f"{dense.name}@{dense.revision}" != found.models["zero-shot"]
+
+
+def test_a_student_of_other_data_is_trained_again(recipe, tmp_path):
+    """Pins a student of old bitext, or of an old base, passed off as the recipe's."""
+    from optical_mteb.bitext import ParallelCorpus
+    from optical_mteb.training.run import train
+
+    train(recipe, say=lambda _: None)
+    bitext = ParallelCorpus.load(recipe.bitext).fingerprint
+    assert module._is_trained(recipe, bitext)
+    assert not module._is_trained(recipe, "another")
+    (student,) = student_names()
+    folder = module.student_path(student)
+    record = read_student(student)
+    record.model_copy(update={"base_revision": "another"}).write(folder)
+    assert not module._is_trained(recipe, bitext)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"device": "gpu"}, "device 'gpu': expected cpu"), ({"translator": "x/y"}, "compare it with a dense student")],
+)
+def test_what_cannot_be_compared_is_said_first(recipe, options, message, monkeypatch):
+    """Pins a traceback, or a table of different kinds of retriever, after an hour of training."""
+    monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained"))
+    late = recipe.model_copy(update={"student": recipe.student.model_copy(update={"kind": "late_interaction"})})
+    with pytest.raises(InputError, match=message):
+        compare_objectives(late, [TASK], **options)

@@ -251,11 +251,14 @@ def test_a_collapsed_student_is_refused(recipe):
     """Pins a student that gives all sentences one embedding, trained to the end and saved."""
     from optical_mteb.training.trainer import check_health
 
-    check_health({"loss": 1.0, "student_cosine": 0.8, "teacher_cosine": 0.75}, 3)
+    start = {"first_cosine": 0.7, "teacher_cosine": 0.75}
+    check_health({"loss": 1.0, "student_cosine": 0.8, **start}, 3)
+    check_health({"loss": 1.0, "student_cosine": 0.9991, "teacher_cosine": 0.75, "first_cosine": 0.999}, 3)
+    check_health({"loss": 1.0, "teacher_cosine": 0.75, "first_cosine": 0.7}, 3)
     with pytest.raises(
         InputError, match=r"collapsed: at step 3 .* 0.9990 \(0.7500 in the teacher\); nothing was saved"
     ):
-        check_health({"loss": 1.0, "student_cosine": 0.999, "teacher_cosine": 0.75}, 3)
+        check_health({"loss": 1.0, "student_cosine": 0.999, **start}, 3)
     with pytest.raises(InputError, match=r"diverged: loss is nan at step 3; nothing was saved; lower"):
         check_health({"loss": float("nan")}, 3)
 
@@ -280,3 +283,38 @@ def test_hostile_sentences(recipe, tmp_path):
     anchored = ["objective.anchor={}", "objective.contrastive={score='maxsim'}", "objective.sentence={}"]
     trained = train(read_recipe(recipe, [bitext, *anchored]), recipe_folder=tmp_path, say=lambda _: None)
     assert all(torch.isfinite(torch.tensor(value)) for value in trained.metrics.values())
+
+
+def test_the_contrast_scores_as_the_student_does(tiny_model):
+    """Pins a late-interaction student trained by the pooling that it does not have."""
+    from optical_mteb.training.objective import build_loss
+    from optical_mteb.training.recipe import ObjectiveSettings
+
+    models = tiny_model(), tiny_model()
+    plain, named = (ObjectiveSettings.model_validate({"contrastive": keys}) for keys in ({}, {"score": "cosine"}))
+    scores = [build_loss(plain, *models, kind=kind).losses[0].score for kind in ("dense", "late_interaction")]
+    assert scores == ["cosine", "maxsim"]
+    assert build_loss(named, *models, kind="late_interaction").losses[0].score == "cosine"
+
+
+def test_sentences_of_different_width_are_refused(tiny_model):
+    """Pins a crash in the first step: the stock distillation loss compares any two tensors."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense
+
+    from optical_mteb.training.objective import build_loss
+    from optical_mteb.training.recipe import ObjectiveSettings
+
+    wide = tiny_model()
+    teacher = SentenceTransformer(modules=[wide[0], wide[1], Dense(32, 16)], device="cpu")
+    with pytest.raises(InputError, match=r"objective: .*sentence embeddings are 32 wide and the teacher's 16"):
+        build_loss(ObjectiveSettings.model_validate({"sentence": {}}), tiny_model(), teacher)
+
+
+@pytest.mark.parametrize("override", ["objective.optical.solver=unbalanced", "objective.optical.marginals=idf"])
+def test_transport_settings_reach_the_training(recipe, override):
+    """Pins a key of the recipe that changes nothing."""
+    plain = train(read_recipe(recipe), say=lambda _: None).metrics["optical"]
+    assert train(read_recipe(recipe, [override]), say=lambda _: None).metrics["optical"] != plain
+    with pytest.raises(InputError, match=r"relaxation: .* finite"):
+        read_recipe(recipe, ["objective.optical.relaxation=inf"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from optical_mteb.training.losses.distillation import DistillationLoss, PairEncoder
-from optical_mteb.training.losses.encoding import Encoded
+from optical_mteb.training.losses.encoding import Encoded, duplicates
 from optical_mteb.training.losses.english_anchor import english_drift
+from optical_mteb.training.projection import token_width
 
 DRIFT_SENTENCES = 8
 """Sentences of a batch that the English drift is measured on."""
@@ -76,8 +78,11 @@ class CombinedLoss(PairEncoder):
         self.losses = nn.ModuleList(loss for _, loss in terms.values())
         own = [loss for _, loss in terms.values() if isinstance(loss, DistillationLoss)]
         self.layers = tuple(sorted({layer for loss in own for layer in loss.layers}))
-        self._shared_vocabulary = model.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
-        self._last: tuple[dict[str, Any], Tensor, Tensor] | None = None
+        same_tokens = model.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
+        self._measures_drift = same_tokens and token_width(model) == token_width(teacher)
+        self._longest = int(model.max_seq_length or 0)
+        self._first: Encoded | None = None
+        self._last: tuple[dict[str, Any], Encoded, Encoded] | None = None
 
     def forward(
         self,
@@ -91,7 +96,10 @@ class CombinedLoss(PairEncoder):
         needed = dict.fromkeys(_reads(loss) for _, loss in self.terms.values())
         student = {column: self.encode_student(columns[column], self.layers) for column in needed}
         own = student.get("translation")
-        self._last = None if own is None else (english, own.sentence.detach(), teacher.sentence)
+        if own is not None:
+            seen = Encoded(own.tokens.detach()[:, :0], own.content, own.sentence.detach(), own.ids)
+            self._first = self._first or seen
+            self._last = (english, seen, teacher)
         return {
             name: weight * _value(loss, student[_reads(loss)], teacher) for name, (weight, loss) in self.terms.items()
         }
@@ -101,7 +109,8 @@ class CombinedLoss(PairEncoder):
 
         Returns:
             Besides the terms' own: `student_cosine` and `teacher_cosine`, the mean cosine between the embeddings of
-            different sentences, 1 where they have collapsed into one; `english_drift`, see `english_drift`.
+            different sentences, 1 where they have collapsed into one, and `first_cosine`, the student's for its first
+            batch; `english_drift`, see the function. A figure that a batch does not give is left out.
         """
         figures = {
             key: value
@@ -111,14 +120,17 @@ class CombinedLoss(PairEncoder):
         }
         if self._last is not None:
             english, student, teacher = self._last
-            figures["student_cosine"] = mean_pairwise_cosine(student).item()
-            figures["teacher_cosine"] = mean_pairwise_cosine(teacher).item()
+            cosines = {"student": student, "teacher": teacher, "first": self._first or student}
+            for name, encoded in cosines.items():
+                cosine = mean_pairwise_cosine(encoded).item()
+                figures |= {f"{name}_cosine": cosine} if math.isfinite(cosine) else {}
             figures |= self._drift(english)
         return figures
 
     @torch.no_grad()
     def _drift(self, english: dict[str, Any]) -> dict[str, float]:
-        if not self._shared_vocabulary:
+        columns = english["input_ids"].shape[1]
+        if not self._measures_drift or columns > self._longest:
             return {}
         few = {
             key: value[:DRIFT_SENTENCES] if isinstance(value, Tensor) and value.dim() else value
@@ -133,20 +145,20 @@ class CombinedLoss(PairEncoder):
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
         return {
-            name: {"weight": weight, **(loss.get_config_dict() if isinstance(loss, DistillationLoss) else {})}
+            name: {"weight": weight, **(loss.get_config_dict() if hasattr(loss, "get_config_dict") else {})}
             for name, (weight, loss) in self.terms.items()
         }
 
 
-def mean_pairwise_cosine(embeddings: Tensor) -> Tensor:
-    """Mean cosine between different rows, scalar: near 1 where all sentences have the same embedding.
+def mean_pairwise_cosine(encoded: Encoded) -> Tensor:
+    """Mean cosine between the embeddings of different sentences, scalar: near 1 where all have the same embedding.
 
     Args:
-        embeddings: Sentence embeddings, [B, d].
+        encoded: B sentences; NaN where all of them are the same one.
     """
-    rows = len(embeddings)
-    unit = normalize(embeddings.float(), dim=-1)
-    return (unit.sum(0).square().sum() - unit.square().sum()) / max(rows * (rows - 1), 1)
+    unit = normalize(encoded.sentence.float(), dim=-1)
+    different = ~duplicates(encoded)
+    return (unit @ unit.T)[different].mean()
 
 
 def _reads(loss: Term) -> str:

@@ -35,8 +35,8 @@ def contrast(scores: Tensor, left_out: Tensor, counted: Tensor | None = None) ->
 class ContrastiveDistillationLoss(DistillationLoss):
     """In-batch contrast between the student's sentence embeddings and the frozen teacher's.
 
-    The score of translation i against English sentence j is that of the retriever that is trained: cos(student_i,
-    teacher_j) for a dense one, and for late interaction the mean over the translation's tokens of their largest cosine
+    The score of translation i against English sentence j is that of a retriever: of a dense one, cos(student_i,
+    teacher_j); of late interaction, the mean over the translation's tokens of their largest cosine
     with the sentence's tokens (MaxSim over the number of query tokens; Khattab and Zaharia, SIGIR 2020, section 3.3).
     The loss is the cross-entropy over scores / temperature of i picking its own. English sentences that stand in the batch more than once are no negatives of
     each other, so that one English sentence may come with several languages.

@@ -43,9 +43,8 @@ class EnglishAnchorLoss(DistillationLoss):
     Example:
         ::
 
-            loss = CombinedLoss(
-                {"optical": (1.0, OpticalLoss(student, teacher)), "anchor": (1.0, EnglishAnchorLoss(student, teacher))}
-            )
+            terms = {"optical": (1.0, OpticalLoss(student, teacher)), "anchor": (1.0, EnglishAnchorLoss(student, teacher))}
+            loss = CombinedLoss(student, teacher, terms)
 
     Raises:
         ValueError: Student and teacher do not share a tokenizer, or differ in width.
