@@ -452,3 +452,53 @@ def test_figures_of_plans_and_students(models):
     combined([features(teacher, ENGLISH), features(student, ["maji", "maji", "nyumba"])])
     embedded = student.encode(["maji", "nyumba"])
     assert combined.diagnostics()["student_cosine"] == pytest.approx(embedded[0] @ embedded[1], abs=1e-5)
+
+
+def test_losses_run_on_a_distributed_student(tiny_model, tmp_path):
+    """Pins attributes that only the bare model has: wrapped by DistributedDataParallel, loss and gradient are the same."""
+    import torch.distributed as distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    student, teacher = tiny_model(seed=1), tiny_model(seed=1)
+    student.transformers_model.encoder.layer[0].attention.self.query.weight.data.mul_(2)
+    optical = OpticalLoss(student, teacher, layers=[-1, -2])
+    loss = CombinedLoss(
+        student, teacher, {"optical": (1.0, optical), "anchor": (1.0, EnglishAnchorLoss(student, teacher))}
+    )
+    batch = [features(teacher, ENGLISH, "passage: "), features(student, SWAHILI, "query: ")]
+    plain = sum(loss(batch).values())
+    plain.backward()
+    gradient = student[0].model.encoder.layer[0].attention.self.query.weight.grad.clone()
+    student.zero_grad()
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        # sentence-transformers swaps the wrapped model in likewise.
+        loss.model = DistributedDataParallel(student, find_unused_parameters=True)
+        value = sum(loss(batch).values())
+        value.backward()
+        assert loss.diagnostics()["english_drift"] > 0
+    finally:
+        distributed.destroy_process_group()
+    assert value.item() == pytest.approx(plain.item(), abs=1e-6)
+    torch.testing.assert_close(student[0].model.encoder.layer[0].attention.self.query.weight.grad, gradient)
+
+
+@pytest.mark.parametrize("loss_class", LOSSES)
+def test_losses_under_autocast(models, loss_class):
+    """Pins costs and scores in bfloat16, which has three digits: under autocast the loss stays float32."""
+    student, teacher = models
+    loss = loss_class(student, teacher)
+    batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(batch)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(loss(batch).item(), rel=0.2)
+
+
+@pytest.mark.parametrize("solver", ["sinkhorn", "ipot", "unbalanced"])
+def test_losses_compile(models, solver):
+    """Pins a loss that torch.compile cannot trace: its value is that of the eager one."""
+    student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
+    loss = OpticalLoss(*models, solver=solver, iterations=5)
+    compiled = torch.compile(lambda a, b: loss.transport.pairs(a, b)[0], backend="aot_eager")
+    torch.testing.assert_close(compiled(student, teacher), loss.transport.pairs(student, teacher)[0])
