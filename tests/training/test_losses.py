@@ -454,6 +454,19 @@ def test_figures_of_plans_and_students(models):
     assert combined.diagnostics()["student_cosine"] == pytest.approx(embedded[0] @ embedded[1], abs=1e-5)
 
 
+def test_a_late_interaction_student_in_the_stock_trainer(models):
+    """Pins losses that need a pooling: on a MultiVectorEncoder <T, C> is that of the dense model of the same tokens."""
+    from optical_mteb.bases import as_late_interaction
+
+    student, teacher = models
+    late = as_late_interaction(student)
+    batch = [features(teacher, ENGLISH, "passage: "), late.preprocess(SWAHILI, prompt="query: ")]
+    plain = [features(teacher, ENGLISH, "passage: "), features(student, SWAHILI, "query: ")]
+    value = OpticalLoss(late, teacher)(batch)
+    assert value.item() == pytest.approx(OpticalLoss(student, teacher)(plain).item(), abs=1e-6)
+    assert torch.isfinite(ContrastiveDistillationLoss(late, teacher, score="maxsim")(batch))
+
+
 def test_losses_run_on_a_distributed_student(tiny_model, tmp_path):
     """Pins attributes that only the bare model has: wrapped by DistributedDataParallel, loss and gradient are the same."""
     import torch.distributed as distributed

@@ -116,9 +116,11 @@ def check_widths(
     Raises:
         ValueError: They differ in width.
     """
-    width = token_width if compares == "token" else SentenceTransformer.get_embedding_dimension
-    if width(model) != width(teacher):
+    own, other = (
+        token_width(each) if compares == "token" else each.get_embedding_dimension() for each in (model, teacher)
+    )
+    if own != other:
         raise ValueError(
-            f"the student's {compares} embeddings are {width(model)} wide and the teacher's {width(teacher)}: "
+            f"the student's {compares} embeddings are {own} wide and the teacher's {other}: "
             "give the student a projection first, with optical_mteb.training.projection.project_tokens"
         )

@@ -61,7 +61,7 @@ def encode(
     """Run a model on the features of one column.
 
     Args:
-        model: A `SentenceTransformer`, or one wrapped for distributed training.
+        model: A `SentenceTransformer` or a `MultiVectorEncoder`, or one wrapped for distributed training.
         features: What `SentenceTransformer.preprocess` returned for B sentences, or what a `TeacherCache` has on disk:
             then nothing is run.
         special_ids: What `special_token_ids` returned for the model.
@@ -78,13 +78,21 @@ def encode(
         )
     with hidden_states(model, bool(layers)):
         output = model(dict(features))
+    tokens = output["token_embeddings"]
+    content = content_mask(features["input_ids"], attended, special_ids, features.get("prompt_length"))
     return Encoded(
-        tokens=output["token_embeddings"],
-        content=content_mask(features["input_ids"], attended, special_ids, features.get("prompt_length")),
-        sentence=output["sentence_embedding"],
+        tokens=tokens,
+        content=content,
+        # A late-interaction model gives none; the mean of its tokens stands in.
+        sentence=output["sentence_embedding"] if "sentence_embedding" in output else _mean(tokens, content),
         ids=features["input_ids"].masked_fill(~attended, 0),
         hidden={layer: output["all_layer_embeddings"][layer] for layer in layers} if layers else None,
     )
+
+
+def _mean(tokens: Tensor, content: Tensor) -> Tensor:
+    counted = content.unsqueeze(-1)
+    return (tokens * counted).sum(1) / counted.sum(1).clamp_min(1)
 
 
 @contextmanager
