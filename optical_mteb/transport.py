@@ -241,7 +241,7 @@ def ipot(
     source, target = _marginals(source_mask, target_mask, source_weights, target_weights)
     padding = _padding(source, target)
     log_source, log_target = source.log(), target.log()
-    log_kernel = -_shifted(cost, padding)[0] / beta
+    log_kernel = _shifted(cost, padding)[0].mul_(-1 / beta)
     log_plan = torch.zeros_like(log_kernel)
     columns = torch.zeros_like(target).where(target != 0, -torch.inf)
     check = _checks(cost, iterations, tolerance, check_every)
@@ -339,7 +339,7 @@ class _CosineCost(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, source: Tensor, target: Tensor) -> Tensor:  # noqa: ANN401
         rows, columns = _inverse_norm(source), _inverse_norm(target)
-        cosine = torch.bmm(source, target.transpose(-1, -2)) * rows * columns.transpose(-1, -2)
+        cosine = torch.bmm(source, target.transpose(-1, -2)).mul_(rows).mul_(columns.transpose(-1, -2))
         ctx.save_for_backward(source, target, rows, columns, cosine)
         return 1 - cosine
 
@@ -348,13 +348,14 @@ class _CosineCost(torch.autograd.Function):
         source, target, rows, columns, cosine = ctx.saved_tensors
         along_source = along_target = None
         with torch.autocast(source.device.type, enabled=False):
-            scaled, radial = gradient * rows * columns.transpose(-1, -2), gradient * cosine
+            # The sign is that of 1 - cosine.
+            scaled, radial = gradient * -rows * columns.transpose(-1, -2), gradient * cosine
             if ctx.needs_input_grad[0]:
                 radial_source = radial.sum(-1).unsqueeze(-1) * rows.square()
-                along_source = torch.bmm(scaled, target).neg_().addcmul_(source, radial_source)
+                along_source = torch.bmm(scaled, target).addcmul_(source, radial_source)
             if ctx.needs_input_grad[1]:
                 radial_target = radial.sum(-2).unsqueeze(-1) * columns.square()
-                along_target = torch.bmm(scaled.transpose(-1, -2), source).neg_().addcmul_(target, radial_target)
+                along_target = torch.bmm(scaled.transpose(-1, -2), source).addcmul_(target, radial_target)
         return along_source, along_target
 
 
@@ -388,14 +389,16 @@ def _without(padding: Tensor, plan: Tensor) -> Tensor:
 
 
 def _shifted(cost: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cost less its row minima [B, n], then less its column minima [B, m], and both; 0 on padding, NaN for infinity."""
-    nan = torch.nan
-    shifted = cost.detach().float().nan_to_num(nan=nan, posinf=nan, neginf=nan)
-    shifted = torch.where(padding, torch.inf, shifted)
-    rows = _minima(shifted, -1)
-    shifted = shifted - rows.unsqueeze(-1)
-    columns = _minima(shifted, -2)
-    return torch.where(padding, 0.0, shifted - columns.unsqueeze(-2)), rows, columns
+    """Cost less its row minima [B, n], then less its column minima [B, m], and both; 0 on padding.
+
+    All are NaN in a problem that has NaN or an infinity among its real costs.
+    """
+    # In place from here on: writing n x m numbers to fresh memory takes as long as the iterations do.
+    shifted = torch.where(padding, 0.0, cost.detach().float())
+    broken = shifted.sum(dim=(-2, -1)).unsqueeze(-1) * 0
+    rows = _minima(shifted.masked_fill_(padding, torch.inf), -1) + broken
+    columns = _minima(shifted.sub_(rows.unsqueeze(-1)), -2)
+    return shifted.sub_(columns.unsqueeze(-2)).masked_fill_(padding, 0.0), rows, columns
 
 
 def _minima(values: Tensor, dim: int) -> Tensor:
@@ -418,7 +421,7 @@ def _entropic(
 ) -> Tensor:
     padding = _padding(source, target)
     shifted, row_minima, column_minima = _shifted(cost, padding)
-    log_kernel = -shifted / epsilon
+    log_kernel = shifted.mul_(-1 / epsilon)
     power, decay = 1 / (1 + epsilon / relaxation), -1 / (epsilon + relaxation)
     check = _checks(cost, iterations, tolerance, check_every)
     if log_domain if log_domain is not None else epsilon < LOG_DOMAIN_BELOW:
@@ -426,8 +429,8 @@ def _entropic(
         plan = _log_scaling(log_kernel, log_source, log_target, power, iterations, tolerance or 0.0, check)
     else:
         source, target = source * torch.exp(decay * row_minima), target * torch.exp(decay * column_minima)
-        plan = _scaling(log_kernel.exp(), source, target, power, iterations, tolerance or 0.0, check)
-    return _without(padding, plan)
+        plan = _scaling(log_kernel.exp_(), source, target, power, iterations, tolerance or 0.0, check)
+    return plan.masked_fill_(padding, 0.0)
 
 
 def _scaling(
@@ -453,7 +456,7 @@ def _scaling(
             columns = target / (sums_of_columns if power == 1 else sums_of_columns.pow(power))
             if iteration in check and _settled((rows - before).abs() * sums, tolerance):
                 break
-    return rows.transpose(-1, -2) * kernel * columns
+    return kernel.mul_(rows.transpose(-1, -2)).mul_(columns)
 
 
 def _log_scaling(
