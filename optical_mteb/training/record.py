@@ -18,6 +18,15 @@ from optical_mteb.training.objective import describe
 from optical_mteb.training.projection import token_width
 from optical_mteb.training.recipe import Recipe
 
+TRAINING_RECORD = (
+    "train_datasets",
+    "all_hyperparameters",
+    "non_default_hyperparameters",
+    "training_logs",
+    "citations",
+)
+"""What sentence-transformers' trainer writes into a card about the training."""
+
 _VERSIONS = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch", "babel")
 
 
@@ -28,10 +37,20 @@ def card_data(recipe: Recipe, corpus: ParallelCorpus) -> SentenceTransformerMode
     return card
 
 
-def late_interaction_card(recipe: Recipe, corpus: ParallelCorpus) -> MultiVectorEncoderModelCardData:
-    """The same for a late-interaction student."""
+def late_interaction_card(
+    recipe: Recipe, corpus: ParallelCorpus, trained: SentenceTransformerModelCardData
+) -> MultiVectorEncoderModelCardData:
+    """The same for a late-interaction student.
+
+    Args:
+        recipe: The recipe.
+        corpus: The bitext.
+        trained: Card of the model that was trained, which has the record of the training.
+    """
     card = MultiVectorEncoderModelCardData(**_card(recipe, corpus))
     card.base_model = base_origin(recipe.student.base)
+    for name in TRAINING_RECORD:
+        setattr(card, name, getattr(trained, name))
     return card
 
 

@@ -116,7 +116,7 @@ def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, folder: Path) -
         models.student.save_pretrained(str(folder), model_name=name)
         return
     student = as_late_interaction(models.student)
-    student.model_card_data = late_interaction_card(recipe, corpus)
+    student.model_card_data = late_interaction_card(recipe, corpus, models.student.model_card_data)
     student.model_card_data.register_model(student)
     student.save_pretrained(str(folder), model_name=name)
 

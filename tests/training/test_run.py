@@ -220,7 +220,10 @@ def test_a_late_interaction_student(recipe):
     meta = student_meta("tiny-student")
     assert meta.model_type == ["late-interaction"]
     assert meta.similarity_fn_name == ScoringFunction.MAX_SIM
-    assert "MultiVectorEncoder" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "MultiVectorEncoder" in card
+    assert "## Training Details" in card
+    assert "per_device_train_batch_size" in card
 
 
 def test_a_late_interaction_model_is_a_base(recipe, tmp_path):
