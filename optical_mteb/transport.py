@@ -339,17 +339,17 @@ class _CosineCost(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, source: Tensor, target: Tensor) -> Tensor:  # noqa: ANN401
         rows, columns = _inverse_norm(source), _inverse_norm(target)
-        cosine = torch.bmm(source, target.transpose(-1, -2)).mul_(rows).mul_(columns.transpose(-1, -2))
-        ctx.save_for_backward(source, target, rows, columns, cosine)
-        return 1 - cosine
+        cost = torch.bmm(source, target.transpose(-1, -2)).mul_(-rows).mul_(columns.transpose(-1, -2)).add_(1)
+        ctx.save_for_backward(source, target, rows, columns, cost)
+        return cost
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
-        source, target, rows, columns, cosine = ctx.saved_tensors
+        source, target, rows, columns, cost = ctx.saved_tensors
         along_source = along_target = None
         with torch.autocast(source.device.type, enabled=False):
             # The sign is that of 1 - cosine.
-            scaled, radial = gradient * -rows * columns.transpose(-1, -2), gradient * cosine
+            scaled, radial = (gradient * -rows).mul_(columns.transpose(-1, -2)), gradient * (1 - cost)
             if ctx.needs_input_grad[0]:
                 radial_source = radial.sum(-1).unsqueeze(-1) * rows.square()
                 along_source = torch.bmm(scaled, target).addcmul_(source, radial_source)
