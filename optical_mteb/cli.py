@@ -115,7 +115,7 @@ def models(
     if name:
         Console().print_json(read_student(name).model_dump_json())
         return
-    table = _table("student", "revision", "objective", "languages", "parameters", "trained")
+    table = _table("student", "kind", "revision", "objective", "languages", "parameters", "trained")
     for student in student_names():
         try:
             record = read_student(student)
@@ -124,6 +124,7 @@ def models(
             continue
         table.add_row(
             student,
+            record.kind.replace("_", " "),
             record.weights[:12],
             record.objective,
             " ".join(tag.split("-")[0] for tag in record.languages),
@@ -152,7 +153,9 @@ def bases() -> None:
 def baselines(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or a recipe that ships with the package.")],
     task: Annotated[list[str], typer.Option("-t", "--task", help="Retrieval task to score on.")],
-    only: Annotated[list[str] | None, typer.Option(help="Objective to train; all of them by default.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Objective to train, see docs/training.md; all by default.")
+    ] = None,
     translator: Annotated[
         str | None, typer.Option(help="Translation model (Hub id or folder) for translate-then-retrieve.")
     ] = None,

@@ -323,6 +323,12 @@ def _students(
         )
     if recipe.name in student_names():
         trained = load_trained(recipe.name, device)
+        if read_student(recipe.name).recipe != recipe.model_dump(mode="json", exclude_none=True):
+            say(f"student {recipe.name} in the store was trained with other settings than this recipe's")
+        if len(trained.tokenizer) < len(base.tokenizer):
+            say(
+                f"student {recipe.name}: its vocabulary is pruned to its bitext, other words are split into more tokens"
+            )
         if token_width(trained) == wide:
             students[f"{recipe.name}, trained {read_student(recipe.name).steps} steps"] = trained
         else:

@@ -85,6 +85,14 @@ class _TransportTerm(_Term):
     centre: bool = False
     layers: list[Annotated[int, Field(lt=0)]] = Field(default=[-1], min_length=1)
 
+    @model_validator(mode="after")
+    def _read_by_the_solver(self) -> Self:
+        readers = {"epsilon": ("sinkhorn", "unbalanced"), "beta": ("ipot",), "relaxation": ("unbalanced",)}
+        for key, solvers in readers.items():
+            if getattr(self, key) != type(self).model_fields[key].default and self.solver not in solvers:
+                raise ValueError(f"{key} is read by solver {' and '.join(solvers)} only, and solver is {self.solver}")
+        return self
+
 
 class OpticalTerm(_TransportTerm):
     """`[objective.optical]`: <T, C> between the tokens of a pair."""

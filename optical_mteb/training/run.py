@@ -17,7 +17,7 @@ from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder
 from optical_mteb.students.sidecar import Sidecar
-from optical_mteb.students.store import ORGANISATION, student_path
+from optical_mteb.students.store import ORGANISATION, student_names, student_path
 from optical_mteb.training.batching import LengthBucketSampler
 from optical_mteb.training.models import Models, load_models
 from optical_mteb.training.objective import build_loss
@@ -47,6 +47,8 @@ def train(
     """
     check_device(device)
     set_seed(recipe.seed)
+    if recipe.name in student_names():
+        say(f"student {recipe.name} is in the store; the new one takes its place once it is trained")
     with atomic_folder(student_path(recipe.name)) as folder:
         corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
         say(str(corpus.report))

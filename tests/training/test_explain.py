@@ -33,7 +33,6 @@ prompt = "document"
 source = "cldr:swh"
 
 [objective.optical]
-epsilon = 0.02
 {objective}
 
 [training]

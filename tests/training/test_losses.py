@@ -515,3 +515,14 @@ def test_losses_compile(models, solver):
     loss = OpticalLoss(*models, solver=solver, iterations=5)
     compiled = torch.compile(lambda a, b: loss.transport.pairs(a, b)[0], backend="aot_eager")
     torch.testing.assert_close(compiled(student, teacher), loss.transport.pairs(student, teacher)[0])
+
+
+def test_arguments_that_cannot_train(models):
+    """Pins a student frozen as its own teacher, and a step size found wrong in the first batch."""
+    student, teacher = models
+    with pytest.raises(ValueError, match="are the same model"):
+        OpticalLoss(student, student)
+    with pytest.raises(ValueError, match=r"epsilon -1.* expected positive"):
+        OpticalLoss(student, teacher, epsilon=-1)
+    with pytest.raises(ValueError, match="expected one of sinkhorn"):
+        OpticalLoss(student, teacher, solver="simplex")

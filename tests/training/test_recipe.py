@@ -97,3 +97,17 @@ def test_an_unknown_recipe_names_the_nearest():
     """Pins a typo in the recipe's name."""
     with pytest.raises(InputError, match=r"'quickstrt': no such file.*did you mean 'quickstart'\?"):
         find_recipe("quickstrt")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("objective.optical.beta=0.3", r"beta is read by solver ipot only, and solver is sinkhorn"),
+        ("objective.optical.relaxation=0.3", r"relaxation is read by solver unbalanced only"),
+        ("objective.optical={solver='ipot', epsilon=0.1}", r"epsilon is read by solver sinkhorn and unbalanced only"),
+    ],
+)
+def test_a_key_that_the_solver_does_not_read(override, message):
+    """Pins a sweep over a key that changes nothing."""
+    with pytest.raises(InputError, match=message):
+        read_recipe(find_recipe("quickstart"), [override])

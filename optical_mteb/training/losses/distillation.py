@@ -31,6 +31,8 @@ class PairEncoder(nn.Module):
 
     def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
         super().__init__()
+        if model is teacher:
+            raise ValueError("student and teacher are the same model; load it twice, the teacher is frozen")
         # sentence-transformers swaps the wrapped model in here.
         self.model = model
         self.teacher = teacher.requires_grad_(False).eval()

@@ -99,6 +99,10 @@ class TokenTransport(nn.Module):
             raise ValueError(f"solver {solver!r}: expected one of {', '.join(get_args(Solver))}")
         if not layers or any(layer >= 0 for layer in layers) or len(set(layers)) < len(layers):
             raise ValueError(f"layers {tuple(layers)}: expected different negative numbers, counted from the last, -1")
+        if min(epsilon, beta, relaxation, iterations) <= 0:
+            raise ValueError(
+                f"epsilon {epsilon}, beta {beta}, relaxation {relaxation}, iterations {iterations}: expected positive"
+            )
         self.solver = solver
         self.epsilon = epsilon
         self.beta = beta
