@@ -61,7 +61,8 @@ def transport_cost(plan: Tensor, cost: Tensor) -> Tensor:
         Cost of each problem, [B], float32; NaN where the plan is.
     """
     with torch.autocast(cost.device.type, enabled=False):
-        return (plan.float() * torch.where(plan == 0, 0.0, cost.float())).sum(dim=(-2, -1))
+        read = cost.float() if _has_no_zero(plan) else torch.where(plan == 0, 0.0, cost.float())
+        return (plan.float() * read).sum(dim=(-2, -1))
 
 
 def plan_entropy(plan: Tensor) -> Tensor:
@@ -250,7 +251,7 @@ def ipot(
         proximal = log_kernel + log_plan
         rows = log_source - torch.logsumexp(proximal + columns.unsqueeze(-2), -1)
         columns = log_target - torch.logsumexp(proximal + rows.unsqueeze(-1), -2)
-        before, log_plan = log_plan, torch.where(padding, 0.0, rows.unsqueeze(-1) + proximal + columns.unsqueeze(-2))
+        before, log_plan = log_plan, _without(padding, rows.unsqueeze(-1) + proximal + columns.unsqueeze(-2))
         if iteration in check:
             plan = _without(padding, log_plan.exp())
             moved = (plan - _without(padding, before.exp())).abs().sum(-1)
@@ -349,7 +350,8 @@ class _CosineCost(torch.autograd.Function):
         along_source = along_target = None
         with torch.autocast(source.device.type, enabled=False):
             # The sign is that of 1 - cosine.
-            scaled, radial = (gradient * -rows).mul_(columns.transpose(-1, -2)), gradient * (1 - cost)
+            scaled = (gradient * -rows).mul_(columns.transpose(-1, -2))
+            radial = (gradient * cost).neg_().add_(gradient)
             if ctx.needs_input_grad[0]:
                 radial_source = radial.sum(-1).unsqueeze(-1) * rows.square()
                 along_source = torch.bmm(scaled, target).addcmul_(source, radial_source)
@@ -379,26 +381,38 @@ def _normalised(mask: Tensor, weights: Tensor | None) -> Tensor:
     return mass / mass.sum(-1, keepdim=True).clamp_min(_TINY)
 
 
-def _padding(source: Tensor, target: Tensor) -> Tensor:
-    """Entries without mass to move, [B, n, m]: padding, and points of weight 0."""
+def _has_no_zero(*values: Tensor) -> bool:
+    """Whether nothing has to be masked; looked up on the CPU alone, where the answer is not waited for."""
+    if values[0].device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return all(bool(value.all()) for value in values)
+
+
+def _padding(source: Tensor, target: Tensor) -> Tensor | None:
+    """Entries without mass to move, [B, n, m]: padding, and points of weight 0; None where there are none."""
+    if _has_no_zero(source, target):
+        return None
     return (source == 0).unsqueeze(-1) | (target == 0).unsqueeze(-2)
 
 
-def _without(padding: Tensor, plan: Tensor) -> Tensor:
-    return torch.where(padding, 0.0, plan)
+def _without(padding: Tensor | None, plan: Tensor) -> Tensor:
+    return plan if padding is None else torch.where(padding, 0.0, plan)
 
 
-def _shifted(cost: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _shifted(cost: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Cost less its row minima [B, n], then less its column minima [B, m], and both; 0 on padding.
 
     All are NaN in a problem that has NaN or an infinity among its real costs.
     """
-    # In place from here on: writing n x m numbers to fresh memory takes as long as the iterations do.
-    shifted = torch.where(padding, 0.0, cost.detach().float())
-    broken = shifted.sum(dim=(-2, -1)).unsqueeze(-1) * 0
-    rows = _minima(shifted.masked_fill_(padding, torch.inf), -1) + broken
-    columns = _minima(shifted.sub_(rows.unsqueeze(-1)), -2)
-    return shifted.sub_(columns.unsqueeze(-2)).masked_fill_(padding, 0.0), rows, columns
+    # In place where it can be: writing n x m numbers to fresh memory takes as long as the iterations do.
+    cost = cost.detach().float()
+    if padding is not None:
+        cost = torch.where(padding, 0.0, cost)
+    broken = cost.sum(dim=(-2, -1)).unsqueeze(-1) * 0
+    rows = _minima(cost if padding is None else cost.masked_fill_(padding, torch.inf), -1) + broken
+    shifted = cost - rows.unsqueeze(-1)
+    columns = _minima(shifted, -2)
+    return _without(padding, shifted.sub_(columns.unsqueeze(-2))), rows, columns
 
 
 def _minima(values: Tensor, dim: int) -> Tensor:
@@ -430,7 +444,7 @@ def _entropic(
     else:
         source, target = source * torch.exp(decay * row_minima), target * torch.exp(decay * column_minima)
         plan = _scaling(log_kernel.exp_(), source, target, power, iterations, tolerance or 0.0, check)
-    return plan.masked_fill_(padding, 0.0)
+    return _without(padding, plan)
 
 
 def _scaling(
