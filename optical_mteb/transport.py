@@ -460,8 +460,7 @@ def _scaling(
     # Zeros in the scalings keep padding out, where the kernel is 1: no sum over it vanishes, none needs a guard.
     columns = (target != 0).float()
     rows = torch.zeros_like(source)
-    # A row vector times a contiguous matrix is the fast product: hence the kernel in both layouts.
-    transposed = kernel.transpose(-1, -2).contiguous()
+    transposed = kernel.transpose(-1, -2)
     with torch.autocast(kernel.device.type, enabled=False):
         for iteration in range(iterations):
             sums = torch.bmm(columns, transposed)
