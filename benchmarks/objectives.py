@@ -31,6 +31,7 @@ from sentence_transformers.util import maxsim
 
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.storage import local_data
+from optical_mteb.training.losses.encoding import special_token_ids
 from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import find_recipe, read_recipe
 from optical_mteb.training.run import fit
@@ -165,8 +166,7 @@ def encode(model, texts: list[str], prompt: str) -> tuple[torch.Tensor, list[tor
     Returns:
         What the dense model gives, [N, d], and what `as_late_interaction` of it gives, [n_i, d] each.
     """
-    tokenizer = model.tokenizer
-    special = torch.tensor(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}))
+    special = special_token_ids(model)
     rows = model.encode(texts, prompt_name=prompt, output_value=None, batch_size=16, show_progress_bar=False)
     tokens = []
     for row in rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, 
 from transformers.utils.hub import cached_file
 from transformers.utils.import_utils import is_sentencepiece_available
 
-from optical_mteb.bases import is_hub_id
+from optical_mteb.bases import folder_revision, is_hub_id
 from optical_mteb.errors import InputError
 
 ENGLISH = "eng-Latn"
@@ -103,7 +102,7 @@ class Translator:
             tokenizer = AutoTokenizer.from_pretrained(place, **options)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError) as error:
             raise _load_error(spec, error, local=local) from error
-        revision = _files_revision(folder) if local else str(getattr(model.config, "_commit_hash", None) or wanted)
+        revision = folder_revision(folder) if local else str(getattr(model.config, "_commit_hash", None) or wanted)
         return cls(model.to(device or get_device_name()), tokenizer, name=source, revision=revision, **settings)
 
     def language_code(self, language_tag: str) -> str | None:
@@ -245,13 +244,3 @@ def _load_error(spec: str, error: Exception, *, local: bool) -> InputError:
         f"{spec}: no such folder, and the Hub gives no such translation model with safetensors weights ({reason}); "
         "check the id and the connection, or name a revision that has them, as in ID@refs/pr/1"
     )
-
-
-def _files_revision(folder: Path) -> str:
-    """Start of a sha256 over the files of a folder, the card aside."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:40]

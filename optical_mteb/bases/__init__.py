@@ -6,7 +6,7 @@ Importing this package imports neither torch nor transformers.
 from optical_mteb.bases.late_interaction import as_dense, as_late_interaction
 from optical_mteb.bases.pruning import PruningReport, prune_vocabulary
 from optical_mteb.bases.pypi import PypiBase
-from optical_mteb.bases.resolve import base_folder, base_revision, is_hub_id, load_base, pypi_bases
+from optical_mteb.bases.resolve import base_folder, base_revision, folder_revision, is_hub_id, load_base, pypi_bases
 
 __all__ = [
     "PruningReport",
@@ -15,6 +15,7 @@ __all__ = [
     "as_late_interaction",
     "base_folder",
     "base_revision",
+    "folder_revision",
     "is_hub_id",
     "load_base",
     "prune_vocabulary",

@@ -94,14 +94,14 @@ def base_revision(base: str | SentenceTransformer) -> str:
         InputError: As `base_folder`.
     """
     if isinstance(base, str):
-        return _folder_revision(base_folder(base))
+        return folder_revision(base_folder(base))
     config = getattr(base.transformers_model, "config", None)
     commit = getattr(config, "_commit_hash", None)
     if isinstance(commit, str):
         return commit
     loaded_from = getattr(config, "_name_or_path", "")
     if loaded_from and Path(loaded_from).is_dir() and _weight_files(Path(loaded_from)):
-        return _folder_revision(Path(loaded_from))
+        return folder_revision(Path(loaded_from))
     digest = hashlib.sha256()
     for name, tensor in sorted(base.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -161,7 +161,8 @@ def _weight_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.safetensors"))
 
 
-def _folder_revision(folder: Path) -> str:
+def folder_revision(folder: Path) -> str:
+    """Start of a sha256 over the files of a model's folder, cards aside, 40 hexadecimal digits."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NOT_THE_MODEL):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")

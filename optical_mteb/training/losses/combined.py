@@ -124,11 +124,11 @@ class CombinedLoss(PairEncoder):
             for name, encoded in cosines.items():
                 cosine = mean_pairwise_cosine(encoded).item()
                 figures |= {f"{name}_cosine": cosine} if math.isfinite(cosine) else {}
-            figures |= self._drift(english)
+            figures |= self._drift(english, teacher)
         return figures
 
     @torch.no_grad()
-    def _drift(self, english: dict[str, Any]) -> dict[str, float]:
+    def _drift(self, english: dict[str, Any], teacher: Encoded) -> dict[str, float]:
         columns = english["input_ids"].shape[1]
         if not self._measures_drift or columns > self._longest:
             return {}
@@ -138,7 +138,9 @@ class CombinedLoss(PairEncoder):
         }
         training = self.model.training
         self.model.eval()
-        drift = english_drift(self.encode_student(few), self.encode_teacher(few)).item()
+        tokens, content, sentence, ids = (field[:DRIFT_SENTENCES] for field in teacher[:4])
+        taught = Encoded(tokens, content, sentence, ids)
+        drift = english_drift(self.encode_student(few), taught).item()
         self.model.train(training)
         return {"english_drift": drift}
 
