@@ -233,7 +233,7 @@ def run(arguments: argparse.Namespace) -> None:
         corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_file.parent)
         models = load_models(recipe, corpus, device="cpu")
         started = time.perf_counter()
-        figures = fit(recipe, models, corpus) if name != "zero-shot" else {}
+        figures = fit(recipe, models, corpus).metrics if name != "zero-shot" else {}
         seconds = time.perf_counter() - started
         cell = {
             "setting": arguments.setting,

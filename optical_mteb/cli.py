@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,8 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        print(f"optical-mteb: error: {error}", file=sys.stderr)
+        rank = int(os.environ.get("RANK", "0"))
+        print(f"optical-mteb: error{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -64,8 +66,15 @@ def train(
         typer.Option("--explain", metavar="ENGLISH TRANSLATION", help="Train nothing; show how their tokens align."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="With --explain: heat map to write, PNG, SVG or PDF.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train nothing; show what the batches hold.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a training to go on with.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted training.")] = False,
 ) -> None:
-    """Distil a student from bitext and put it into the student store."""
+    """Distil a student from bitext and put it into the student store.
+
+    The same command goes on with a training that was interrupted. On several devices:
+    torchrun --nproc-per-node 2 -m optical_mteb train RECIPE.
+    """
     from optical_mteb.training.recipe import find_recipe, read_recipe
 
     path = find_recipe(recipe)
@@ -80,9 +89,23 @@ def train(
         return
     if output is not None:
         raise InputError("--output belongs to --explain; a student goes into the student store")
+    if dry_run:
+        if resume or fresh:
+            raise InputError("--dry-run trains nothing; leave --resume and --fresh out")
+        from optical_mteb.training.run import plan
+
+        composition = plan(checked, recipe_folder=path.parent, device=device, say=typer.echo)
+        Console().print(composition.table())
+        epochs = composition.steps / composition.steps_per_epoch
+        typer.echo(f"{composition.steps:,} steps, {epochs:.2f} epochs of {composition.steps_per_epoch:,} steps")
+        return
     from optical_mteb.training.run import train as run_training
 
-    sidecar = run_training(checked, recipe_folder=path.parent, device=device, say=typer.echo)
+    sidecar = run_training(
+        checked, recipe_folder=path.parent, device=device, resume=resume, fresh=fresh, say=typer.echo
+    )
+    if int(os.environ.get("RANK", "0")):
+        return
     typer.echo(f"evaluate it: mteb run -m {sidecar.name} -t CLDRNameRetrieval -v 1")
     typer.echo(f"compare it: optical-mteb compare {sidecar.base} {sidecar.name} -t CLDRNameRetrieval")
 

@@ -25,6 +25,16 @@ def students_folder() -> Path:
     return home() / "students"
 
 
+def runs_folder() -> Path:
+    """Folder that holds one folder per training that has not ended."""
+    return home() / "runs"
+
+
+def logs_folder() -> Path:
+    """Folder that holds one folder per student, of TensorBoard logs."""
+    return home() / "logs"
+
+
 def bases_folder() -> Path:
     """Folder that caches converted base models."""
     return home() / "bases"
@@ -84,8 +94,8 @@ def _take_place(scratch: Path, target: Path) -> None:
         shutil.rmtree(retired, ignore_errors=True)
 
 
-def not_writable(target: Path, error: OSError) -> InputError:
+def not_writable(target: Path, error: Exception) -> InputError:
     """The error line for a place of the store that cannot be written to."""
     return InputError(
-        f"{target}: cannot write there ({error.strerror}); free the place or set OPTICAL_MTEB_HOME to another folder"
+        f"{target}: cannot write there ({getattr(error, 'strerror', None) or error}); free the place or set OPTICAL_MTEB_HOME to another folder"
     )

@@ -21,8 +21,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def build_tiny_model(*, hidden: int = 32, words: tuple[str, ...] = (), seed: int = 0):
-    """A random two-layer BERT that reads single characters and the given words, mean pooling, prompts as e5's."""
+def build_tiny_model(*, hidden: int = 32, layers: int = 2, words: tuple[str, ...] = (), seed: int = 0):
+    """A random BERT that reads single characters and the given words, mean pooling, prompts as e5's."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
@@ -54,7 +54,7 @@ def build_tiny_model(*, hidden: int = 32, words: tuple[str, ...] = (), seed: int
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=hidden,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=2 * hidden,
         max_position_embeddings=128,

@@ -70,3 +70,51 @@ def test_run_hands_its_arguments_to_mteb(monkeypatch, capsys):
     assert "usage: mteb run" in output
     assert "Example: optical-mteb run" in output
     assert "--prediction-folder" in output
+
+
+DRY = """name = "dry"
+[student]
+base = "{base}"
+prompt = "query"
+[teacher]
+base = "{base}"
+[[bitext]]
+source = "cldr:swh"
+[[bitext]]
+source = "cldr:som"
+[batches]
+monolingual = 1
+cross_lingual = 2
+multilingual = 1
+[objective.optical]
+[training]
+steps = 3
+batch_size = 16
+"""
+
+
+def test_a_dry_run_trains_nothing(monkeypatch, capsys, tmp_path, tiny_base, own_home):
+    """Pins a dry run that trains or writes, and a table of other numbers than steps times batch size."""
+    from optical_mteb.training.trainer import DistillationTrainer
+
+    def train(*_, **__):
+        raise AssertionError("a dry run trains")
+
+    monkeypatch.setattr(DistillationTrainer, "train", train)
+    monkeypatch.setenv("COLUMNS", "120")
+    path = tmp_path / "dry.toml"
+    path.write_text(DRY.format(base=tiny_base))
+    code, output, _ = run_main(monkeypatch, capsys, "train", str(path), "--dry-run", "--device", "cpu")
+    assert code == 0
+    lines = output.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.split()[:2] == ["kind", "language"])
+    assert lines[head].split() == ["kind", "language", "examples", "share", "tokens", "padding"]
+    rows = [line.split() for line in lines[head + 1 : -1]]
+    kinds = [["cross-lingual", "som"], ["cross-lingual", "swh"], ["monolingual", "eng"]]
+    kinds += [["multilingual", "som"], ["multilingual", "swh"]]
+    assert [row[:2] for row in rows[:-1]] == kinds
+    assert rows[-1][:5] == ["all", "3", "languages", "48", "100.0%"]
+    assert sum(int(row[2]) for row in rows[:-1]) == 48
+    assert sum(int(row[4].replace(",", "")) for row in rows[:-1]) == int(rows[-1][5].replace(",", ""))
+    assert lines[-1].startswith("3 steps, 0.")
+    assert not own_home.exists() or not any(own_home.iterdir())

@@ -246,7 +246,7 @@ def _is_trained(recipe: Recipe, bitext: str) -> bool:
         return False
     models = [(recipe.student.base, record.base_revision), (recipe.teacher.base, record.teacher_revision)]
     return (
-        record.recipe == recipe.model_dump(mode="json", exclude_none=True)
+        recipe.is_recorded_as(record.recipe)
         and record.bitext_fingerprint == bitext
         and all(is_hub_id(spec) or base_revision(spec) == revision for spec, revision in models)
     )

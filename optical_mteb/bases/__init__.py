@@ -3,12 +3,15 @@
 Importing this package imports neither torch nor transformers.
 """
 
+from optical_mteb.bases.feed_forward import prune_feed_forward
 from optical_mteb.bases.late_interaction import as_dense, as_late_interaction
+from optical_mteb.bases.layer_selection import LayerSelection, layer_indices, select_layers, transformer_layers
 from optical_mteb.bases.pruning import PruningReport, prune_vocabulary
 from optical_mteb.bases.pypi import PypiBase
 from optical_mteb.bases.resolve import base_folder, base_revision, folder_revision, is_hub_id, load_base, pypi_bases
 
 __all__ = [
+    "LayerSelection",
     "PruningReport",
     "PypiBase",
     "as_dense",
@@ -17,7 +20,11 @@ __all__ = [
     "base_revision",
     "folder_revision",
     "is_hub_id",
+    "layer_indices",
     "load_base",
+    "prune_feed_forward",
     "prune_vocabulary",
     "pypi_bases",
+    "select_layers",
+    "transformer_layers",
 ]

@@ -323,7 +323,7 @@ def _students(
         )
     if recipe.name in student_names():
         trained = load_trained(recipe.name, device)
-        if read_student(recipe.name).recipe != recipe.model_dump(mode="json", exclude_none=True):
+        if not recipe.is_recorded_as(read_student(recipe.name).recipe):
             say(f"student {recipe.name} in the store was trained with other settings than this recipe's")
         if len(trained.tokenizer) < len(base.tokenizer):
             say(
@@ -334,7 +334,7 @@ def _students(
         else:
             say(
                 f"student {recipe.name} in the store: its tokens have {token_width(trained)} dimensions, the teacher's "
-                f"{wide}; it is not this recipe's and is left out"
+                f"{wide}; it cannot be aligned with the teacher's own and is left out"
             )
     if not students:
         raise InputError(f"recipe {recipe.name!r}: no student to align; train it first, without --explain")

@@ -1,4 +1,4 @@
-"""The two models of a training run: loaded, pruned and matched in width as the recipe says."""
+"""The two models of a training run: loaded, made smaller and matched in width as the recipe says."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ from typing import cast
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
 from transformers import PreTrainedModel
 
-from optical_mteb.bases import as_late_interaction, base_revision, load_base, prune_vocabulary
+from optical_mteb.bases import (
+    as_late_interaction,
+    base_revision,
+    layer_indices,
+    load_base,
+    prune_feed_forward,
+    prune_vocabulary,
+    select_layers,
+    transformer_layers,
+)
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
+from optical_mteb.training.narrowing import narrow
 from optical_mteb.training.projection import project_tokens, token_width
-from optical_mteb.training.recipe import Recipe
+from optical_mteb.training.recipe import Recipe, StudentSettings
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class Models:
         teacher_revision: Revision of the teacher.
         student_prompt: Text before every translation, empty for none.
         teacher_prompt: Text before every English sentence, empty for none.
+        teacher_variant: What tells the teacher from others of its revision: a hash of the map that narrows its tokens;
+            empty where there is none.
     """
 
     student: SentenceTransformer
@@ -39,17 +52,25 @@ class Models:
     teacher_revision: str
     student_prompt: str
     teacher_prompt: str
+    teacher_variant: str = ""
+
+    @property
+    def target_prompt(self) -> str:
+        """Text before a sentence that the student reads in a document's place: the teacher's prompt where it knows it."""
+        known = list(self.student.prompts.values())
+        return self.teacher_prompt if self.teacher_prompt in known else self.student.prompts.get("document") or ""
 
 
 def load_models(
     recipe: Recipe, corpus: ParallelCorpus, *, device: str | None = None, say: Callable[[str], None] = print
 ) -> Models:
-    """Load student and teacher, prune the student's vocabulary and match its width.
+    """Load student and teacher, make the student smaller and match the two in width.
 
-    A teacher that is the student's own base is pruned with it: the texts that it reads keep their tokens.
+    A teacher that is the student's own base has its vocabulary pruned with it: the texts that it reads keep their
+    tokens. It keeps its layers.
 
     Raises:
-        InputError: A base or a prompt of the recipe does not exist.
+        InputError: A base or a prompt of the recipe does not exist, or a base cannot be cut as the recipe says.
     """
     settings = recipe.student
     student = _finite(load_base(settings.base, revision=settings.revision, device=device), settings.base)
@@ -61,9 +82,13 @@ def load_models(
         texts = chain(corpus.texts(), recipe.teacher.prompts.values())
         pruned = prune_vocabulary(student, texts, keep_most_frequent=settings.keep_most_frequent)
         say(f"vocabulary: {pruned.rows_before:,} rows, {pruned.rows_after:,} after pruning")
-    if (settings.base, settings.revision) == (recipe.teacher.base, recipe.teacher.revision):
-        teacher = copy.deepcopy(student)
-    else:
+    same = (settings.base, settings.revision) == (recipe.teacher.base, recipe.teacher.revision)
+    words = word_embeddings(student).weight
+    # Frozen word embeddings are the largest part of both, and can be one.
+    teacher = copy.deepcopy(student, {id(words): words} if settings.freeze_embeddings else {}) if same else None
+    _cut(student, settings, say)
+    _check_layers(recipe)
+    if teacher is None:
         teacher = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device)
         teacher = _finite(teacher, recipe.teacher.base)
         teacher_revision = base_revision(teacher)
@@ -72,12 +97,66 @@ def load_models(
     teacher_prompt = prompt_text(
         teacher, recipe.teacher.prompt, f"[teacher] {recipe.teacher.base}", settings.max_tokens
     )
-    narrow, wide = token_width(student), token_width(teacher)
-    if narrow != wide:
-        say(f"student: tokens are projected from {narrow} to the teacher's {wide} dimensions")
+    own, wide = token_width(student), token_width(teacher)
+    variant = ""
+    if settings.width is not None:
+        english = (pair.english for pair in corpus)
+        variant = narrow(
+            student, teacher, settings.width, english, prompt=teacher_prompt, max_tokens=settings.max_tokens
+        )
+        say(
+            f"width: tokens are projected to {settings.width} dimensions, the student's from {own}, the teacher's {wide}"
+        )
+    elif own != wide:
+        say(f"student: tokens are projected from {own} to the teacher's {wide} dimensions")
         project_tokens(student, wide)
     word_embeddings(student).requires_grad_(not settings.freeze_embeddings)
-    return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt)
+    _freeze_pooler(student)
+    return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt, variant)
+
+
+def _cut(student: SentenceTransformer, settings: StudentSettings, say: Callable[[str], None]) -> None:
+    """Take layers and feed-forward neurons from the student, in place."""
+    if settings.layers is None and settings.feed_forward is None:
+        return
+    before, cut = _parameters(student), []
+    try:
+        if settings.layers is not None:
+            present = len(transformer_layers(student))
+            keep = layer_indices(settings.layers, present, settings.layer_selection)
+            select_layers(student, keep)
+            cut.append(f"layers {', '.join(map(str, keep))} (from 0) of {present}")
+        if settings.feed_forward is not None:
+            neurons = prune_feed_forward(student, settings.feed_forward)
+            cut.append(f"{settings.feed_forward:,} of {neurons:,} feed-forward neurons a layer")
+    except InputError as error:
+        raise InputError(f"[student] {settings.base}: {error}") from error
+    say(f"student: keeps {' and '.join(cut)}; {before:,} parameters before, {_parameters(student):,} after")
+
+
+def _check_layers(recipe: Recipe) -> None:
+    """Check that a student that lost layers has those that the objective compares."""
+    kept = recipe.student.layers
+    deepest = min(
+        (layer for term in recipe.objective.terms.values() for layer in getattr(term, "layers", [])), default=-1
+    )
+    # The word embeddings count as a layer.
+    if kept is not None and -deepest > kept + 1:
+        raise InputError(
+            f"[student] layers = {kept}: the objective compares layer {deepest}, which the student would not have; "
+            f"keep {-deepest - 1} layers, or compare layers from {-kept - 1} to -1"
+        )
+
+
+def _parameters(model: SentenceTransformer) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _freeze_pooler(model: SentenceTransformer) -> None:
+    """Freeze BERT's own pooler where another pools: it gets no gradient, and needs no optimizer state."""
+    pooler = getattr(model.transformers_model, "pooler", None)
+    if isinstance(pooler, nn.Module) and any(isinstance(module, Pooling) for module in model):
+        pooler.requires_grad_(False)
 
 
 def _finite(model: SentenceTransformer, spec: str) -> SentenceTransformer:

@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from optical_mteb.bases import LayerSelection
 from optical_mteb.bitext import BitextSource
 from optical_mteb.errors import InputError
+from optical_mteb.languages import find_language
 from optical_mteb.recipes import shipped_recipes
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.students.store import NAME_PATTERN
+from optical_mteb.training.batching import Mixture
 
 
 class _Table(BaseModel):
@@ -34,6 +37,11 @@ class StudentSettings(_Table):
         prompts: Prompts by name for a base that has none on record; the student keeps them.
         prune_vocabulary: Keep only the vocabulary that the bitext uses, single characters and special tokens.
         keep_most_frequent: With pruning, keep so many of the vocabulary's most frequent tokens as well.
+        layers: Keep so many transformer layers; all by default. The teacher keeps its own.
+        layer_selection: Which: `spaced`, the last of each of `layers` equal parts, or `first`.
+        feed_forward: Keep so many feed-forward neurons in every layer, those of the largest weights; all by default.
+        width: Width of the embeddings, below the teacher's, by a projection of both models' tokens; the teacher's
+            by default.
         freeze_embeddings: Leave the embedding layer as it is.
         max_tokens: While training, longer inputs are cut, the teacher's too.
     """
@@ -45,8 +53,18 @@ class StudentSettings(_Table):
     prompts: dict[str, str] = {}
     prune_vocabulary: bool = False
     keep_most_frequent: int = Field(default=0, ge=0)
+    layers: int | None = Field(default=None, ge=1)
+    layer_selection: LayerSelection = "spaced"
+    feed_forward: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1)
     freeze_embeddings: bool = True
     max_tokens: int = Field(default=128, ge=1)
+
+    @model_validator(mode="after")
+    def _read_with_layers(self) -> Self:
+        if self.layer_selection != "spaced" and self.layers is None:
+            raise ValueError(f"layer_selection = {self.layer_selection!r} is read with layers only; add layers")
+        return self
 
 
 class TeacherSettings(_Table):
@@ -146,26 +164,77 @@ class ObjectiveSettings(_Table):
         return {name: term for name, term in named.items() if term is not None}
 
 
+class BatchSettings(_Table):
+    """`[batches]`: what the examples of a step are made of.
+
+    Attributes:
+        monolingual: Share of examples in which student and teacher read the same English; relative to the sum of the
+            three shares.
+        cross_lingual: Share of those in which the student reads a translation.
+        multilingual: Share of those in which the student is brought to its own reading of a third language; pairs are
+            joined on equal English sides.
+        alpha: Languages are drawn with p ~ n^alpha, n their number of pairs: 1 as they come, 0 all alike.
+        caps: Most pairs of a language, by language.
+        window: Batches whose examples are sorted by length together.
+    """
+
+    monolingual: float = Field(default=0.0, ge=0)
+    cross_lingual: float = Field(default=1.0, ge=0)
+    multilingual: float = Field(default=0.0, ge=0)
+    alpha: float = Field(default=1.0, ge=0, le=1)
+    caps: dict[str, Annotated[int, Field(ge=1)]] = {}
+    window: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _not_nothing(self) -> Self:
+        if not self.monolingual + self.cross_lingual + self.multilingual:
+            raise ValueError("the shares monolingual, cross_lingual and multilingual are all 0; make one positive")
+        return self
+
+
+class EvaluationSettings(_Table):
+    """`[evaluation]`: a dev split of the bitext that the training is scored on; the best student is kept.
+
+    Attributes:
+        pairs: Pairs of each language that are held out of the training.
+        every: Steps between two evaluations.
+        patience: Evaluations without a better score after which the training ends; None to take all steps.
+    """
+
+    pairs: int = Field(default=100, ge=2)
+    every: int = Field(default=50, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+
+
 class TrainingSettings(_Table):
     """`[training]`: the optimizer's part.
 
     Attributes:
         steps: Optimizer steps.
-        batch_size: Pairs in a step.
+        batch_size: Examples in a step, all devices together.
+        mini_batch_size: Examples that go through the student at once on a device; fewer need less memory and give the
+            same step, but for other draws of dropout. All of them by default.
         learning_rate: Peak learning rate of AdamW; it rises linearly, then falls linearly to 0.
         warmup_ratio: Share of the steps in which it rises.
         weight_decay: Weight decay of AdamW.
         precision: `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the hardware computes in it.
         log_every: Steps between two logged lines.
+        checkpoint_every: Steps between two checkpoints, from which an interrupted training goes on.
+        keep_checkpoints: Checkpoints that are kept while training.
+        tensorboard: Write the log for TensorBoard, too.
     """
 
     steps: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=2)
+    mini_batch_size: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     log_every: int = Field(default=10, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    tensorboard: bool = False
 
 
 class Recipe(_Table):
@@ -180,8 +249,10 @@ class Recipe(_Table):
         student: What is trained.
         teacher: What it learns from.
         bitext: Parallel text, one table a source.
+        batches: What a step mixes.
         objective: The loss.
         training: The optimizer's part.
+        evaluation: Scores while training; None for none.
     """
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
@@ -192,8 +263,66 @@ class Recipe(_Table):
     student: StudentSettings
     teacher: TeacherSettings
     bitext: list[BitextSource] = Field(min_length=1)
+    batches: BatchSettings = BatchSettings()
     objective: ObjectiveSettings
     training: TrainingSettings
+    evaluation: EvaluationSettings | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self._check_caps()
+        if self.batches.multilingual:
+            if len(self.languages) < 2:
+                raise ValueError(
+                    f"batches.multilingual: {self.languages[0]} is the only language; add bitext of a second one, "
+                    "or leave multilingual out"
+                )
+            if any(getattr(term, "marginals", None) == "idf" for term in self.objective.terms.values()):
+                raise ValueError(
+                    "batches.multilingual: marginals = 'idf' counts English tokens, and these targets are not English; "
+                    "use uniform or norm marginals, or leave multilingual out"
+                )
+            if set(self.objective.terms) == {"anchor"}:
+                raise ValueError(
+                    "batches.multilingual: objective.anchor reads English alone, and these examples have none; "
+                    "add another term, or leave multilingual out"
+                )
+        return self
+
+    def _check_caps(self) -> None:
+        capped: dict[str, str] = {}
+        for spelling in self.batches.caps:
+            try:
+                code = find_language(spelling).code
+            except InputError:
+                code = None
+            if code not in self.languages:
+                raise ValueError(
+                    f"batches.caps: there is no bitext of {spelling!r}; there is of {', '.join(self.languages)}"
+                )
+            if code in capped:
+                raise ValueError(
+                    f"batches.caps: {capped[code]!r} and {spelling!r} are the same language; leave one out"
+                )
+            capped[code] = spelling
+
+    @property
+    def languages(self) -> list[str]:
+        """Sorted ISO 639-3 codes of the bitext."""
+        return sorted({source.language_code for source in self.bitext})
+
+    def is_recorded_as(self, record: Mapping[str, Any]) -> bool:
+        """Whether a student's record has this recipe; keys that came after it was written count as at their defaults."""
+        try:
+            return type(self).model_validate(record) == self
+        except ValidationError:
+            return False
+
+    @property
+    def mixture(self) -> Mixture:
+        """What the batch sampler mixes, caps by ISO 639-3 code."""
+        caps = {find_language(spelling).code: cap for spelling, cap in self.batches.caps.items()}
+        return Mixture(**self.batches.model_dump(exclude={"caps"}), caps=caps)
 
 
 def find_recipe(spec: str) -> Path:
@@ -285,7 +414,7 @@ def _explain(first: ErrorDetails) -> str:
     message = first["msg"].removeprefix("Value error, ")
     given = first["input"]
     shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{where}: {message}{shown}"
+    return f"{where}: {message}{shown}" if where else message
 
 
 def _line_of(text: str, location: Sequence[int | str]) -> int | None:

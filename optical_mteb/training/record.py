@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from sentence_transformers.multi_vector_encoder.model_card import MultiVectorEncoderModelCardData
@@ -11,6 +13,7 @@ from sentence_transformers.sentence_transformer.model_card import SentenceTransf
 
 from optical_mteb.bases import as_late_interaction, is_hub_id, pypi_bases
 from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.citation import CITATION
 from optical_mteb.students.sidecar import BitextRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION
 from optical_mteb.training.models import Models, embedding_width, word_embeddings
@@ -71,7 +74,37 @@ def base_origin(spec: str) -> str | None:
     return wheels.get(spec, spec if is_hub_id(spec) else None)
 
 
-def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str, metrics: dict[str, float]) -> Sidecar:
+def add_to_card(folder: Path, recipe: Recipe, corpus: ParallelCorpus, metrics: Mapping[str, float]) -> None:
+    """Write recipe, bitext and figures of the training at the end of a checkpoint's model card.
+
+    Args:
+        folder: The checkpoint.
+        recipe: The recipe.
+        corpus: The bitext.
+        metrics: Figures of the training.
+    """
+    card = folder / "README.md"
+    bitext = "\n".join(
+        f"| {source.source} | {source.language} | {source.read:,} | {source.kept:,} |"
+        for source in corpus.report.sources
+    )
+    figures = "\n".join(f"| {name} | {value:g} |" for name, value in metrics.items())
+    settings = recipe.model_dump_json(indent=2, exclude_none=True, exclude_defaults=True)
+    with card.open("a", encoding="utf-8") as stream:
+        stream.write(
+            "\n## Distillation\n\n"
+            f"Objective: {describe(recipe.objective)}. Teacher: {base_origin(recipe.teacher.base) or recipe.teacher.base}. "
+            f"Seed: {recipe.seed}. Trained with optical-mteb {version('optical-mteb')}.\n\n"
+            f"| bitext | language | pairs read | pairs kept |\n|---|---|---|---|\n{bitext}\n\n"
+            f"| figure | value |\n|---|---|\n{figures}\n\n"
+            f"The recipe, keys at their defaults left out:\n\n```json\n{settings}\n```\n\n"
+            f"```bibtex\n{CITATION.strip()}\n```\n"
+        )
+
+
+def sidecar(
+    recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str, steps: int, metrics: dict[str, float]
+) -> Sidecar:
     """The record of a finished run.
 
     Args:
@@ -79,6 +112,7 @@ def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str
         corpus: The bitext.
         models: The models after training.
         weights: Hash of the saved weights.
+        steps: Steps that the student has taken.
         metrics: Last logged figures.
     """
     late = recipe.student.kind == "late_interaction"
@@ -90,7 +124,7 @@ def sidecar(recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str
         weights=weights,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         seed=recipe.seed,
-        steps=recipe.training.steps,
+        steps=steps,
         recipe=recipe.model_dump(mode="json", exclude_none=True),
         objective=describe(recipe.objective),
         base=recipe.student.base,

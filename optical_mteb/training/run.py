@@ -5,80 +5,206 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformerTrainingArguments
-from transformers import set_seed
+from accelerate import PartialState
+from safetensors import SafetensorError
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
 from optical_mteb.bases import as_late_interaction, base_revision
 from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.bitext.held_out import hold_out
 from optical_mteb.errors import InputError
-from optical_mteb.storage import atomic_folder
+from optical_mteb.storage import atomic_folder, logs_folder, not_writable, runs_folder
 from optical_mteb.students.sidecar import Sidecar
 from optical_mteb.students.store import ORGANISATION, student_names, student_path
-from optical_mteb.training.batching import LengthBucketSampler
+from optical_mteb.training.batching import HybridBatchSampler, Pool
+from optical_mteb.training.checkpoints import Checkpoints, Manifest
+from optical_mteb.training.composition import Composition, composition
+from optical_mteb.training.dev_split import DevEvaluation
+from optical_mteb.training.evaluation import DevEvaluator
+from optical_mteb.training.examples import Examples, pool_of
+from optical_mteb.training.losses.distillation import check_widths
 from optical_mteb.training.models import Models, load_models
 from optical_mteb.training.objective import build_loss
 from optical_mteb.training.recipe import Recipe
-from optical_mteb.training.record import card_data, late_interaction_card, sidecar
+from optical_mteb.training.record import add_to_card, card_data, late_interaction_card, sidecar
+from optical_mteb.training.summary import Summary, peak_memory
 from optical_mteb.training.teacher_cache import TeacherCache
 from optical_mteb.training.trainer import DistillationTrainer, LogLastStep
 
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training went.
+
+    Attributes:
+        steps: Steps that the student has taken: those of the best student where there is a dev split.
+        metrics: Last logged figures, the best dev scores, and the summary.
+        summary: What it read, and in what time.
+    """
+
+    steps: int
+    metrics: dict[str, float]
+    summary: Summary
+
 
 def train(
-    recipe: Recipe, *, recipe_folder: Path | None = None, device: str | None = None, say: Callable[[str], None] = print
+    recipe: Recipe,
+    *,
+    recipe_folder: Path | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    fresh: bool = False,
+    say: Say = print,
 ) -> Sidecar:
     """Train the student of a recipe and put it into the store, in the place of an older one of that name.
+
+    A training that was interrupted goes on from its last checkpoint when the same recipe is trained again. Under
+    `torchrun` or `accelerate launch` all processes share every batch, and the first one writes.
 
     Args:
         recipe: A checked recipe.
         recipe_folder: Folder that relative bitext paths are looked up in first.
-        device: `cpu`, `cuda` or `mps`; the best one there is by default. One device trains, whatever the machine has.
+        device: `cpu`, `cuda` or `mps`; the best one there is by default. A process trains on one device.
+        resume: There must be an interrupted training to go on with.
+        fresh: Start over where there is one.
         say: Takes the lines that report progress.
 
     Returns:
         What the store has on record about the student.
 
     Raises:
-        InputError: A base, a prompt, a bitext source or the store is not usable, or the training diverged; the store
-            then is as it was.
+        InputError: A base, a prompt, a bitext source or the store is not usable, an interrupted training of that name
+            was started with something else, or the training diverged; the store then is as it was.
     """
+    if resume and fresh:
+        raise InputError("--resume goes on with an interrupted training and --fresh forgets it; take one of them")
     check_device(device)
+    processes = PartialState(cpu=_on_cpu(device))
+    if not processes.is_main_process:
+        say = _silent
+    if processes.num_processes > 1:
+        device = str(processes.device)
     set_seed(recipe.seed)
     if recipe.name in student_names():
         say(f"student {recipe.name} is in the store; the new one takes its place once it is trained")
-    with atomic_folder(student_path(recipe.name)) as folder:
+    target = student_path(recipe.name)
+    _check_writable(target)
+    checkpoints = Checkpoints(runs_folder() / recipe.name, keep=recipe.training.keep_checkpoints)
+    with processes.main_process_first() if processes.num_processes > 1 else nullcontext():
         corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
         say(str(corpus.report))
-        models = load_models(recipe, corpus, device=device, say=say)
-        metrics = fit(recipe, models, corpus, say=say)
-        save(recipe, models, corpus, folder)
-        record = sidecar(recipe, corpus, models, base_revision(str(folder)), metrics)
-        record.write(folder)
-    say(f"trained {record.steps} steps: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
-    say(f"student {record.name} ({record.parameters / 1e6:.1f} million parameters): {student_path(record.name)}")
-    return record
+        training, dev = split(recipe, corpus)
+        models = load_models(recipe, training, device=device, say=say)
+        manifest = Manifest(
+            recipe=recipe.model_dump(mode="json"),
+            bitext_fingerprint=corpus.fingerprint,
+            base_revision=models.base_revision,
+            teacher_revision=models.teacher_revision,
+        )
+        if processes.is_main_process:
+            checkpoints.begin(manifest, resume=resume, fresh=fresh)
+    fitted = fit(recipe, models, training, dev=dev, checkpoints=checkpoints, say=say)
+    processes.wait_for_everyone()
+    if processes.is_main_process:
+        try:
+            with atomic_folder(target) as folder:
+                save(recipe, models, training, fitted, folder)
+                record = sidecar(recipe, corpus, models, base_revision(str(folder)), fitted.steps, fitted.metrics)
+                record.write(folder)
+        except (OSError, SafetensorError) as error:
+            raise not_writable(target, error) from error
+        checkpoints.end()
+        say(str(fitted.summary))
+        say(f"student {record.name} ({record.parameters / 1e6:.1f} million parameters): {target}")
+    processes.wait_for_everyone()
+    return Sidecar.read(target)
+
+
+def plan(
+    recipe: Recipe, *, recipe_folder: Path | None = None, device: str | None = None, say: Say = print
+) -> Composition:
+    """Count what a training of the recipe would read; nothing is trained and nothing saved.
+
+    Raises:
+        InputError: As in `train`.
+    """
+    check_device(device)
+    corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
+    say(str(corpus.report))
+    training, dev = split(recipe, corpus)
+    if dev is not None:
+        say(f"held out for evaluation: {len(dev):,} pairs; left to train on: {len(training):,}")
+    models = load_models(recipe, training, device=device, say=say)
+    pool, sampler = batches(recipe, models, training)
+    return composition(sampler, pool, recipe.training.steps)
+
+
+def split(recipe: Recipe, corpus: ParallelCorpus) -> tuple[ParallelCorpus, ParallelCorpus | None]:
+    """The pairs to train on, and those to evaluate on where the recipe asks for that."""
+    return (corpus, None) if recipe.evaluation is None else hold_out(corpus, recipe.evaluation.pairs)
+
+
+def batches(
+    recipe: Recipe, models: Models, corpus: ParallelCorpus, *, rank: int = 0, world: int = 1
+) -> tuple[Pool, HybridBatchSampler]:
+    """The pairs as numbers, and the batches that are drawn from them."""
+    pool = pool_of(corpus, models.student, prompt=models.student_prompt, max_tokens=recipe.student.max_tokens)
+    sampler = HybridBatchSampler(
+        pool,
+        recipe.mixture,
+        batch_size=recipe.training.batch_size,
+        steps=recipe.training.steps,
+        seed=recipe.seed,
+        rank=rank,
+        world=world,
+    )
+    return pool, sampler
 
 
 def fit(
-    recipe: Recipe, models: Models, corpus: ParallelCorpus, *, say: Callable[[str], None] = print
-) -> dict[str, float]:
+    recipe: Recipe,
+    models: Models,
+    corpus: ParallelCorpus,
+    *,
+    dev: ParallelCorpus | None = None,
+    checkpoints: Checkpoints | None = None,
+    say: Say = print,
+) -> Fitted:
     """Train the student in place.
 
-    Returns:
-        The last logged figures: loss and its terms, marginal error, seconds, pairs a second.
+    Args:
+        recipe: The recipe.
+        models: Student and teacher.
+        corpus: The pairs to train on.
+        dev: Pairs to evaluate on; needs checkpoints, which keep the best student.
+        checkpoints: Where to save the training and to go on from; None to save nothing.
+        say: Takes the lines that report progress.
 
     Raises:
-        InputError: The weights are not finite any more.
+        InputError: The training diverged, or a checkpoint cannot be written.
     """
     student, teacher = models.student, models.teacher
+    processes = PartialState(cpu=student.device.type == "cpu")
     longest = student.max_seq_length
     for model in (student, teacher):
         model.max_seq_length = min(recipe.student.max_tokens, model.max_seq_length or recipe.student.max_tokens)
     student.model_card_data = card_data(recipe, corpus)
     student.model_card_data.register_model(student)
+    pool, sampler = batches(recipe, models, corpus, rank=processes.process_index, world=processes.num_processes)
+    if recipe.batches.multilingual:
+        _check_comparable(student, teacher)
     pairs = corpus.to_dataset().select_columns(["english", "translation"])
     loss = build_loss(
         recipe.objective,
@@ -90,37 +216,98 @@ def fit(
     )
     cache = None
     if recipe.teacher.cache:
-        cache = teacher_cache(recipe, models, pairs["english"], layers=loss.layers, say=say)
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = DistillationTrainer(
+        with processes.main_process_first() if processes.num_processes > 1 else nullcontext():
+            cache = teacher_cache(recipe, models, pairs["english"], layers=loss.layers, say=say)
+    latest = checkpoints.latest() if checkpoints is not None else None
+    trainer = DistillationTrainer(
+        student,
+        teacher,
+        loss,
+        args=_arguments(recipe, models, processes.num_processes, save=checkpoints is not None),
+        train_dataset=pairs,
+        sampler=sampler,
+        examples=Examples(corpus),
+        teacher_cache=cache,
+        mini_batch_size=recipe.training.mini_batch_size,
+        checkpoints=checkpoints,
+        callbacks=[LogLastStep()],
+    )
+    if not processes.is_main_process:
+        for callback in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(callback)
+    evaluation = None
+    if dev is not None and recipe.evaluation is not None and checkpoints is not None:
+        evaluator = DevEvaluator(
             student,
             teacher,
-            args=_arguments(recipe, models, corpus, scratch),
-            train_dataset=pairs,
-            teacher_cache=cache,
-            loss=loss,
-            callbacks=[LogLastStep()],
+            dev,
+            kind=recipe.student.kind,
+            student_prompt=models.student_prompt,
+            english_prompt=models.target_prompt,
+            teacher_prompt=models.teacher_prompt,
         )
-        trainer.train()
+        evaluation = DevEvaluation(evaluator, recipe.evaluation, checkpoints, trainer.log)
+        trainer.add_callback(evaluation)
+    if latest is not None:
+        say(f"an interrupted training of {recipe.name!r} goes on from {latest.name}")
+    started, before = time.perf_counter(), checkpoints.progress.get("seconds", 0.0) if checkpoints else 0.0
+    if checkpoints is not None:
+        trainer.add_callback(_Clock(checkpoints, started, before))
+    trainer.train(resume_from_checkpoint=str(latest) if latest is not None else None)
+    taken, seconds = trainer.state.global_step, before + time.perf_counter() - started
+    figures = _last_figures(trainer.state.log_history)
+    if evaluation is not None and evaluation.best.step is not None and checkpoints is not None:
+        best = evaluation.best.step
+        processes.wait_for_everyone()
+        checkpoints.restore_best(student, best)
+        logged = [entry for entry in trainer.state.log_history if entry.get("step") == best]
+        figures |= {key: value for entry in logged for key, value in entry.items() if key.startswith("dev_")}
+        say(f"best on the dev split: step {best} of {taken}, translation accuracy {figures['dev_accuracy']:.1%}")
     student.max_seq_length = longest
     if not all(torch.isfinite(parameter).all() for parameter in student.parameters()):
         raise InputError(
             f"training of {recipe.name!r} diverged: weights are not finite; nothing was saved; "
             f"lower training.learning_rate ({recipe.training.learning_rate:g}) or raise the temperature of the objective"
         )
-    return _last_figures(trainer.state.log_history)
+    total = composition(sampler, pool, taken).total
+    summary = Summary(
+        steps=taken, examples=total.examples, tokens=total.tokens, seconds=seconds, peak_memory=peak_memory()
+    )
+    kept = evaluation.best.step if evaluation is not None and evaluation.best.step is not None else taken
+    return Fitted(kept, {**figures, **summary.figures()}, summary)
 
 
-def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, folder: Path) -> None:
+def _check_comparable(student: SentenceTransformer, teacher: SentenceTransformer) -> None:
+    """Check that what a student reads can stand among what a teacher reads, as targets."""
+    try:
+        check_widths(student, teacher, "token")
+        check_widths(student, teacher, "sentence")
+    except ValueError as error:
+        raise InputError(f"batches.multilingual: {error}; or leave multilingual out") from error
+
+
+class _Clock(TrainerCallback):
+    """Puts the seconds of a training into its checkpoints."""
+
+    def __init__(self, checkpoints: Checkpoints, started: float, before: float) -> None:
+        self._checkpoints, self._started, self._before = checkpoints, started, before
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002
+        self._checkpoints.progress["seconds"] = self._before + time.perf_counter() - self._started
+
+
+def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, fitted: Fitted, folder: Path) -> None:
     """Write the student as the native checkpoint of its kind, with its card, into a folder."""
     name = f"{ORGANISATION}/{recipe.name}"
     if recipe.student.kind == "dense":
         models.student.save_pretrained(str(folder), model_name=name)
+        add_to_card(folder, recipe, corpus, fitted.metrics)
         return
     student = as_late_interaction(models.student)
     student.model_card_data = late_interaction_card(recipe, corpus, models.student.model_card_data)
     student.model_card_data.register_model(student)
     student.save_pretrained(str(folder), model_name=name)
+    add_to_card(folder, recipe, corpus, fitted.metrics)
 
 
 def teacher_cache(
@@ -129,14 +316,20 @@ def teacher_cache(
     english: Sequence[str],
     *,
     layers: Sequence[int] = (),
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> TeacherCache:
     """The teacher's outputs for the English sides, from disk where they are there."""
     tokenizer = models.teacher.tokenizer.backend_tokenizer.to_str()
     cache = TeacherCache.open(
         models.teacher,
         # A teacher that was pruned with its student gives the same tokens other ids.
-        revision=f"{models.teacher_revision} {hashlib.sha256(tokenizer.encode()).hexdigest()[:16]}",
+        revision=" ".join(
+            [
+                models.teacher_revision,
+                hashlib.sha256(tokenizer.encode()).hexdigest()[:16],
+                *([models.teacher_variant] if models.teacher_variant else []),
+            ]
+        ),
         prompt=models.teacher_prompt,
         max_tokens=recipe.student.max_tokens,
         layers=layers,
@@ -146,28 +339,37 @@ def teacher_cache(
     return cache
 
 
-def _arguments(
-    recipe: Recipe, models: Models, corpus: ParallelCorpus, scratch: str
-) -> SentenceTransformerTrainingArguments:
+def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) -> SentenceTransformerTrainingArguments:
     settings, device = recipe.training, models.student.device.type
-    prompts = {"english": models.teacher_prompt, "translation": models.student_prompt}
+    prompts = {
+        "english": models.teacher_prompt,
+        "translation": models.student_prompt,
+        "partner": models.target_prompt,
+    }
+    if settings.tensorboard:
+        if find_spec("tensorboard") is None:
+            raise InputError(
+                "training.tensorboard: the package tensorboard is not installed; pip install tensorboard, or leave it out"
+            )
+        # What transformers reads; its own default is a folder in the output folder, which is none here.
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs_folder() / recipe.name)
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=scratch,
+        output_dir=str(runs_folder() / recipe.name),
         max_steps=settings.steps,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=settings.batch_size // processes,
         learning_rate=settings.learning_rate,
         warmup_steps=round(settings.warmup_ratio * settings.steps),
         weight_decay=settings.weight_decay,
         bf16=_in_bfloat16(settings.precision, device),
         use_cpu=device == "cpu",
         seed=recipe.seed,
-        batch_sampler=LengthBucketSampler,
-        dataloader_drop_last=len(corpus) >= settings.batch_size,
         prompts={column: prompt for column, prompt in prompts.items() if prompt},
         logging_steps=settings.log_every,
         logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to="none",
+        save_strategy="steps" if save else "no",
+        save_steps=settings.checkpoint_every,
+        ddp_broadcast_buffers=False,
+        report_to="tensorboard" if settings.tensorboard else "none",
     )
     # Several visible GPUs would be used by torch's DataParallel, which splits a batch and with it its contrast.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -175,7 +377,7 @@ def _arguments(
 
 
 def check_device(device: str | None) -> None:
-    """Check that one process trains, on a device that is there.
+    """Check that a device is there.
 
     Raises:
         InputError: It is not.
@@ -187,8 +389,24 @@ def check_device(device: str | None) -> None:
         raise InputError(
             f"device {device!r}: torch {torch.__version__} finds none here; use cpu, or install its build for {device}"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("training runs in one process; start it without torchrun or accelerate")
+
+
+def _on_cpu(device: str | None) -> bool:
+    return device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def _silent(_: str) -> None:
+    """What processes but the first say."""
+
+
+def _check_writable(target: Path) -> None:
+    """Find out before the training, not after it, that the store cannot be written to."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent):
+            pass
+    except OSError as error:
+        raise not_writable(target, error) from error
 
 
 def _in_bfloat16(precision: str, device: str) -> bool:
@@ -202,6 +420,14 @@ def _in_bfloat16(precision: str, device: str) -> bool:
 
 def _last_figures(history: list[dict[str, float]]) -> dict[str, float]:
     logged = [entry for entry in history if "loss" in entry]
-    figures = {**logged[-1], **history[-1]}
-    dropped = ("epoch", "step", "total_flos", "train_steps_per_second", "train_loss")
+    figures = {**(logged or [{}])[-1], **(history or [{}])[-1]}
+    dropped = (
+        "epoch",
+        "step",
+        "total_flos",
+        "train_loss",
+        "train_runtime",
+        "train_samples_per_second",
+        "train_steps_per_second",
+    )
     return {key: round(float(value), 6) for key, value in figures.items() if key not in dropped}

@@ -1,21 +1,31 @@
-"""sentence-transformers' trainer, with a second tokenizer for the teacher and the losses' diagnostics in its log."""
+"""sentence-transformers' trainer for hybrid batches: two tokenizers, exact parts of a batch, restarts, many devices."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optical_mteb.errors import InputError
+from optical_mteb.training.batching import HybridBatchSampler
+from optical_mteb.training.checkpoints import Checkpoints, restore_optimizer, restore_weights
+from optical_mteb.training.examples import Examples, group_of
 from optical_mteb.training.losses.combined import CombinedLoss
-from optical_mteb.training.losses.distillation import DistillationLoss
-from optical_mteb.training.losses.encoding import blank_tokens
+from optical_mteb.training.losses.encoding import Encoded, blank_tokens
 from optical_mteb.training.teacher_cache import TeacherCache
+
+COLUMNS = ("english", "translation", "partner")
+"""Columns of a batch: read by the teacher, by the student, and by the student as a target."""
 
 COLLAPSED = 0.05
 """Share of the spread between different sentences, the teacher's and its own at the start, that a student must keep."""
@@ -26,7 +36,9 @@ SMALLEST_SPREAD = 1e-3
 
 @dataclass
 class DistillationCollator(SentenceTransformerDataCollator):
-    """Tokenizes the `english` column for the teacher and the `translation` column for the student.
+    """Tokenizes the `english` column for the teacher, `translation` and `partner` for the student.
+
+    Rows that have a partner come last, and the teacher does not read their English side.
 
     Attributes:
         teacher_preprocess_fn: The teacher's `preprocess`.
@@ -39,17 +51,26 @@ class DistillationCollator(SentenceTransformerDataCollator):
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch of features, the teacher's first."""
         batch: dict[str, Any] = {}
-        columns = {"english": self.teacher_preprocess_fn, "translation": self.preprocess_fn}
-        if self.teacher_cache is not None:
-            del columns["english"]
-            taught = self.teacher_cache.features([row["english"] for row in features])
-            batch |= {f"english_{name}": value for name, value in taught.items()}
-        for column, preprocess in columns.items():
-            collate = SentenceTransformerDataCollator(preprocess_fn=preprocess, prompts=self.prompts)
-            batch |= collate([{column: row[column]} for row in features])
-            prompt = self.prompts.get(column) if isinstance(self.prompts, dict) else None
-            if isinstance(prompt, str):
-                batch[f"{column}_prompt_length"] -= blank_tokens(preprocess, prompt)
+        rows = sorted(features, key=lambda row: "partner" in row)
+        taught = [row["english"] for row in rows if "partner" not in row]
+        partners = [row["partner"] for row in rows if "partner" in row]
+        if self.teacher_cache is not None and taught:
+            kept = self.teacher_cache.features(taught)
+            batch |= {f"english_{name}": value for name, value in kept.items()}
+        elif taught:
+            batch |= self._column("english", taught, self.teacher_preprocess_fn)
+        batch |= self._column("translation", [row["translation"] for row in rows], self.preprocess_fn)
+        if partners:
+            batch |= self._column("partner", partners, self.preprocess_fn)
+        batch["translation_group"] = torch.tensor([group_of(row["english"]) for row in rows])
+        return batch
+
+    def _column(self, column: str, texts: list[str], preprocess: Callable[..., Any]) -> dict[str, Any]:
+        collate = SentenceTransformerDataCollator(preprocess_fn=preprocess, prompts=self.prompts)
+        batch = collate([{column: text} for text in texts])
+        prompt = self.prompts.get(column) if isinstance(self.prompts, dict) else None
+        if isinstance(prompt, str):
+            batch[f"{column}_prompt_length"] -= blank_tokens(preprocess, prompt)
         return batch
 
 
@@ -69,26 +90,44 @@ class LogLastStep(TrainerCallback):
 
 
 class DistillationTrainer(SentenceTransformerTrainer):
-    """`SentenceTransformerTrainer` for the losses of this package, over the columns `english` and `translation`.
+    """`SentenceTransformerTrainer` for a `CombinedLoss` over hybrid batches.
+
+    Chance in a step, dropout above all, follows from the seed, the number of the step and the process alone.
 
     Args:
         model: The student.
         teacher: The teacher.
-        teacher_cache: Its outputs for all English sentences, or None to run it.
-        **kwargs: As for `SentenceTransformerTrainer`; `loss` is a `DistillationLoss` or a `CombinedLoss`.
+        loss: The loss, made with both.
+        sampler: The batches of the training.
+        examples: The texts that the sampler numbers.
+        teacher_cache: The teacher's outputs for all English sentences, or None to run it.
+        mini_batch_size: Rows that go through the student at once: fewer need less memory, and give the same step.
+        checkpoints: Where to save the training and to go on from; None to save nothing.
+        **kwargs: As for `SentenceTransformerTrainer`.
     """
 
     def __init__(
         self,
         model: SentenceTransformer,
         teacher: SentenceTransformer,
+        loss: CombinedLoss,
         *,
+        sampler: HybridBatchSampler,
+        examples: Examples,
         teacher_cache: TeacherCache | None = None,
+        mini_batch_size: int | None = None,
+        checkpoints: Checkpoints | None = None,
         **kwargs: Any,  # noqa: ANN401 - the parent's
     ) -> None:
+        self._student = model
         self._teacher = teacher
+        self._combined = loss
+        self._sampler = sampler
+        self._examples = examples
         self._teacher_cache = teacher_cache
-        super().__init__(model=model, **kwargs)
+        self._mini_batch_size = mini_batch_size
+        self._checkpoints = checkpoints
+        super().__init__(model=model, loss=loss, **kwargs)
 
     def get_data_collator(self, *args: Any, **kwargs: Any) -> DistillationCollator:  # noqa: ANN401 - the parent's
         """The collator with both tokenizers."""
@@ -100,14 +139,81 @@ class DistillationTrainer(SentenceTransformerTrainer):
             teacher_cache=self._teacher_cache,
         )
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The batches of this process; the sampler has divided them already."""
+        return DataLoader(
+            self._examples,
+            # It yields examples, where torch's annotation expects row numbers.
+            batch_sampler=cast("Any", self._sampler),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002 - the parent's signature
+    ) -> Tensor:
+        """Loss of a batch, its gradient added up part by part."""
+        torch.manual_seed(hash((self.args.seed, self.state.global_step, self.args.process_index)) % 2**63)
+        model.train()
+        loss = self._combined
+        if loss.model is not model:
+            self.override_model_in_loss(loss, cast("Any", model))
+        columns = by_column(self._prepare_inputs(inputs))
+        rows = len(columns["translation"]["input_ids"])
+        with self.compute_loss_context_manager():
+            targets = loss.targets(columns)
+        size = self._mini_batch_size or rows
+        total = torch.zeros((), device=self.args.device)
+        sums: dict[str, Tensor] = {}
+        for start in range(0, rows, size):
+            part = slice(start, min(start + size, rows))
+            last = part.stop == rows
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    share = (part.stop - part.start) / rows
+                    terms = loss.weighted_terms(rows_of(columns, part), own_first(targets, part, rows))
+                    terms = {name: share * value for name, value in terms.items()}
+                    value = torch.stack(list(terms.values())).sum() if terms else None
+                if value is not None and value.requires_grad:
+                    self.accelerator.backward(value)
+                    total += value.detach()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
+        # All processes log the same terms, whatever their rows are made of.
+        self.track_loss_components({name: sums.get(name, total.new_zeros(())) for name in loss.terms})
+        return total
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:  # noqa: ANN401, ARG002 - the parent's signature
+        if self._checkpoints is not None and self.args.should_save:
+            self._checkpoints.save(
+                self._student, *self._stepping(), self.state, first_cosine=self._combined.first_cosine
+            )
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:  # noqa: ANN401, ARG002
+        self._combined.first_cosine = restore_weights(Path(checkpoint_path), self._student)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            restore_optimizer(Path(checkpoint), self._student, *self._stepping())
+
+    def _stepping(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """Optimizer and scheduler themselves, without accelerate's wrapper."""
+        return cast("Any", self.optimizer).optimizer, cast("Any", self.lr_scheduler)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing to load: every step seeds itself."""
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the loss terms and the losses' diagnostics of the last batch, and stop a training that has failed.
 
         Raises:
             InputError: The loss is not finite, or the student gives every sentence the same embedding.
         """
-        if "loss" in logs and isinstance(self.loss, DistillationLoss | CombinedLoss):
-            logs = {**logs, **self.loss.diagnostics()}
+        if "loss" in logs:
+            logs = {**logs, **self._combined.diagnostics()}
             check_health(logs, self.state.global_step)
         super().log(logs, start_time)
 
@@ -137,3 +243,34 @@ def check_health(figures: Mapping[str, float], step: int) -> None:
             f"{figures['student_cosine']:.4f} ({figures['teacher_cosine']:.4f} in the teacher); nothing was saved; "
             "lower training.learning_rate, or add [objective.contrastive], which says what must stay apart"
         )
+
+
+def by_column(inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Features of a batch by column: `english_input_ids` is `input_ids` of `english`."""
+    columns: dict[str, dict[str, Any]] = {}
+    for key, value in inputs.items():
+        column, _, feature = key.partition("_")
+        if column in COLUMNS:
+            columns.setdefault(column, {})[feature] = value
+    return columns
+
+
+def rows_of(columns: Mapping[str, dict[str, Any]], part: slice) -> dict[str, dict[str, Any]]:
+    """Some rows of a batch; `english` has the first rows only, and is left out where it has none of these."""
+    chosen = {}
+    for name in ("translation", "english"):
+        features = columns.get(name)
+        if features is not None and len(features["attention_mask"][part]):
+            chosen[name] = {
+                key: value[part] if isinstance(value, Tensor) and value.dim() else value
+                for key, value in features.items()
+            }
+    return chosen
+
+
+def own_first(targets: Encoded, part: slice, rows: int) -> Encoded:
+    """The targets with those of a part of this process's rows in front."""
+    if part == slice(0, rows):
+        return targets
+    places = torch.arange(len(targets.ids), device=targets.ids.device)
+    return targets.rows(torch.cat([places[part], places[: part.start], places[part.stop :]]))

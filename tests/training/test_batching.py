@@ -1,44 +1,308 @@
-"""Length-bucketed batches: every pair once, little padding, an order that seed and epoch decide."""
+"""Hybrid batches against counts by hand: shares, coverage, partners, order, restarts, processes, padding."""
 
+from collections import Counter
+from itertools import islice
+
+import numpy as np
 import pytest
-from datasets import Dataset
 
-from optical_mteb.training.batching import LengthBucketSampler
+from optical_mteb.errors import InputError
+from optical_mteb.storage import local_data
+from optical_mteb.training.batching import HybridBatchSampler, Mixture, Pool
+from optical_mteb.training.composition import composition
 
-
-@pytest.fixture
-def dataset():
-    lengths = [1 + (37 * i) % 100 for i in range(1003)]
-    return Dataset.from_dict({"english": ["x" * n for n in lengths], "translation": ["y" * (n // 2) for n in lengths]})
+ALL_KINDS = Mixture(monolingual=0.2, cross_lingual=0.5, multilingual=0.3)
 
 
-@pytest.mark.parametrize(("drop_last", "batches", "rows"), [(False, 63, 1003), (True, 62, 992)])
-def test_every_pair_comes_once(dataset, drop_last, batches, rows):
-    """Pins pairs that are lost or repeated in an epoch, and a length that the trainer would miscount."""
-    sampler = LengthBucketSampler(dataset, batch_size=16, drop_last=drop_last)
-    drawn = [index for batch in sampler for index in batch]
-    assert len(list(sampler)) == len(sampler) == batches
-    assert len(drawn) == len(set(drawn)) == rows
+def make_pool(counts, seed=0):
+    """Pairs in random order; each language translates the English sentences 0, 1, ... as far as it has pairs."""
+    generator = np.random.default_rng(seed)
+    language = np.repeat(np.arange(len(counts)), list(counts.values()))
+    english = np.concatenate([np.arange(count) for count in counts.values()])
+    order = generator.permutation(len(language))
+    lengths = generator.integers(3, 120, (2, len(language)))
+    # One sentence has one length.
+    return Pool(list(counts), language[order], english[order], lengths[0], lengths[1][english[order]])
 
 
-def test_batches_hold_similar_lengths(dataset):
-    """Pins buckets that do not save padding: characters over the longest of the batch, against shuffled batches."""
-
-    def share_of_padding(batches):
-        lengths = [len(text) for text in dataset["english"]]
-        padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
-        return 1 - sum(lengths) / padded
-
-    bucketed = share_of_padding(list(LengthBucketSampler(dataset, batch_size=16, drop_last=False)))
-    shuffled = share_of_padding(list(LengthBucketSampler(dataset, batch_size=16, drop_last=False, window=1)))
-    assert bucketed < 0.1 < 0.3 < shuffled
+def make_sampler(pool, mixture=None, batch_size=16, steps=1, seed=13, **processes):
+    return HybridBatchSampler(pool, mixture or Mixture(), batch_size=batch_size, steps=steps, seed=seed, **processes)
 
 
-def test_seed_and_epoch_decide_the_order(dataset):
-    """Pins an order that is not reproduced, or that is the same in every epoch."""
-    sampler = LengthBucketSampler(dataset, batch_size=16, drop_last=False, seed=3)
-    first = list(sampler)
-    assert list(sampler) == first == list(LengthBucketSampler(dataset, batch_size=16, drop_last=False, seed=3))
-    sampler.set_epoch(1)
-    assert list(sampler) != first
-    assert list(LengthBucketSampler(dataset, batch_size=16, drop_last=False, seed=4)) != first
+def epoch(sampler, number=0):
+    """Examples of an epoch."""
+    size = sampler.batches_per_epoch
+    return [example for step in range(number * size, (number + 1) * size) for example in sampler.batch(step)]
+
+
+def drawn(sampler, epochs):
+    return [example for number in range(epochs) for example in epoch(sampler, number)]
+
+
+def test_every_pair_comes_once():
+    """Pins pairs that are lost or repeated in an epoch, and batches that are not full."""
+    pool = make_pool({"aaa": 64, "bbb": 48, "ccc": 48})
+    sampler = make_sampler(pool, steps=23)
+    assert sampler.batches_per_epoch == 10
+    for number in range(3):
+        examples = epoch(sampler, number)
+        assert sorted(example.pair for example in examples) == list(range(160))
+        assert all(example.kind == "cross_lingual" and example.partner == example.pair for example in examples)
+    assert [len(batch) for batch in sampler] == [16] * 23
+    assert len(sampler) == 23
+
+
+@pytest.mark.parametrize("mixture", [Mixture(), Mixture(alpha=0.3), ALL_KINDS, Mixture(cross_lingual=0, monolingual=1)])
+def test_no_pair_is_drawn_again_before_the_others(mixture):
+    """Pins the remainder of an epoch that is never drawn: at every epoch's end the draws of a source differ by one."""
+    pool = make_pool({"aaa": 103, "bbb": 52, "ccc": 13})
+    sampler = make_sampler(pool, mixture, steps=1)
+    counts = Counter()
+    for number in range(20):
+        for example in epoch(sampler, number):
+            source = "eng" if example.kind == "monolingual" else pool.languages[pool.language[example.pair]]
+            counts[example.kind, source, example.pair] += 1
+        for kind, source in {key[:2] for key in counts}:
+            able = (
+                103 if source == "eng" else {"aaa": 52 if kind == "multilingual" else 103, "bbb": 52, "ccc": 13}[source]
+            )
+            times = [count for key, count in counts.items() if key[:2] == (kind, source)]
+            times += [0] * (able - len(times))
+            assert len(times) == able
+            assert max(times) - min(times) <= 1
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.7, 0.5, 0.0])
+def test_shares_of_kinds_and_languages(alpha):
+    """Pins languages drawn in another proportion than n^alpha, and kinds beside their shares, epoch by epoch."""
+    counts = {"aaa": 400, "bbb": 100, "ccc": 25}
+    pool = make_pool(counts)
+    mixture = Mixture(monolingual=2, cross_lingual=5, multilingual=3, alpha=alpha)
+    sampler = make_sampler(pool, mixture, batch_size=50)
+    # Of aaa, 100 English sentences stand in another language, too.
+    joined = {"aaa": 100, "bbb": 100, "ccc": 25}
+    for number in range(3):
+        examples = epoch(sampler, number)
+        assert len(examples) == 500
+        kinds = Counter(example.kind for example in examples)
+        assert kinds == {"monolingual": 100, "cross_lingual": 250, "multilingual": 150}
+        for kind, sizes in (("cross_lingual", counts), ("multilingual", joined)):
+            found = Counter(pool.languages[pool.language[e.pair]] for e in examples if e.kind == kind)
+            total = sum(size**alpha for size in sizes.values())
+            for code, size in sizes.items():
+                assert abs(found[code] - kinds[kind] * size**alpha / total) < 1
+
+
+def test_shares_are_relative_to_their_sum():
+    """Pins shares read as numbers: 0.4 and 1.2 are one and three quarters."""
+    examples = epoch(make_sampler(make_pool({"aaa": 80, "bbb": 80}), Mixture(monolingual=0.4, cross_lingual=1.2)))
+    assert Counter(example.kind for example in examples) == {"monolingual": 40, "cross_lingual": 120}
+
+
+def test_caps_leave_the_same_pairs_out():
+    """Pins a cap that draws other pairs in another epoch or kind, or that epochs and shares do not feel."""
+    pool = make_pool({"aaa": 100, "bbb": 50})
+    mixture = Mixture(monolingual=1, cross_lingual=1, multilingual=1, caps={"aaa": 30, "bbb": 500})
+    sampler = make_sampler(pool, mixture, batch_size=10)
+    assert sampler.batches_per_epoch == 8
+    examples = drawn(sampler, 12)
+    of_a = {e.pair for e in examples if pool.language[e.pair] == 0}
+    of_a |= {e.partner for e in examples if pool.language[e.partner] == 0}
+    assert len(of_a) == 30
+    plain = [make_sampler(pool, Mixture(caps={"aaa": 30}), batch_size=10, seed=seed) for seed in (13, 14)]
+    first, second = ({e.pair for e in drawn(each, 2) if pool.language[e.pair] == 0} for each in plain)
+    assert first == of_a
+    assert second != first
+
+
+def test_partners_say_the_same_in_another_language():
+    """Pins a partner of other English or of the own language, and partners that are never chosen."""
+    pool = make_pool({"aaa": 60, "bbb": 40, "ccc": 20})
+    english, language = pool.english.copy(), pool.language
+    aaa = np.flatnonzero(language == 0)
+    # Sentence 50 stands three times, in one language; sentence 5 in three, twice in the first.
+    english[aaa[np.isin(english[aaa], [51, 52])]] = 50
+    english[aaa[english[aaa] == 53]] = 5
+    pool = Pool(pool.languages, language, english, pool.tokens, pool.english_tokens)
+    examples = drawn(make_sampler(pool, Mixture(cross_lingual=0, multilingual=1), batch_size=12), 40)
+    assert {example.kind for example in examples} == {"multilingual"}
+    for example in examples:
+        assert english[example.partner] == english[example.pair]
+        assert language[example.partner] != language[example.pair]
+    possible = {
+        (one, other)
+        for one in range(len(english))
+        for other in range(len(english))
+        if english[one] == english[other] and language[one] != language[other]
+    }
+    assert {(example.pair, example.partner) for example in examples} == possible
+
+
+def test_monolingual_examples_are_distinct_english_sentences():
+    """Pins a sentence that is read once for each language: every English sentence comes once before any comes again."""
+    pool = make_pool({"aaa": 40, "bbb": 40, "ccc": 20})
+    sampler = make_sampler(pool, Mixture(monolingual=1, cross_lingual=0), batch_size=20)
+    examples = epoch(sampler)
+    assert all(example.kind == "monolingual" for example in examples)
+    # 100 examples of 40 sentences, then 200.
+    for number, times in ((1, {2, 3}), (2, {5})):
+        counts = Counter(int(pool.english[example.pair]) for example in drawn(sampler, number))
+        assert len(counts) == 40
+        assert set(counts.values()) == times
+    example = examples[0]
+    assert pool.length(example) == pool.english_tokens[example.pair]
+
+
+def test_the_seed_decides_the_order():
+    """Pins an order that is not reproduced, that ignores the seed, or that is the same in every epoch."""
+    pool = make_pool({"aaa": 64, "bbb": 64})
+    for mixture in (Mixture(), ALL_KINDS):
+        first, same, other = (list(make_sampler(pool, mixture, steps=16, seed=seed)) for seed in (3, 3, 4))
+        assert same == first
+        assert other != first
+        assert first[:8] != first[8:]
+        assert {e.pair for batch in first[:1] for e in batch} != {e.pair for batch in other[:1] for e in batch}
+
+
+def test_a_training_goes_on_from_any_step():
+    """Pins an order that depends on what was drawn before: steps in any order, by a fresh sampler, are those of a run."""
+    pool = make_pool({"aaa": 103, "bbb": 52, "ccc": 13})
+    whole = list(make_sampler(pool, ALL_KINDS, steps=47))
+    fresh = make_sampler(pool, ALL_KINDS, steps=47)
+    for step in (46, 0, 21, 20, 9, 10, 11, 46, *range(47)):
+        assert fresh.batch(step) == whole[step]
+    assert make_sampler(pool, ALL_KINDS, steps=900).batch(33) == whole[33], "the number of steps changes the order"
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_processes_share_every_batch(world):
+    """Pins rows that two processes read or none, processes of different length, and ranks that change the batch."""
+    pool = make_pool({"aaa": 103, "bbb": 52, "ccc": 13})
+    single = list(make_sampler(pool, ALL_KINDS, batch_size=12, steps=31))
+    samplers = [make_sampler(pool, ALL_KINDS, batch_size=12, steps=31, rank=rank, world=world) for rank in range(world)]
+    parts = [list(sampler) for sampler in samplers]
+    assert {len(sampler) for sampler in samplers} == {len(part) for part in parts} == {31}
+    for step, batch in enumerate(single):
+        assert {len(part[step]) for part in parts} == {12 // world}
+        assert Counter(example for part in parts for example in part[step]) == Counter(batch)
+        assert all(sampler.batch(step) == batch for sampler in samplers)
+
+
+def test_fewer_pairs_than_a_batch():
+    """Pins an empty epoch: all pairs of a small language are in the batch, equally often."""
+    pool = make_pool({"aaa": 10})
+    examples = make_sampler(pool, batch_size=32).batch(0)
+    assert sorted(Counter(example.pair for example in examples).values()) == [3] * 8 + [4] * 2
+
+
+def test_a_window_over_all_is_the_least_padding():
+    """Pins sorting by another length than what is read: slots are those of sorted examples cut into batches."""
+    pool = make_pool({"aaa": 200, "bbb": 120})
+    for mixture in (Mixture(window=20), Mixture(monolingual=1, cross_lingual=1, multilingual=1, window=1000)):
+        sampler = make_sampler(pool, mixture)
+        lengths = sorted(
+            pool.english_tokens[e.pair] if e.kind == "monolingual" else pool.tokens[e.pair] for e in epoch(sampler)
+        )
+        assert len(lengths) == 320
+        least = sum(16 * max(lengths[start : start + 16]) for start in range(0, 320, 16))
+        assert composition(sampler, pool, 20).total.slots == least
+
+
+def test_windows_are_sorted_one_by_one():
+    """Pins a window of another size: padding falls as it grows, and batches of one window are shuffled all the same."""
+    pool = make_pool({"aaa": 1600})
+    padding = []
+    for window in (1, 4, 100):
+        sampler = make_sampler(pool, Mixture(window=window))
+        padding.append(composition(sampler, pool, 100).total.padding)
+        longest = [max(pool.length(example) for example in sampler.batch(step)) for step in range(100)]
+        assert longest != sorted(longest)
+    assert padding[0] > 0.4 > 0.25 > padding[1] > 0.05 > padding[2]
+
+
+@pytest.mark.parametrize(
+    ("counts", "mixture", "processes", "message"),
+    [
+        (
+            {"aaa": 50, "bbb": 2},
+            Mixture(),
+            {},
+            (
+                "bitext of 'bbb': 2 pairs are too few to train on, expected 10 or more; add to its bitext, "
+                "or leave the language out"
+            ),
+        ),
+        (
+            {"aaa": 50},
+            Mixture(multilingual=1),
+            {},
+            (
+                "batches.multilingual: no English sentence stands in two of the languages aaa; "
+                "add bitext that shares its English side, or set batches.multilingual = 0"
+            ),
+        ),
+        (
+            {"aaa": 50},
+            Mixture(),
+            {"world": 3, "rank": 2},
+            "training.batch_size 16 cannot be divided among 3 processes; make it a multiple",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn(counts, mixture, processes, message):
+    """Pins a crash in the first step, or more than the line that says what to do."""
+    with pytest.raises(InputError) as error:
+        make_sampler(make_pool(counts), mixture, **processes)
+    assert str(error.value) == message
+
+
+def test_languages_without_a_common_sentence():
+    """Pins a join on the numbers of pairs: two languages of different English have no multilingual examples."""
+    pool = make_pool({"aaa": 50, "bbb": 50})
+    apart = Pool(pool.languages, pool.language, pool.english + 50 * pool.language, pool.tokens, pool.english_tokens)
+    make_sampler(apart, Mixture(monolingual=1))
+    with pytest.raises(InputError, match=r"no English sentence stands in two of the languages aaa, bbb"):
+        make_sampler(apart, Mixture(multilingual=0.1))
+
+
+def test_the_iterator_is_lazy():
+    """Pins a training whose order is drawn whole before its first step."""
+    sampler = make_sampler(make_pool({"aaa": 64}), steps=10**9)
+    assert len(list(islice(sampler, 3))) == 3
+
+
+@pytest.mark.skipif(local_data() is None, reason="OPTICAL_MTEB_DATA is not set")
+def test_padding_of_a_real_mix():
+    """Pins batches of mixed lengths: of what the shipped recipe reads of TICO-19, less than a tenth is padding."""
+    from optical_mteb.bitext import ParallelCorpus
+    from optical_mteb.training.recipe import find_recipe, read_recipe
+
+    recipe = read_recipe(find_recipe("tico19"))
+    if missing := [source.source for source in recipe.bitext if not (local_data() / source.source).exists()]:
+        pytest.skip(f"OPTICAL_MTEB_DATA has no {', '.join(missing)}")
+    corpus = ParallelCorpus.load(recipe.bitext)
+    numbers = {english: number for number, english in enumerate(dict.fromkeys(pair.english for pair in corpus))}
+    codes = {code: number for number, code in enumerate(corpus.languages)}
+
+    def tokens(texts):
+        # As the recipe's tokenizer reads these languages: four characters a token; prompt and special tokens; cut.
+        return np.array([min(recipe.student.max_tokens, 4 + len(text) // 4) for text in texts])
+
+    pool = Pool(
+        corpus.languages,
+        np.array([codes[pair.language] for pair in corpus]),
+        np.array([numbers[pair.english] for pair in corpus]),
+        tokens([pair.translation for pair in corpus]),
+        tokens([pair.english for pair in corpus]),
+    )
+
+    def padding(mixture):
+        sampler = make_sampler(pool, mixture, batch_size=recipe.training.batch_size, seed=recipe.seed)
+        return composition(sampler, pool, recipe.training.steps).total.padding
+
+    assert padding(recipe.mixture) < 0.1
+    hybrid = recipe.model_copy(
+        update={"batches": recipe.batches.model_copy(update={"monolingual": 1, "multilingual": 1, "alpha": 0.5})}
+    )
+    assert padding(hybrid.mixture) < 0.1
+    assert padding(Mixture(window=1)) > 0.4

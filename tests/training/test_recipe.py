@@ -4,6 +4,7 @@ import pytest
 
 from optical_mteb.errors import InputError
 from optical_mteb.recipes import shipped_recipes, shipped_students
+from optical_mteb.training.batching import Mixture
 from optical_mteb.training.recipe import find_recipe, read_recipe
 
 RECIPE = """name = "mine"
@@ -111,3 +112,97 @@ def test_a_key_that_the_solver_does_not_read(override, message):
     """Pins a sweep over a key that changes nothing."""
     with pytest.raises(InputError, match=message):
         read_recipe(find_recipe("quickstart"), [override])
+
+
+def test_a_record_from_before_a_key_existed(recipe):
+    """Pins students of an older release that look as if another recipe had trained them."""
+    checked = read_recipe(recipe)
+    recorded = checked.model_dump(mode="json", exclude_none=True)
+    del recorded["batches"], recorded["student"]["layer_selection"], recorded["training"]["checkpoint_every"]
+    assert checked.is_recorded_as(recorded)
+    assert not checked.is_recorded_as({**recorded, "seed": checked.seed + 1})
+    assert not checked.is_recorded_as({**recorded, "unheard": 1})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[training]", "[batches]\nalpa = 0.5\n[training]", r"mine.toml:19: unknown key 'batches.alpa'; .* 'alpha'\?"),
+        (
+            "[training]",
+            "[batches]\nzzz = 1\n[training]",
+            r"mine.toml:19: unknown key 'batches.zzz'; known keys: monolingual, cross_lingual, multilingual, alpha, caps",
+        ),
+        (
+            "[training]",
+            "[evaluation]\npatince = 2\n[training]",
+            r"mine.toml:19: unknown key 'evaluation.patince'; did you mean 'patience'\?",
+        ),
+        ("[training]", "[batches]\nalpha = 2\n[training]", r"mine.toml:19: batches.alpha: .*equal to 1 \(it is 2\)"),
+        ("[training]", "[batches]\nwindow = 0\n[training]", r"mine.toml:19: batches.window: .*equal to 1 \(it is 0\)"),
+        (
+            "[training]",
+            "[batches]\nmonolingual = -1\n[training]",
+            r"mine.toml:19: batches.monolingual: .*equal to 0 \(it is -1\)",
+        ),
+        (
+            "[training]",
+            "[batches.caps]\nswh = 0\n[training]",
+            r"mine.toml:19: batches.caps.swh: .*equal to 1 \(it is 0\)",
+        ),
+        (
+            "[training]",
+            "[batches]\ncross_lingual = 0\n[training]",
+            r"mine.toml:18: batches: the shares monolingual, cross_lingual and multilingual are all 0; make one positive",
+        ),
+        ("[training]", "[evaluation]\npairs = 1\n[training]", r"mine.toml:19: evaluation.pairs: .*equal to 2"),
+    ],
+)
+def test_a_mistake_in_the_batches(recipe, old, new, message):
+    """Pins a mixture that is not the one written down: keys that nothing reads, and shares that draw nothing."""
+    recipe.write_text(RECIPE.replace(old, new))
+    with pytest.raises(InputError, match=message) as error:
+        read_recipe(recipe)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batches.caps.tgl=5"], r"batches.caps: there is no bitext of 'tgl'; there is of som, swh$"),
+        (["batches.caps.xyz=5"], r"batches.caps: there is no bitext of 'xyz'; there is of som, swh$"),
+        (
+            ["batches.multilingual=1", "bitext=[{source='cldr:swh'}]"],
+            r"batches.multilingual: swh is the only language; add bitext of a second one, or leave multilingual out$",
+        ),
+        (
+            ["batches.multilingual=1", "bitext=[{source='cldr:swh'}, {source='more.tsv', language='sw'}]"],
+            r"batches.multilingual: swh is the only language",
+        ),
+        (
+            ["batches.multilingual=1", "objective.optical.marginals=idf"],
+            r"batches.multilingual: marginals = 'idf' counts English tokens, .*; use uniform or norm marginals, or leave",
+        ),
+        (
+            ["batches.multilingual=1", "objective.transport_contrastive.marginals=idf"],
+            r"batches.multilingual: marginals = 'idf'",
+        ),
+    ],
+)
+def test_batches_that_the_rest_of_the_recipe_forbids(recipe, overrides, message):
+    """Pins a crash after the models are loaded: what a mixture needs of the bitext and the objective."""
+    with pytest.raises(InputError, match=message) as error:
+        read_recipe(recipe, overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_batches_reach_the_sampler(recipe):
+    """Pins a key of [batches] that changes nothing, and caps under another spelling of the language."""
+    keys = {"monolingual": 1.0, "cross_lingual": 2.0, "multilingual": 3.0, "alpha": 0.5, "window": 4}
+    overrides = [f"batches.{key}={value}" for key, value in keys.items()]
+    mixture = read_recipe(recipe, [*overrides, "batches.caps={sw=7, 'som-Latn'=9}"]).mixture
+    assert mixture == Mixture(**keys, caps={"swh": 7, "som": 9})
+    plain = read_recipe(recipe, ["objective.optical.marginals=idf"]).mixture
+    assert plain == Mixture(caps={})
+    assert read_recipe(recipe, ["evaluation={}"]).evaluation.pairs == 100
+    assert read_recipe(recipe).evaluation is None

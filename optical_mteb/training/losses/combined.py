@@ -15,10 +15,14 @@ from torch.nn.functional import normalize
 from optical_mteb.training.losses.distillation import DistillationLoss, PairEncoder
 from optical_mteb.training.losses.encoding import Encoded, duplicates
 from optical_mteb.training.losses.english_anchor import english_drift
+from optical_mteb.training.losses.targets import from_all_devices, joined
 from optical_mteb.training.projection import token_width
 
 DRIFT_SENTENCES = 8
 """Sentences of a batch that the English drift is measured on."""
+
+Columns = Mapping[str, dict[str, Any]]
+"""Features of a batch by column: `english`, `translation`, and `partner` where some targets are translations, too."""
 
 Term = DistillationLoss | EmbedDistillLoss
 """A loss of this package, or sentence-transformers' own sentence-level distillation."""
@@ -81,8 +85,9 @@ class CombinedLoss(PairEncoder):
         same_tokens = model.tokenizer.get_vocab() == teacher.tokenizer.get_vocab()
         self._measures_drift = same_tokens and token_width(model) == token_width(teacher)
         self._longest = int(model.max_seq_length or 0)
-        self._first: Encoded | None = None
-        self._last: tuple[dict[str, Any], Encoded, Encoded] | None = None
+        self.first_cosine: float | None = None
+        self._seen: list[tuple[Encoded, Encoded]] = []
+        self._taught: tuple[dict[str, Any], Encoded] | None = None
 
     def forward(
         self,
@@ -91,18 +96,68 @@ class CombinedLoss(PairEncoder):
     ) -> dict[str, Tensor]:
         """Weighted terms by name, scalars, float32; their sum is the loss."""
         english, translation = sentence_features
-        teacher = self.encode_teacher(english, self.layers)
         columns = {"english": english, "translation": translation}
-        needed = dict.fromkeys(_reads(loss) for _, loss in self.terms.values())
-        student = {column: self.encode_student(columns[column], self.layers) for column in needed}
+        return self.weighted_terms(columns, self.targets(columns))
+
+    @torch.no_grad()
+    def targets(self, columns: Columns) -> Encoded:
+        """What each translation of a batch is to be brought to, on all devices; this one's come first, in their order.
+
+        Args:
+            columns: `english`, which the teacher reads for the first translations of the batch; `partner`, the same
+                sentence in a third language for the others, which the student reads as it is now, without gradient;
+                one of the two may be missing.
+        """
+        self._keep_first_cosine()
+        parts = []
+        self._seen, self._taught = [], None
+        if "english" in columns:
+            parts.append(self.encode_teacher(columns["english"], self.layers))
+            self._taught = (columns["english"], parts[0])
+        if "partner" in columns:
+            parts.append(self._read_in_eval_mode(columns["partner"]))
+        return from_all_devices(joined(parts)._replace(group=columns["translation"].get("group")))
+
+    def weighted_terms(self, columns: Columns, targets: Encoded) -> dict[str, Tensor]:
+        """Weighted terms by name, scalars, float32, of the translations of a batch, or of some rows of it.
+
+        Args:
+            columns: `translation`, A rows, and `english` of as many of them as have one, the first ones.
+            targets: What `targets` returned, those of the A rows first.
+
+        Returns:
+            The mean over the A rows; a term that reads English takes 0 for a row without it.
+        """
+        student = {}
+        for column in dict.fromkeys(_reads(loss) for _, loss in self.terms.values()):
+            if column in columns:
+                student[column] = self.encode_student(columns[column], self.layers)
         own = student.get("translation")
         if own is not None:
-            seen = Encoded(own.tokens.detach()[:, :0], own.content, own.sentence.detach(), own.ids)
-            self._first = self._first or seen
-            self._last = (english, seen, teacher)
-        return {
-            name: weight * _value(loss, student[_reads(loss)], teacher) for name, (weight, loss) in self.terms.items()
-        }
+            group = targets.group[: len(own.ids)] if targets.group is not None else None
+            seen = Encoded(own.tokens.detach()[:, :0], own.content, own.sentence.detach(), own.ids, group=group)
+            self._seen.append((seen, targets.rows(slice(len(own.ids)))))
+        rows = len(columns["translation"]["input_ids"])
+        terms = {}
+        for name, (weight, loss) in self.terms.items():
+            if (encoded := student.get(_reads(loss))) is not None:
+                # A mean over all rows, so that parts of a batch add up to the whole whatever they are made of (but for
+                # sentences without content, which a term leaves out of its mean).
+                terms[name] = weight * len(encoded.ids) / rows * _value(loss, encoded, targets)
+        return terms
+
+    def _keep_first_cosine(self) -> None:
+        if self.first_cosine is None and self._seen:
+            cosine = mean_pairwise_cosine(joined([student for student, _ in self._seen])).item()
+            # A batch of one sentence has none.
+            self.first_cosine = cosine if math.isfinite(cosine) else None
+
+    def _read_in_eval_mode(self, features: dict[str, Any]) -> Encoded:
+        training = self.model.training
+        self.model.eval()
+        encoded = self.encode_student(features, self.layers)
+        self.model.train(training)
+        return encoded
 
     def diagnostics(self) -> dict[str, float]:
         """Figures of the last batch: of all terms, and of the student itself.
@@ -118,13 +173,16 @@ class CombinedLoss(PairEncoder):
             if isinstance(loss, DistillationLoss)
             for key, value in loss.diagnostics().items()
         }
-        if self._last is not None:
-            english, student, teacher = self._last
-            cosines = {"student": student, "teacher": teacher, "first": self._first or student}
-            for name, encoded in cosines.items():
-                cosine = mean_pairwise_cosine(encoded).item()
-                figures |= {f"{name}_cosine": cosine} if math.isfinite(cosine) else {}
-            figures |= self._drift(english, teacher)
+        self._keep_first_cosine()
+        if self._seen:
+            cosines = {
+                f"{name}_cosine": mean_pairwise_cosine(joined(parts)).item()
+                for name, parts in zip(("student", "teacher"), zip(*self._seen, strict=True), strict=True)
+            }
+            cosines["first_cosine"] = math.nan if self.first_cosine is None else self.first_cosine
+            figures |= {name: cosine for name, cosine in cosines.items() if math.isfinite(cosine)}
+        if self._taught is not None:
+            figures |= self._drift(*self._taught)
         return figures
 
     @torch.no_grad()
@@ -136,13 +194,8 @@ class CombinedLoss(PairEncoder):
             key: value[:DRIFT_SENTENCES] if isinstance(value, Tensor) and value.dim() else value
             for key, value in english.items()
         }
-        training = self.model.training
-        self.model.eval()
-        tokens, content, sentence, ids = (field[:DRIFT_SENTENCES] for field in teacher[:4])
-        taught = Encoded(tokens, content, sentence, ids)
-        drift = english_drift(self.encode_student(few), taught).item()
-        self.model.train(training)
-        return {"english_drift": drift}
+        drift = english_drift(self._read_in_eval_mode(few), teacher.rows(slice(DRIFT_SENTENCES)))
+        return {"english_drift": drift.item()}
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
@@ -170,5 +223,6 @@ def _reads(loss: Term) -> str:
 def _value(loss: Term, student: Encoded, teacher: Encoded) -> Tensor:
     if isinstance(loss, DistillationLoss):
         return loss.compute_loss_from_encoded(student, teacher)
-    value: Tensor = loss.compute_loss_from_embeddings([student.sentence], [teacher.sentence])
+    own = teacher.sentence[: len(student.sentence)]
+    value: Tensor = loss.compute_loss_from_embeddings([student.sentence], [own])
     return value

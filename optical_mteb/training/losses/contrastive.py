@@ -17,15 +17,16 @@ def contrast(scores: Tensor, left_out: Tensor, counted: Tensor | None = None) ->
     """Cross-entropy of picking the own English sentence: InfoNCE (van den Oord, Li, Vinyals, arXiv 1807.03748).
 
     Args:
-        scores: Score of translation i against English sentence j, over the temperature, [B, B].
-        left_out: English sentences that are no negatives of a translation, [B, B]; its diagonal is not read.
-        counted: Translations that the mean is taken over, [B]; all by default.
+        scores: Score of translation i against English sentence j, over the temperature, [A, B], A at most B: the first
+            A sentences are those of the translations, the rest further negatives.
+        left_out: English sentences that are no negatives of a translation, [A, B]; its diagonal is not read.
+        counted: Translations that the mean is taken over, [A]; all by default.
 
     Returns:
         Mean over the translations, scalar, float32; 0 where none counts.
     """
     own = torch.arange(len(scores), device=scores.device)
-    left_out = left_out & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    left_out = left_out & ~torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
     losses = cross_entropy(scores.float().masked_fill(left_out, -torch.inf), own, reduction="none")
     if counted is None:
         return losses.mean()
@@ -92,15 +93,16 @@ class ContrastiveDistillationLoss(DistillationLoss):
         self.score = score
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
-        """Contrastive loss of B pairs, scalar, float32."""
+        """Contrastive loss of A pairs among B targets, scalar, float32."""
+        same = duplicates(teacher)[: len(student.tokens)]
         if self.score == "maxsim":
             # As in the transport contrast: a sentence without tokens can neither be picked nor pick.
             english, translation = teacher.content.any(-1), student.content.any(-1)
-            left_out = duplicates(teacher) | ~english.unsqueeze(0)
-            return contrast(maxsim(student, teacher) / self.temperature, left_out, english & translation)
+            counted = english[: len(translation)] & translation
+            return contrast(maxsim(student, teacher) / self.temperature, same | ~english.unsqueeze(0), counted)
         with torch.autocast(student.sentence.device.type, enabled=False):
             cosine = normalize(student.sentence.float(), dim=-1) @ normalize(teacher.sentence.float(), dim=-1).T
-        return contrast(cosine / self.temperature, duplicates(teacher))
+        return contrast(cosine / self.temperature, same)
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""

@@ -99,7 +99,13 @@ class DistillationLoss(PairEncoder, ABC):
 
     @abstractmethod
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
-        """The loss of B pairs that have been encoded already, scalar, float32."""
+        """The loss of A pairs that have been encoded already, scalar, float32.
+
+        Args:
+            student: A sentences.
+            teacher: B targets, at least A: the first A are those of the student's sentences, in their order; the rest are
+                there to be told apart from them.
+        """
 
     def diagnostics(self) -> dict[str, float]:
         """Figures of the last batch to log beside the loss."""

@@ -21,6 +21,8 @@ class Encoded(NamedTuple):
         sentence: Sentence embeddings, [B, d].
         ids: Token ids, [B, n], zero on padding: equal rows are equal sentences.
         hidden: Outputs of the transformer layers that a loss asks for, [B, n, h] each, by layer: -1, -2, ...
+        group: What a sentence says, [B], int64: equal numbers are equal English sentences, in whatever language they are
+            read; without it, equal `ids` are.
     """
 
     tokens: Tensor
@@ -28,6 +30,13 @@ class Encoded(NamedTuple):
     sentence: Tensor
     ids: Tensor
     hidden: Mapping[int, Tensor] | None = None
+    group: Tensor | None = None
+
+    def rows(self, index: slice | Tensor) -> Encoded:
+        """Some of the sentences."""
+        hidden = None if self.hidden is None else {layer: output[index] for layer, output in self.hidden.items()}
+        group = None if self.group is None else self.group[index]
+        return Encoded(self.tokens[index], self.content[index], self.sentence[index], self.ids[index], hidden, group)
 
 
 class Packed(NamedTuple):
@@ -143,5 +152,7 @@ def packed(encoded: Encoded) -> Packed:
 
 
 def duplicates(encoded: Encoded) -> Tensor:
-    """Which sentences of a batch are the same text, [B, B], boolean, true on the diagonal."""
+    """Which sentences of a batch say the same, [B, B], boolean, true on the diagonal."""
+    if encoded.group is not None:
+        return encoded.group.unsqueeze(1) == encoded.group.unsqueeze(0)
     return (encoded.ids.unsqueeze(1) == encoded.ids.unsqueeze(0)).all(-1)

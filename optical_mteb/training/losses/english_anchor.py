@@ -63,7 +63,10 @@ class EnglishAnchorLoss(DistillationLoss):
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Mean distance of B English sentences from the teacher's, scalar, float32."""
-        return english_drift(student, teacher)
+        rows, columns = student.tokens.shape[:2]
+        # Targets may have been padded to those of other rows.
+        tokens, content = teacher.tokens[:rows, :columns], teacher.content[:rows, :columns]
+        return english_drift(student, teacher.rows(slice(rows))._replace(tokens=tokens, content=content))
 
 
 def english_drift(student: Encoded, teacher: Encoded) -> Tensor:

@@ -75,7 +75,7 @@ class OpticalLoss(DistillationLoss):
         self._solved: Solved | None = None
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
-        """Mean transport cost of B pairs, scalar, float32."""
+        """Mean transport cost of A pairs, the first A targets, scalar, float32."""
         costs, self._solved = self.transport.pairs(student, teacher)
         solvable = self._solved.source_mask.any(-1) & self._solved.target_mask.any(-1)
         return costs.sum() / solvable.sum().clamp_min(1)

@@ -181,8 +181,9 @@ class TokenTransport(nn.Module):
         return transport.sinkhorn(cost, source_mask, target_mask, **options)
 
     def pairs(self, student: Encoded, teacher: Encoded) -> tuple[Tensor, Solved]:
-        """Transport cost of each student sentence against its own teacher sentence, [B], and the plans."""
+        """Transport cost of each of A student sentences against its own, the teacher's first A; [A], and the plans."""
         centres = self.centres(teacher)
+        teacher = teacher.rows(slice(len(student.tokens)))
         (source, source_vectors), (target, target_vectors) = self.pack(student, centres), self.pack(teacher, centres)
         layers = zip(source_vectors, target_vectors, strict=True)
         cost = _mean([transport.cosine_cost(own, other) for own, other in layers])

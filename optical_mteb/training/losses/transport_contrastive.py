@@ -74,15 +74,15 @@ class TransportContrastiveLoss(DistillationLoss):
         self._solved: Solved | None = None
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
-        """Contrastive loss of B pairs, scalar, float32."""
+        """Contrastive loss of A pairs among B targets, scalar, float32."""
         # A sentence without tokens costs nothing against any other: it can neither be picked nor pick.
         english, translation = teacher.content.any(-1), student.content.any(-1)
-        left_out = duplicates(teacher) | ~english.unsqueeze(0)
+        left_out = duplicates(teacher)[: len(translation)] | ~english.unsqueeze(0)
         costs, self._solved = self.transport.all_pairs(student, teacher)
-        return contrast(-costs / self.temperature, left_out, english & translation)
+        return contrast(-costs / self.temperature, left_out, english[: len(translation)] & translation)
 
     def diagnostics(self) -> dict[str, float]:
-        """Figures of the last plans, means over all B x B of them; see `Solved.figures`."""
+        """Figures of the last plans, means over all A x B of them; see `Solved.figures`."""
         figures = {} if self._solved is None else self._solved.figures()
         return {f"contrast_{name}": value for name, value in figures.items()}
 

@@ -1,0 +1,91 @@
+"""From a parallel corpus to what the batch sampler draws from and what the trainer is fed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from torch.utils.data import Dataset
+
+from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.training.batching import Example, Pool
+
+
+class Examples(Dataset[dict[str, str]]):
+    """The texts of examples, one data set for all kinds and languages.
+
+    Args:
+        corpus: The pairs that the examples number.
+    """
+
+    def __init__(self, corpus: ParallelCorpus) -> None:
+        self._corpus = corpus
+
+    def __len__(self) -> int:
+        """Pairs."""
+        return len(self._corpus)
+
+    def __getitem__(self, example: Example) -> dict[str, str]:
+        """`english`; `translation`, which the student reads; and `partner`, where it is the target in English's place."""
+        pair = self._corpus[example.pair]
+        row = {"english": pair.english, "translation": pair.translation}
+        if example.kind == "monolingual":
+            row["translation"] = pair.english
+        elif example.kind == "multilingual":
+            row["partner"] = self._corpus[example.partner].translation
+        return row
+
+
+def pool_of(
+    corpus: ParallelCorpus, student: SentenceTransformer, *, prompt: str = "", max_tokens: int | None = None
+) -> Pool:
+    """The pairs of a corpus as numbers.
+
+    Args:
+        corpus: The pairs.
+        student: Reads them.
+        prompt: Text before every sentence.
+        max_tokens: Longer sentences are cut.
+    """
+    languages = corpus.languages
+    english = {text: number for number, text in enumerate(dict.fromkeys(pair.english for pair in corpus))}
+    of_english = token_counts(student, list(english), prompt, max_tokens)
+    numbers = np.array([english[pair.english] for pair in corpus], np.int64)
+    index = {code: number for number, code in enumerate(languages)}
+    return Pool(
+        languages=languages,
+        language=np.array([index[pair.language] for pair in corpus], np.int64),
+        english=numbers,
+        tokens=token_counts(student, [pair.translation for pair in corpus], prompt, max_tokens),
+        english_tokens=of_english[numbers],
+    )
+
+
+def token_counts(
+    model: SentenceTransformer, texts: Sequence[str], prompt: str = "", max_tokens: int | None = None
+) -> NDArray[np.int64]:
+    """Tokens that a model reads of each text, special tokens and prompt included, [N].
+
+    Args:
+        model: The model.
+        texts: The texts.
+        prompt: Text before each of them.
+        max_tokens: Longer texts are cut; the model's own limit holds where that is lower.
+    """
+    tokenizer: Any = model.tokenizer
+    limits = [limit for limit in (max_tokens, model.max_seq_length) if limit]
+    counts: list[int] = []
+    for start in range(0, len(texts), 10_000):
+        batch = [prompt + text for text in texts[start : start + 10_000]]
+        encoded = tokenizer(batch, add_special_tokens=True, truncation=False, padding=False, verbose=False)
+        counts += [len(ids) for ids in encoded["input_ids"]]
+    return np.minimum(np.array(counts, np.int64), min(limits, default=np.iinfo(np.int64).max))
+
+
+def group_of(english: str) -> int:
+    """A number for what a sentence says, the same on every device: 63 bits of the SHA-256 of its English side."""
+    return int.from_bytes(hashlib.sha256(english.encode()).digest()[:8]) >> 1

@@ -1,0 +1,118 @@
+"""Embeddings narrower than the teacher's: both models' tokens go through a linear map that starts at the same values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentence_transformers.util import batch_to_device
+from torch import Tensor
+
+from optical_mteb.errors import InputError
+from optical_mteb.training.losses.encoding import blank_tokens, encode, special_token_ids
+from optical_mteb.training.projection import project_tokens, token_width
+
+
+def narrow(
+    student: SentenceTransformer,
+    teacher: SentenceTransformer,
+    width: int,
+    sentences: Iterable[str],
+    *,
+    prompt: str = "",
+    max_tokens: int | None = None,
+) -> str:
+    """Map the tokens of student and teacher to `width` dimensions, in place, ahead of their pooling.
+
+    The teacher's map has its principal directions as rows, and the student's starts there; a student whose tokens are
+    not as wide as the teacher's starts at random.
+
+    Args:
+        student: The student, whose map is trained with it.
+        teacher: The teacher.
+        width: Width of the mapped tokens, below the teacher's.
+        sentences: Texts for `principal_directions`.
+        prompt: As there.
+        max_tokens: As there.
+
+    Returns:
+        16 hexadecimal digits that stand for the teacher's map.
+
+    Raises:
+        InputError: The teacher is not wider, or a model does more than pool and normalise its tokens.
+    """
+    if width >= token_width(teacher):
+        raise InputError(
+            f"width = {width}: the teacher's tokens are {token_width(teacher)} wide; "
+            "ask for less, or leave the key width out"
+        )
+    for model in (student, teacher):
+        modules = [module for _, module in model.named_children()]
+        places = [place for place, module in enumerate(modules) if isinstance(module, Pooling)]
+        if len(places) != 1 or not all(isinstance(module, Normalize) for module in modules[places[0] + 1 :]):
+            raise InputError(
+                f"width = {width}: cannot narrow a model of the form {[type(module).__name__ for module in modules]}; "
+                "expected pooling, and at most unit length behind it; leave the key width out, or use another base"
+            )
+    directions = principal_directions(teacher, sentences, width, prompt=prompt, max_tokens=max_tokens)
+    project_tokens(student, width, weight=directions if token_width(student) == directions.shape[1] else None)
+    project_tokens(teacher, width, weight=directions)
+    return hashlib.sha256(directions.numpy().tobytes()).hexdigest()[:16]
+
+
+@torch.no_grad()
+def principal_directions(
+    model: SentenceTransformer,
+    sentences: Iterable[str],
+    width: int,
+    *,
+    prompt: str = "",
+    max_tokens: int | None = None,
+    sample: int = 512,
+    batch_size: int = 32,
+) -> Tensor:
+    """Orthonormal directions that keep most of a model's token embeddings: uncentred principal component analysis.
+
+    They are the eigenvectors of sum_i x_i x_i^T, over the content tokens x_i of the sentences, that belong to its
+    largest eigenvalues. As nothing is centred, the map is linear: inner products of tokens stay what they are in the
+    subspace, and the mean of mapped tokens is the mapped mean. After the dimensionality reduction of sentence-transformers'
+    model distillation (Reimers; examples/sentence_transformer/training/distillation), which takes the components of
+    the teacher's sentence embeddings.
+
+    Args:
+        model: The model.
+        sentences: Texts without the prompt; of the distinct ones, those that come first by SHA-256 are read.
+        width: Directions to return.
+        prompt: Text before every sentence, empty for none; its tokens are no content.
+        max_tokens: Longest input in tokens; the model's own limit holds where that is lower.
+        sample: How many sentences to read.
+        batch_size: Sentences read at once.
+
+    Returns:
+        Directions as rows, by falling eigenvalue, [width, d], float32, on the CPU; the entry of a row that is largest
+        by magnitude is positive.
+    """
+    chosen = sorted(set(sentences), key=lambda text: hashlib.sha256(text.encode()).digest())[:sample]
+    chosen.sort(key=len)
+    moments = torch.zeros(token_width(model), token_width(model), dtype=torch.float64)
+    training, longest, special_ids = model.training, model.max_seq_length, special_token_ids(model)
+    try:
+        model.eval()
+        model.max_seq_length = min(max_tokens or longest or 0, longest or max_tokens or 0) or None
+        blank = blank_tokens(model.preprocess, prompt) if prompt else 0
+        for start in range(0, len(chosen), batch_size):
+            features = model.preprocess(chosen[start : start + batch_size], prompt=prompt or None)
+            if prompt:
+                features["prompt_length"] -= blank
+            encoded = encode(model, batch_to_device(features, model.device), special_ids)
+            tokens = encoded.tokens[encoded.content].cpu().double()
+            moments += tokens.T @ tokens
+    finally:
+        model.train(training)
+        model.max_seq_length = longest
+    directions: Tensor = torch.linalg.eigh(moments).eigenvectors.T.flip(0)[:width]
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    return (directions * largest.sign()).float().contiguous()

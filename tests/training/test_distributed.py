@@ -1,0 +1,64 @@
+"""Several processes train one student: the same loss, the same weights, one writer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.test_restart import write_recipe
+
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "optical_mteb"],
+    "accelerate": ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "optical_mteb"],
+}
+
+
+def run(home: Path, recipe: Path, *launcher: str) -> str:
+    command = [sys.executable, *launcher, "train", str(recipe), "--device", "cpu", "--set", "training.log_every=1"]
+    environment = {**os.environ, "OPTICAL_MTEB_HOME": str(home), "OMP_NUM_THREADS": "1", "MASTER_PORT": "0"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+def losses(output: str) -> list[float]:
+    return [float(line.split("'loss': '")[1].split("'")[0]) for line in output.splitlines() if "'loss': '" in line]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, tiny_base):
+    """Output and weights of one process, which reads batches of 16."""
+    folder = tmp_path_factory.mktemp("alone")
+    recipe = write_recipe(folder, tiny_base, 10)
+    output = run(folder / "home", recipe, "-m", "optical_mteb")
+    return recipe, losses(output), load_file(folder / "home/students/tiny-student/model.safetensors")
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_are_as_good_as_one(tmp_path, alone, launcher):
+    """Pins halves of a batch that are contrasted alone, are drawn twice, or are averaged wrongly; and two writers."""
+    recipe, expected, weights = alone
+    output = run(tmp_path / "home", recipe, *LAUNCHERS[launcher])
+    assert len(expected) == 10
+    assert losses(output) == pytest.approx(expected, abs=2e-3)
+    found = load_file(tmp_path / "home/students/tiny-student/model.safetensors")
+    for name, weight in weights.items():
+        # Sums in another order, and AdamW divides small gradients by their own size.
+        torch.testing.assert_close(found[name], weight, atol=2e-5, rtol=1e-4)
+    for line in ("trained 10 steps", "evaluate it"):
+        assert output.count(line) == 1
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["runs", "students"]
+
+
+def test_a_batch_that_cannot_be_divided(tmp_path, alone):
+    """Pins processes that wait for each other for ever: one line, exit code 2 of a process."""
+    recipe = alone[0]
+    command = [sys.executable, *LAUNCHERS["torchrun"], "train", str(recipe), "--set", "training.batch_size=15"]
+    environment = {**os.environ, "OPTICAL_MTEB_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode != 0
+    assert "error: training.batch_size 15 cannot be divided among 2 processes; make it a multiple" in process.stderr

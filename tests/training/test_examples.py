@@ -1,0 +1,138 @@
+"""What the sampler and the trainer are given: texts, token counts, numbers of sentences, and what is counted of them."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.bitext.corpus import Pair
+from optical_mteb.bitext.report import Report
+from optical_mteb.training.batching import Example, HybridBatchSampler, Mixture
+from optical_mteb.training.composition import composition
+from optical_mteb.training.examples import Examples, group_of, pool_of, token_counts
+
+TEXTS = ["a", "the house is red", "neno " * 100, "水水水", "[SEP] [CLS]", "!?", "long" * 31, "long" * 32]
+
+
+def corpus_of(**languages):
+    """A corpus of (English, translation) pairs by language, the languages interleaved."""
+    pairs = [(language, *pair, place) for language, own in languages.items() for place, pair in enumerate(own)]
+    pairs.sort(key=lambda row: row[3])
+    return ParallelCorpus([Pair(english, text, code, "here", str(n)) for code, english, text, n in pairs], Report([]))
+
+
+@pytest.fixture
+def corpus():
+    english = [f"sentence {'very ' * (n % 7)}{n}" for n in range(40)]
+    return corpus_of(
+        swh=[(text, f"sentensi {n} {'sana ' * (n % 5)}") for n, text in enumerate(english[:30])],
+        fil=[(text, f"pangungusap {n}") for n, text in enumerate(english[10:])],
+    )
+
+
+def test_texts_by_kind():
+    """Pins a side that is swapped: what the teacher and the student read of each kind of example."""
+    corpus = corpus_of(swh=[("water", "maji")], fil=[("water", "tubig")])
+    examples = Examples(corpus)
+    assert len(examples) == 2
+    assert [examples[Example("cross_lingual", pair, pair)] for pair in (0, 1)] == [
+        {"english": "water", "translation": "maji"},
+        {"english": "water", "translation": "tubig"},
+    ]
+    assert examples[Example("monolingual", 1, 1)] == {"english": "water", "translation": "water"}
+    assert examples[Example("multilingual", 0, 1)] == {"english": "water", "translation": "maji", "partner": "tubig"}
+
+
+@pytest.mark.parametrize("prompt", ["", "query: "])
+@pytest.mark.parametrize("max_tokens", [None, 12, 128, 512])
+def test_token_counts_are_what_the_model_reads(tiny_model, prompt, max_tokens):
+    """Pins a count without prompt, special tokens or cut: one by one, that of the features that the model is given."""
+    model = tiny_model(words=("house",))
+    counts = token_counts(model, TEXTS, prompt, max_tokens)
+    model.max_seq_length = min(max_tokens or 128, 128)
+    read = [int(model.preprocess([text], prompt=prompt or None)["attention_mask"].sum()) for text in TEXTS]
+    assert counts.tolist() == read
+    assert counts.dtype == np.int64
+    assert max(read) == model.max_seq_length
+
+
+def test_token_counts_of_many_texts(tiny_model):
+    """Pins a text that is lost or counted twice where the tokenizer's batches meet, and no text at all."""
+    model = tiny_model()
+    texts = ["a" * (1 + n % 7) for n in range(20_001)]
+    assert token_counts(model, texts).tolist() == [2 + len(text) for text in texts]
+    assert token_counts(model, []).tolist() == []
+
+
+def test_the_pool_numbers_a_corpus(tiny_model, corpus):
+    """Pins numbers of another pair: languages, equal English sides, and tokens of both sides, pair by pair."""
+    model = tiny_model()
+    pool = pool_of(corpus, model, prompt="query: ", max_tokens=30)
+    assert pool.languages == ["fil", "swh"]
+    assert [pool.languages[index] for index in pool.language] == [pair.language for pair in corpus]
+    for one, other in zip(*np.triu_indices(len(corpus)), strict=True):
+        assert (pool.english[one] == pool.english[other]) == (corpus[one].english == corpus[other].english)
+    assert pool.tokens.tolist() == token_counts(model, [p.translation for p in corpus], "query: ", 30).tolist()
+    assert pool.english_tokens.tolist() == token_counts(model, [p.english for p in corpus], "query: ", 30).tolist()
+    place = [pair.translation for pair in corpus].index("pangungusap 3")
+    assert pool.length(Example("cross_lingual", place, place)) == pool.tokens[place]
+    assert pool.length(Example("multilingual", place, 0)) == pool.tokens[place]
+    assert pool.length(Example("monolingual", place, place)) == pool.english_tokens[place] != pool.tokens[place]
+
+
+def test_groups_are_those_of_the_english_text():
+    """Pins a number that another process, a longer text or torch's int64 changes."""
+    texts = ["water", "Water", "water ", "", "北京", *map(str, range(1000))]
+    groups = [group_of(text) for text in texts]
+    assert groups == [group_of(text) for text in texts]
+    assert len(set(groups)) == len(texts)
+    assert all(0 <= group < 2**63 for group in groups)
+    assert group_of("water") == int(hashlib.sha256(b"water").hexdigest()[:16], 16) // 2
+
+
+def test_the_composition_is_that_of_the_batches(tiny_model, corpus):
+    """Pins a table that counts other examples than those trained on: against a loop over the texts of every batch."""
+    model = tiny_model()
+    pool = pool_of(corpus, model, prompt="query: ", max_tokens=30)
+    mixture = Mixture(monolingual=1, cross_lingual=2, multilingual=1, alpha=0.5)
+    sampler = HybridBatchSampler(pool, mixture, batch_size=8, steps=17, seed=3, rank=1, world=2)
+    examples, codes = Examples(corpus), {pair.translation: pair.language for pair in corpus}
+    rows, tokens, slots = Counter(), Counter(), Counter()
+    for step in range(17):
+        texts = [examples[example] for example in sampler.batch(step)]
+        counts = [min(30, len(model.tokenizer("query: " + row["translation"])["input_ids"])) for row in texts]
+        for row, count in zip(texts, counts, strict=True):
+            kind = "multilingual" if "partner" in row else "cross_lingual"
+            key = (kind, codes.get(row["translation"], ""))
+            key = ("monolingual", "eng") if row["translation"] == row["english"] else key
+            rows[key] += 1
+            tokens[key] += count
+            slots[key] += max(counts)
+    found = composition(sampler, pool, 17)
+    assert {key: part.examples for key, part in found.parts.items()} == dict(rows)
+    assert {key: part.tokens for key, part in found.parts.items()} == dict(tokens)
+    assert {key: part.slots for key, part in found.parts.items()} == dict(slots)
+    assert list(found.parts) == sorted(rows)
+    assert len(rows) == 5
+    total = found.total
+    assert (total.examples, total.tokens, total.slots) == (17 * 8, tokens.total(), slots.total())
+    assert total.padding == pytest.approx(1 - tokens.total() / slots.total())
+    assert (found.steps, found.steps_per_epoch) == (17, len(corpus) // 8)
+    assert found.total == total, "the sum changes what it is taken of"
+
+
+def test_the_table_says_what_was_counted(tiny_model, corpus):
+    """Pins shares and sums in the wrong cell."""
+    pool = pool_of(corpus, tiny_model())
+    mixture = Mixture(monolingual=1, cross_lingual=2)
+    found = composition(HybridBatchSampler(pool, mixture, batch_size=20, steps=3, seed=3), pool, 3)
+    cells = list(zip(*(column.cells for column in found.table().columns), strict=True))
+    assert [row[:4] for row in cells] == [
+        ("cross-lingual", "fil", "20", "33.3%"),
+        ("cross-lingual", "swh", "20", "33.3%"),
+        ("monolingual", "eng", "20", "33.3%"),
+        ("all", "3 languages", "60", "100.0%"),
+    ]
+    assert cells[-1][4:] == (f"{found.total.tokens:,}", f"{found.total.padding:.1%}")

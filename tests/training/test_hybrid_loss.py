@@ -1,0 +1,300 @@
+"""Batches of all kinds of examples: what each model reads, the loss by hand, and its parts."""
+
+from functools import partial
+
+import numpy as np
+import ot
+import pytest
+import torch
+from sentence_transformers import SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
+from torch.nn.functional import cosine_similarity
+
+from optical_mteb.training.losses import (
+    CombinedLoss,
+    ContrastiveDistillationLoss,
+    EnglishAnchorLoss,
+    OpticalLoss,
+    TransportContrastiveLoss,
+)
+from optical_mteb.training.losses.encoding import encode, special_token_ids
+from optical_mteb.training.trainer import DistillationCollator, DistillationTrainer, by_column, own_first, rows_of
+
+PROMPTS = {"english": "passage: ", "translation": "query: ", "partner": "passage: "}
+# Monolingual, cross-lingual and multilingual rows; one sentence stands in four of them, of each kind.
+ROWS = [
+    {"english": "good morning", "translation": "habari ya asubuhi", "partner": "subax wanaagsan"},
+    {"english": "the house is red", "translation": "nyumba ni nyekundu"},
+    {"english": "good morning", "translation": "magandang umaga po sa inyong lahat"},
+    {"english": "water", "translation": "water"},
+    {"english": "a red house by the water", "translation": "nyumba", "partner": "isang pulang bahay sa tabi ng tubig"},
+    {"english": "good morning", "translation": "good morning"},
+    {"english": "good morning", "translation": "subax wanaagsan", "partner": "habari ya asubuhi"},
+]
+IN_ORDER = [1, 2, 3, 5, 0, 4, 6]
+"""The rows as the collator orders them: those with a partner last."""
+
+TERMS = {
+    "optical": partial(OpticalLoss, epsilon=0.1, iterations=2000),
+    "layers": partial(OpticalLoss, layers=[-1, -2]),
+    "centred": partial(OpticalLoss, centre=True),
+    "contrastive": partial(ContrastiveDistillationLoss, temperature=0.1),
+    "maxsim": partial(ContrastiveDistillationLoss, temperature=0.1, score="maxsim"),
+    "transport_contrastive": partial(TransportContrastiveLoss, temperature=0.1),
+    "sentence": lambda student, teacher: EmbedDistillLoss(student),
+    "anchor": EnglishAnchorLoss,
+}
+
+
+@pytest.fixture
+def models(tiny_model):
+    return tiny_model(seed=1), tiny_model(seed=2)
+
+
+def collator(student, teacher, **others):
+    return DistillationCollator(
+        preprocess_fn=student.preprocess, teacher_preprocess_fn=teacher.preprocess, prompts=PROMPTS, **others
+    )
+
+
+def loss_of(models, *names, weight=1.0):
+    return CombinedLoss(*models, {name: (weight, TERMS[name](*models)) for name in names})
+
+
+def terms_of(loss, columns):
+    return loss.weighted_terms(columns, loss.targets(columns))
+
+
+def alone(model, text, column):
+    """Content tokens and sentence embedding of one text, read on its own, float64."""
+    with torch.no_grad():
+        encoded = encode(model, model.preprocess([text], prompt=PROMPTS[column]), special_token_ids(model))
+    return encoded.tokens[0, encoded.content[0]].double(), encoded.sentence[0].double()
+
+
+def by_hand(student, teacher):
+    """Student's reading and target of each row in the order given: tokens and sentence embeddings."""
+    own = [alone(student, row["translation"], "translation") for row in ROWS]
+    wanted = [
+        alone(student, row["partner"], "partner") if "partner" in row else alone(teacher, row["english"], "english")
+        for row in ROWS
+    ]
+    return own, wanted
+
+
+def negatives(row):
+    """Rows that say something else, and the row itself."""
+    return [other for other in range(len(ROWS)) if other == row or ROWS[other]["english"] != ROWS[row]["english"]]
+
+
+def contrast_by_hand(scores, temperature=0.1):
+    losses = []
+    for row in range(len(ROWS)):
+        kept = np.exp(scores[row, negatives(row)] / temperature)
+        losses.append(-np.log(np.exp(scores[row, row] / temperature) / kept.sum()))
+    return np.mean(losses)
+
+
+def transport_by_hand(own, other, epsilon, **options):
+    cost = ot.dist(own.numpy(), other.numpy(), metric="cosine")
+    uniform = [np.full(size, 1 / size) for size in cost.shape]
+    return (ot.sinkhorn(*uniform, cost, epsilon, **options) * cost).sum()
+
+
+def unit(vectors):
+    return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def test_what_each_model_reads(models):
+    """Pins rows whose target is another row's: those with a partner come last, and their English is not read."""
+    student, teacher = models
+    read = []
+
+    def preprocess(texts, **options):
+        read.append((texts, options.get("prompt")))
+        return teacher.preprocess(texts, **options)
+
+    collate = DistillationCollator(preprocess_fn=student.preprocess, teacher_preprocess_fn=preprocess, prompts=PROMPTS)
+    features = collate(ROWS)
+    texts = [texts for texts, prompt in read if prompt]
+    assert texts == [[ROWS[row]["english"] for row in IN_ORDER[:4]]]
+    columns = by_column(features)
+    assert set(columns) == {"english", "translation", "partner"}
+    expected = {
+        "translation": [ROWS[row]["translation"] for row in IN_ORDER],
+        "partner": [ROWS[row]["partner"] for row in IN_ORDER[4:]],
+    }
+    for column, texts in expected.items():
+        stock = student.preprocess(texts, prompt=PROMPTS[column])
+        for key in ("input_ids", "attention_mask"):
+            assert torch.equal(columns[column][key], stock[key])
+    groups = columns["translation"]["group"]
+    assert groups.dtype == torch.int64
+    english = [ROWS[row]["english"] for row in IN_ORDER]
+    for one in range(7):
+        for other in range(7):
+            assert (groups[one] == groups[other]) == (english[one] == english[other])
+
+
+def test_a_cached_teacher_is_not_asked_for_rows_with_a_partner(models):
+    """Pins a look-up of English that no teacher reads, and its outputs in another order than the rows."""
+
+    class Cache:
+        def features(self, texts):
+            self.texts = texts
+            return {"input_ids": torch.zeros(len(texts), 1)}
+
+    cache = Cache()
+    features = collator(*models, teacher_cache=cache)(ROWS)
+    assert cache.texts == [ROWS[row]["english"] for row in IN_ORDER[:4]]
+    assert len(features["english_input_ids"]) == 4
+    del cache.texts
+    partners = [row for row in ROWS if "partner" in row]
+    assert not any(key.startswith("english") for key in collator(*models, teacher_cache=cache)(partners))
+    assert not hasattr(cache, "texts")
+
+
+def test_a_mixed_batch_by_hand(models):
+    """Pins rows that meet another row's target, padding that counts, and terms of another mean than over all rows."""
+    student, teacher = models
+    columns = by_column(collator(student, teacher)(ROWS))
+    names = ("optical", "contrastive", "maxsim", "transport_contrastive", "sentence", "anchor")
+    values = terms_of(loss_of(models, *names, weight=0.5), columns)
+    own, wanted = by_hand(student, teacher)
+    pairs = list(zip(own, wanted, strict=True))
+    cosines = np.array([[cosine_similarity(s, t, dim=0).item() for _, t in wanted] for _, s in own])
+    maxsims = np.array([[(unit(s) @ unit(t).T).amax(1).mean().item() for t, _ in wanted] for s, _ in own])
+    costs = np.array(
+        [[transport_by_hand(s, t, 0.05, numItermax=20, stopThr=0, warn=False) for t, _ in wanted] for s, _ in own]
+    )
+    drifts = [
+        1 - cosine_similarity(alone(student, row["english"], "english")[0], target[0], dim=-1).mean().item()
+        for row, (_, target) in zip(ROWS, pairs, strict=True)
+        if "partner" not in row
+    ]
+    expected = {
+        "optical": np.mean([transport_by_hand(s, t, 0.1, stopThr=1e-12) for (s, _), (t, _) in pairs]),
+        "contrastive": contrast_by_hand(cosines),
+        "maxsim": contrast_by_hand(maxsims),
+        "transport_contrastive": contrast_by_hand(-costs),
+        "sentence": np.mean(1 - cosines.diagonal()),
+        # The mean over all rows; those with a partner have no English to hold.
+        "anchor": sum(drifts) / len(ROWS),
+    }
+    assert len(drifts) == 4
+    assert set(values) == set(names)
+    for name in names:
+        assert values[name].item() == pytest.approx(0.5 * expected[name], rel=1e-3, abs=2e-5), name
+
+
+@pytest.mark.parametrize("kind", ["english", "partner"])
+def test_batches_of_one_kind(models, kind):
+    """Pins a batch that needs every column: without partners, and without English, it is a mixed batch's loss by rows."""
+    student, teacher = models
+    chosen = [row for row in ROWS if ("partner" in row) == (kind == "partner")]
+    columns = by_column(collator(student, teacher)(chosen))
+    assert set(columns) == {"translation", kind}
+    values = terms_of(loss_of(models, "optical", "sentence", "anchor", "contrastive"), columns)
+    assert ("anchor" in values) == (kind == "english")
+    pairs = [
+        pair for pair, row in zip(zip(*by_hand(student, teacher), strict=True), ROWS, strict=True) if row in chosen
+    ]
+    optical = np.mean([transport_by_hand(s, t, 0.1, stopThr=1e-12) for (s, _), (t, _) in pairs])
+    sentence = np.mean([1 - cosine_similarity(s, t, dim=0).item() for (_, s), (_, t) in pairs])
+    assert values["optical"].item() == pytest.approx(optical, abs=2e-5)
+    assert values["sentence"].item() == pytest.approx(sentence, abs=2e-5)
+    sum(values.values()).backward()
+
+
+def test_equal_english_is_no_negative_of_a_partner(models):
+    """Pins translations of one sentence pushed apart where one's target is another's reading: nothing is left to learn."""
+    same = [row for row in ROWS if row["english"] == "good morning"]
+    assert len(same) == 4
+    columns = by_column(collator(*models)(same))
+    values = terms_of(loss_of(models, "contrastive", "maxsim", "transport_contrastive"), columns)
+    assert [value.item() for value in values.values()] == pytest.approx([0, 0, 0], abs=1e-6)
+    columns["translation"].pop("group")
+    assert terms_of(loss_of(models, "contrastive"), columns)["contrastive"] > 0.1, "without groups, ids tell them apart"
+
+
+def test_partners_are_read_without_gradient_or_dropout(models):
+    """Pins a student that moves its targets to itself, noise in them, and a student left in eval mode."""
+    student, teacher = models
+    columns = by_column(collator(student, teacher)(ROWS))
+    for module in student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    loss = loss_of(models, "layers", "contrastive").train()
+    first, second = loss.targets(columns), loss.targets(columns)
+    assert torch.equal(first.tokens, second.tokens)
+    assert student.training
+    for tensor in (first.tokens, first.sentence, *first.hidden.values()):
+        assert not tensor.requires_grad
+    once, again = (loss.weighted_terms(columns, first)["layers"].item() for _ in range(2))
+    assert once != again, "the student's own rows are read with dropout"
+    student.eval()
+    loss.targets(columns)
+    assert not student.training
+
+
+def gradients(student):
+    return {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("name", TERMS)
+def test_parts_of_a_batch_add_up(models, name, size):
+    """Pins parts with other negatives, targets or weights than the batch: loss and gradient are the whole's."""
+    student, teacher = models
+    columns = by_column(collator(student, teacher)(ROWS))
+    loss = loss_of(models, name, weight=0.7)
+    wanted = loss.targets(columns)
+    whole = loss.weighted_terms(columns, wanted)[name]
+    whole.backward()
+    expected = gradients(student)
+    student.zero_grad()
+    total = 0.0
+    for start in range(0, len(ROWS), size):
+        part = slice(start, min(start + size, len(ROWS)))
+        chosen = rows_of(columns, part)
+        assert ("english" in chosen) == (start < 4)
+        terms = loss.weighted_terms(chosen, own_first(wanted, part, len(ROWS)))
+        assert set(terms) == (set() if name == "anchor" and start >= 4 else {name})
+        for value in terms.values():
+            share = (part.stop - part.start) / len(ROWS) * value
+            share.backward()
+            total += share.item()
+    assert total == pytest.approx(whole.item(), rel=1e-4, abs=1e-6)
+    found = gradients(student)
+    assert found.keys() == expected.keys()
+    assert sum(gradient.abs().sum() for gradient in expected.values()) > 1e-3
+    for key, gradient in expected.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_the_trainer_adds_up_the_parts(models, tmp_path, size):
+    """Pins a step that depends on the memory it is given: gradient, loss and logged terms of mini-batches."""
+    student, teacher = models
+    found = []
+    for mini_batch_size in (None, size):
+        student.zero_grad()
+        trainer = DistillationTrainer(
+            student,
+            teacher,
+            loss_of(models, "optical", "transport_contrastive", "sentence", "anchor"),
+            args=SentenceTransformerTrainingArguments(str(tmp_path), use_cpu=True, report_to="none", prompts=PROMPTS),
+            sampler=None,
+            examples=None,
+            mini_batch_size=mini_batch_size,
+        )
+        value = trainer.training_step(student, trainer.data_collator(ROWS))
+        logged = {key: term.item() for key, term in trainer.accum_loss_components["train"].items()}
+        assert logged.pop("steps") == 1
+        assert sum(logged.values()) == pytest.approx(value.item(), abs=1e-5)
+        found.append(({"loss": value.item(), **logged}, gradients(student)))
+    (values, whole), (parts, added) = found
+    assert parts == pytest.approx(values, rel=1e-4)
+    assert added.keys() == whole.keys()
+    for key, gradient in whole.items():
+        torch.testing.assert_close(added[key], gradient, rtol=1e-3, atol=1e-6, msg=key)

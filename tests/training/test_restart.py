@@ -1,0 +1,318 @@
+"""An interrupted training goes on where it was, and says in one line why it cannot."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+
+from optical_mteb.errors import InputError
+from optical_mteb.storage import runs_folder
+from optical_mteb.students import student_path
+from optical_mteb.training.checkpoints import Checkpoints, Manifest
+from optical_mteb.training.evaluation import DevEvaluator, DevScores
+from optical_mteb.training.recipe import read_recipe
+from optical_mteb.training.run import train
+from optical_mteb.training.trainer import DistillationTrainer
+
+RECIPE = """
+name = "tiny-student"
+
+[student]
+base = "{base}"
+prompt = "query"
+
+[teacher]
+base = "{base}"
+prompt = "document"
+
+[[bitext]]
+source = "cldr:swh"
+
+[[bitext]]
+source = "cldr:som"
+
+[batches]
+monolingual = 0.25
+cross_lingual = 0.5
+multilingual = 0.25
+alpha = 0.5
+
+[objective.optical]
+
+[objective.contrastive]
+
+[objective.anchor]
+
+[training]
+steps = {steps}
+batch_size = 16
+learning_rate = 1e-3
+checkpoint_every = 4
+precision = "float32"
+
+[evaluation]
+pairs = 12
+every = 5
+"""
+
+
+def write_recipe(folder: Path, base: Path, steps: int) -> Path:
+    path = folder / "tiny.toml"
+    path.write_text(RECIPE.format(base=base, steps=steps))
+    return path
+
+
+@pytest.fixture(scope="module")
+def base_with_dropout(tmp_path_factory):
+    """A tiny base that draws random numbers while training."""
+    from tests.conftest import build_tiny_model
+
+    model = build_tiny_model()
+    config = model.transformers_model.config
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.1
+    folder = tmp_path_factory.mktemp("bases") / "dropout"
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path, base_with_dropout):
+    return read_recipe(write_recipe(tmp_path, base_with_dropout, 12))
+
+
+def stop_at(monkeypatch, step):
+    """Break off the training in the middle of a step, counted from 0."""
+    take_step = DistillationTrainer.training_step
+
+    def broken(self, *arguments, **keywords):
+        loss = take_step(self, *arguments, **keywords)
+        if self.state.global_step == step:
+            raise KeyboardInterrupt
+        return loss
+
+    monkeypatch.setattr(DistillationTrainer, "training_step", broken)
+    return lambda: monkeypatch.setattr(DistillationTrainer, "training_step", take_step)
+
+
+def interrupted(monkeypatch, recipe, step):
+    go_on = stop_at(monkeypatch, step)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, say=lambda _: None)
+    go_on()
+
+
+def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, base_with_dropout):
+    """Pins lost training: after kill -9 the same command ends with the weights of an uninterrupted run, bit by bit."""
+    recipe = write_recipe(tmp_path, base_with_dropout, 60)
+    command = [sys.executable, "-m", "optical_mteb", "train", str(recipe)]
+
+    def environment(home):
+        return {**os.environ, "OPTICAL_MTEB_HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command, env=environment(whole), check=True, capture_output=True, timeout=300)
+    process = subprocess.Popen(command, env=environment(broken), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while not list((broken / "runs" / "tiny-student").glob("checkpoint-*")):
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (broken / "students" / "tiny-student").exists()
+    second = subprocess.run(command, env=environment(broken), check=True, capture_output=True, text=True, timeout=300)
+    assert "goes on from checkpoint-" in second.stdout
+    weights = [load_file(home / "students" / "tiny-student" / "model.safetensors") for home in (whole, broken)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not list((broken / "runs").iterdir())
+
+
+@pytest.mark.parametrize("step", [4, 7, 11])
+def test_any_step_is_taken_up(monkeypatch, recipe, step):
+    """Pins an order, a learning rate, moments, a best student or dropout that a restart gets wrong."""
+    whole = train(recipe, say=lambda _: None)
+    interrupted(monkeypatch, recipe, step)
+    lines = []
+    again = train(recipe, resume=True, say=lines.append)
+    assert any(f"goes on from checkpoint-{4 * (step // 4):08d}" in line for line in lines)
+    assert again.weights == whole.weights
+    assert again.steps == whole.steps
+    timed = {"seconds", "pairs_per_second", "peak_memory_gb", "loss", "optical", "contrastive", "anchor"}
+    assert {k: v for k, v in again.metrics.items() if k not in timed} == {
+        k: v for k, v in whole.metrics.items() if k not in timed
+    }
+
+
+def test_checkpoints_rotate_and_hold_no_pickle(monkeypatch, recipe):
+    """Pins a disk that fills up, and files that run code when they are loaded."""
+    interrupted(
+        monkeypatch, recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": 24})}), 22
+    )
+    run = runs_folder() / "tiny-student"
+    names = sorted(path.name for path in run.iterdir())
+    assert [name for name in names if name.startswith("checkpoint")] == ["checkpoint-00000016", "checkpoint-00000020"]
+    assert len([name for name in names if name.startswith("best")]) == 1
+    suffixes = {path.suffix for path in run.rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".safetensors"}
+
+
+def test_frozen_weights_have_no_state(monkeypatch, recipe):
+    """Pins optimizer moments for rows that never move, and checkpoints that carry them."""
+    interrupted(monkeypatch, recipe, 9)
+    checkpoint = runs_folder() / "tiny-student" / "checkpoint-00000008"
+    for name in ("weights.safetensors", "optimizer.safetensors"):
+        keys = load_file(checkpoint / name).keys()
+        assert keys
+        assert not any("word_embeddings" in key or "pooler" in key for key in keys)
+
+
+def test_a_run_with_other_settings_is_not_gone_on_with(monkeypatch, recipe):
+    """Pins two recipes mixed in one student; --fresh starts over."""
+    interrupted(monkeypatch, recipe, 9)
+    faster = recipe.training.model_copy(update={"learning_rate": 2e-3})
+    other = recipe.model_copy(update={"training": faster})
+    with pytest.raises(
+        InputError, match=r"was started with training.learning_rate = 0.001, now 0.002; undo that .* or start over with"
+    ):
+        train(other, say=lambda _: None)
+    lines = []
+    train(other, fresh=True, say=lines.append)
+    assert not any("goes on" in line for line in lines)
+
+
+def test_a_corpus_that_changed(monkeypatch, recipe, tmp_path):
+    """Pins a training that goes on with other pairs than it began with."""
+    rows = [f"name number {i} of all\tjina la {i * 7} kati ya yote\n" for i in range(60)]
+    (tmp_path / "pairs.tsv").write_text("".join(rows))
+    own = read_recipe(
+        tmp_path / "tiny.toml", ["bitext=[{source='pairs.tsv', language='swh'}]", "batches={}", "training.steps=12"]
+    )
+
+    def run():
+        return train(own, recipe_folder=tmp_path, say=lambda _: None)
+
+    go_on = stop_at(monkeypatch, 9)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    go_on()
+    (tmp_path / "pairs.tsv").write_text("".join(rows[:-1]))
+    with pytest.raises(
+        InputError, match=r"was started on other bitext: the files of the recipe have changed since; undo"
+    ):
+        run()
+
+
+def test_resume_and_fresh_need_something_to_do(recipe):
+    """Pins --resume that silently starts from nothing, and two options that contradict each other."""
+    with pytest.raises(InputError, match=r"nothing to resume: .* has no checkpoint; leave --resume out"):
+        train(recipe, resume=True, say=lambda _: None)
+    with pytest.raises(InputError, match=r"take one of them"):
+        train(recipe, resume=True, fresh=True, say=lambda _: None)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(monkeypatch, recipe):
+    """Pins a traceback and a half-written checkpoint where the disk is full; the training goes on once it is not."""
+    whole = train(recipe, say=lambda _: None)
+    save = Checkpoints.save
+
+    def on_a_full_disk(self, *arguments, **keywords):
+        if self.latest() is None:
+            return save(self, *arguments, **keywords)
+        old = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, old[1]))
+        try:
+            return save(self, *arguments, **keywords)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    monkeypatch.setattr(Checkpoints, "save", on_a_full_disk)
+    with pytest.raises(
+        InputError, match=r"cannot write there \(.*\); the checkpoint of step 4 is whole: free the place, or set"
+    ) as error:
+        train(recipe, say=lambda _: None)
+    assert "\n" not in str(error.value)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert train(recipe, resume=True, say=lambda _: None).weights == whole.weights
+
+
+def test_a_store_that_cannot_be_written_to(recipe, own_home, monkeypatch):
+    """Pins a training that finds out at its end that there is no place for the student."""
+    own_home.mkdir()
+    (own_home / "students").write_text("in the way")
+    monkeypatch.setattr("optical_mteb.training.run.load_models", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises(InputError, match=r"cannot write there .*set OPTICAL_MTEB_HOME to another folder"):
+        train(recipe, say=lambda _: None)
+
+
+def test_the_best_student_is_kept(monkeypatch, recipe):
+    """Pins the last student in the place of the best one, by scores that a script gives out."""
+    script = {0: 0.5, 1: 0.9, 2: 0.2, 3: 0.9}
+    seen = []
+
+    def scripted(self):
+        score = {"swh": script[len(seen)]}
+        seen.append({name: weight.detach().clone() for name, weight in self._student.named_parameters()})
+        return DevScores(score, score, {"swh": 0.1})
+
+    monkeypatch.setattr(DevEvaluator, "__call__", scripted)
+    lines = []
+    longer = recipe.training.model_copy(update={"steps": 20})
+    trained = train(recipe.model_copy(update={"training": longer}), say=lines.append)
+    assert trained.steps == 10
+    assert trained.metrics["dev_accuracy"] == 0.9
+    assert "best on the dev split: step 10 of 20, translation accuracy 90.0%" in lines
+    student = dict(SentenceTransformer(str(student_path("tiny-student")), device="cpu").named_parameters())
+    assert all(torch.equal(student[name], weight) for name, weight in seen[1].items())
+    assert not all(torch.equal(student[name], weight) for name, weight in seen[3].items())
+    assert "| dev_accuracy | 0.9 |" in (student_path("tiny-student") / "README.md").read_text()
+
+
+def test_patience_ends_the_training(recipe):
+    """Pins early stopping that never stops: no evaluation after the first is better."""
+    evaluation = recipe.evaluation.model_copy(update={"every": 2, "patience": 2})
+    rough = recipe.training.model_copy(update={"learning_rate": 0.5, "warmup_ratio": 0.0, "steps": 40})
+    lines = []
+    train(recipe.model_copy(update={"training": rough, "evaluation": evaluation}), say=lines.append)
+    taken = next(int(line.split()[1]) for line in lines if line.startswith("trained "))
+    assert taken < 40
+
+
+def test_difference_of_manifests_names_the_key():
+    """Pins a message that does not say what changed."""
+    one = Manifest(recipe={"a": {"b": 1}, "c": [1]}, bitext_fingerprint="f", base_revision="r", teacher_revision="t")
+    assert one.difference(one.model_copy()) is None
+    assert "a.b = 1, now 2" in one.difference(one.model_copy(update={"recipe": {"a": {"b": 2}, "c": [1]}}))
+    assert "other bitext" in one.difference(one.model_copy(update={"bitext_fingerprint": "g"}))
+    assert "another base revision (r, now s)" in one.difference(one.model_copy(update={"base_revision": "s"}))
+
+
+def test_tensorboard_log(recipe, own_home):
+    """Pins logs that are asked for and not written."""
+    pytest.importorskip("tensorboard")
+    logged = recipe.training.model_copy(update={"tensorboard": True, "log_every": 2})
+    train(recipe.model_copy(update={"training": logged}), say=lambda _: None)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(own_home / "logs" / "tiny-student"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert {"train/loss", "train/optical", "train/dev_accuracy"} <= set(tags)
+
+
+def test_progress_is_json(monkeypatch, recipe):
+    """Pins a checkpoint that another Python cannot read."""
+    interrupted(monkeypatch, recipe, 9)
+    path = runs_folder() / "tiny-student" / "checkpoint-00000008" / "progress.json"
+    progress = json.loads(path.read_text())
+    assert progress["progress"]["best"]["step"] == 5
+    assert progress["learning_rates"][0] > 0
