@@ -65,6 +65,9 @@ def prune_vocabulary(model: SentenceTransformer, texts: Iterable[str], *, keep_m
     new_ids = {old: new for new, old in enumerate(order)}
     _check_positions(encoder, tokenizer.pad_token_id, new_ids)
     first.processor = _rewrap(tokenizer, backend)
+    # sentence-transformers keeps a second reference, which would keep the whole tokenizer in memory, too.
+    if hasattr(first, "input_formatter"):
+        first.input_formatter.processor = first.processor
     saved = _slice_embeddings(embeddings, order, new_ids)
     _renumber_config(encoder.config, len(order), new_ids)
     return PruningReport(rows_before=rows, rows_after=len(order), bytes_saved=saved)

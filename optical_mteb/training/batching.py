@@ -91,7 +91,7 @@ class Mixture:
     multilingual: float = 0.0
     alpha: float = 1.0
     caps: Mapping[str, int] | None = None
-    window: int = 16
+    window: int = 32
 
 
 class HybridBatchSampler(Sampler[list[Example]]):

@@ -82,6 +82,7 @@ def load_models(
         texts = chain(corpus.texts(), recipe.teacher.prompts.values())
         pruned = prune_vocabulary(student, texts, keep_most_frequent=settings.keep_most_frequent)
         say(f"vocabulary: {pruned.rows_before:,} rows, {pruned.rows_after:,} after pruning")
+        _release_file(student)
     same = (settings.base, settings.revision) == (recipe.teacher.base, recipe.teacher.revision)
     words = word_embeddings(student).weight
     # Frozen word embeddings are the largest part of both, and can be one.
@@ -112,6 +113,7 @@ def load_models(
         project_tokens(student, wide)
     word_embeddings(student).requires_grad_(not settings.freeze_embeddings)
     _freeze_pooler(student)
+    _set_dropout(student, settings.dropout)
     return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt, variant)
 
 
@@ -148,6 +150,12 @@ def _check_layers(recipe: Recipe) -> None:
         )
 
 
+def _release_file(model: SentenceTransformer) -> None:
+    """Copy all weights: as views of the mapped file, they would keep all of it in memory."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
 def _parameters(model: SentenceTransformer) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -159,9 +167,20 @@ def _freeze_pooler(model: SentenceTransformer) -> None:
         pooler.requires_grad_(False)
 
 
+def _set_dropout(model: SentenceTransformer, share: float) -> None:
+    """Set the dropout of a model's modules; its configuration, which is saved, keeps what the base had."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            vars(module)["attention_dropout"] = share
+
+
 def _finite(model: SentenceTransformer, spec: str) -> SentenceTransformer:
     """The model, if all its weights are numbers."""
-    broken = next((name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()), None)
+    # Smallest and largest value: a mask of a whole embedding matrix would take as much memory again.
+    extremes = {name: torch.stack(torch.aminmax(weight.detach())) for name, weight in model.named_parameters()}
+    broken = next((name for name, pair in extremes.items() if not torch.isfinite(pair).all()), None)
     if broken is not None:
         raise InputError(f"{spec}: weight {broken!r} is not finite everywhere; get the model again, or use another")
     return model

@@ -43,6 +43,8 @@ class StudentSettings(_Table):
         width: Width of the embeddings, below the teacher's, by a projection of both models' tokens; the teacher's
             by default.
         freeze_embeddings: Leave the embedding layer as it is.
+        dropout: Dropout while training. The target of a distillation is no label that could be learnt by heart; without
+            dropout, a step is the same however it is divided among mini-batches and devices.
         max_tokens: While training, longer inputs are cut, the teacher's too.
     """
 
@@ -58,6 +60,7 @@ class StudentSettings(_Table):
     feed_forward: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
     freeze_embeddings: bool = True
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     max_tokens: int = Field(default=128, ge=1)
 
     @model_validator(mode="after")
@@ -183,7 +186,7 @@ class BatchSettings(_Table):
     multilingual: float = Field(default=0.0, ge=0)
     alpha: float = Field(default=1.0, ge=0, le=1)
     caps: dict[str, Annotated[int, Field(ge=1)]] = {}
-    window: int = Field(default=16, ge=1)
+    window: int = Field(default=32, ge=1)
 
     @model_validator(mode="after")
     def _not_nothing(self) -> Self:
@@ -212,8 +215,8 @@ class TrainingSettings(_Table):
     Attributes:
         steps: Optimizer steps.
         batch_size: Examples in a step, all devices together.
-        mini_batch_size: Examples that go through the student at once on a device; fewer need less memory and give the
-            same step, but for other draws of dropout. All of them by default.
+        mini_batch_tokens: Tokens, padding included, that go through the student at once on a device; a batch that holds
+            more is divided. Fewer need less memory and give the same step, where there is no dropout. All by default.
         learning_rate: Peak learning rate of AdamW; it rises linearly, then falls linearly to 0.
         warmup_ratio: Share of the steps in which it rises.
         weight_decay: Weight decay of AdamW.
@@ -226,7 +229,7 @@ class TrainingSettings(_Table):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=2)
-    mini_batch_size: int | None = Field(default=None, ge=1)
+    mini_batch_tokens: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)

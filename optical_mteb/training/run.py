@@ -228,7 +228,7 @@ def fit(
         sampler=sampler,
         examples=Examples(corpus),
         teacher_cache=cache,
-        mini_batch_size=recipe.training.mini_batch_size,
+        mini_batch_tokens=recipe.training.mini_batch_tokens,
         checkpoints=checkpoints,
         callbacks=[LogLastStep()],
     )

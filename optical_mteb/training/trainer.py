@@ -101,7 +101,8 @@ class DistillationTrainer(SentenceTransformerTrainer):
         sampler: The batches of the training.
         examples: The texts that the sampler numbers.
         teacher_cache: The teacher's outputs for all English sentences, or None to run it.
-        mini_batch_size: Rows that go through the student at once: fewer need less memory, and give the same step.
+        mini_batch_tokens: Tokens, padding included, that go through the student at once, at least a row; a batch that
+            holds more is divided into equal parts. Fewer need less memory, and give the same step.
         checkpoints: Where to save the training and to go on from; None to save nothing.
         **kwargs: As for `SentenceTransformerTrainer`.
     """
@@ -115,7 +116,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
         sampler: HybridBatchSampler,
         examples: Examples,
         teacher_cache: TeacherCache | None = None,
-        mini_batch_size: int | None = None,
+        mini_batch_tokens: int | None = None,
         checkpoints: Checkpoints | None = None,
         **kwargs: Any,  # noqa: ANN401 - the parent's
     ) -> None:
@@ -125,7 +126,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
         self._sampler = sampler
         self._examples = examples
         self._teacher_cache = teacher_cache
-        self._mini_batch_size = mini_batch_size
+        self._mini_batch_tokens = mini_batch_tokens
         self._checkpoints = checkpoints
         super().__init__(model=model, loss=loss, **kwargs)
 
@@ -162,10 +163,11 @@ class DistillationTrainer(SentenceTransformerTrainer):
         if loss.model is not model:
             self.override_model_in_loss(loss, cast("Any", model))
         columns = by_column(self._prepare_inputs(inputs))
-        rows = len(columns["translation"]["input_ids"])
+        rows, longest = columns["translation"]["input_ids"].shape
         with self.compute_loss_context_manager():
             targets = loss.targets(columns)
-        size = self._mini_batch_size or rows
+        parts = math.ceil(rows * longest / self._mini_batch_tokens) if self._mini_batch_tokens else 1
+        size = math.ceil(rows / parts)
         total = torch.zeros((), device=self.args.device)
         sums: dict[str, Tensor] = {}
         for start in range(0, rows, size):

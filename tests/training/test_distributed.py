@@ -33,7 +33,7 @@ def losses(output: str) -> list[float]:
 def alone(tmp_path_factory, tiny_base):
     """Output and weights of one process, which reads batches of 16."""
     folder = tmp_path_factory.mktemp("alone")
-    recipe = write_recipe(folder, tiny_base, 10)
+    recipe = write_recipe(folder, tiny_base, 10, dropout=0.0)
     output = run(folder / "home", recipe, "-m", "optical_mteb")
     return recipe, losses(output), load_file(folder / "home/students/tiny-student/model.safetensors")
 

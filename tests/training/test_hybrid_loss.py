@@ -276,8 +276,8 @@ def test_parts_of_a_batch_add_up(models, name, size):
 def test_the_trainer_adds_up_the_parts(models, tmp_path, size):
     """Pins a step that depends on the memory it is given: gradient, loss and logged terms of mini-batches."""
     student, teacher = models
-    found = []
-    for mini_batch_size in (None, size):
+    found, longest = [], 0
+    for rows in (None, size):
         student.zero_grad()
         trainer = DistillationTrainer(
             student,
@@ -286,9 +286,11 @@ def test_the_trainer_adds_up_the_parts(models, tmp_path, size):
             args=SentenceTransformerTrainingArguments(str(tmp_path), use_cpu=True, report_to="none", prompts=PROMPTS),
             sampler=None,
             examples=None,
-            mini_batch_size=mini_batch_size,
+            mini_batch_tokens=rows and rows * longest,
         )
-        value = trainer.training_step(student, trainer.data_collator(ROWS))
+        batch = trainer.data_collator(ROWS)
+        longest = batch["translation_input_ids"].shape[1]
+        value = trainer.training_step(student, batch)
         logged = {key: term.item() for key, term in trainer.accum_loss_components["train"].items()}
         assert logged.pop("steps") == 1
         assert sum(logged.values()) == pytest.approx(value.item(), abs=1e-5)

@@ -29,6 +29,7 @@ name = "tiny-student"
 [student]
 base = "{base}"
 prompt = "query"
+dropout = {dropout}
 
 [teacher]
 base = "{base}"
@@ -65,28 +66,15 @@ every = 5
 """
 
 
-def write_recipe(folder: Path, base: Path, steps: int) -> Path:
+def write_recipe(folder: Path, base: Path, steps: int, dropout: float = 0.1) -> Path:
     path = folder / "tiny.toml"
-    path.write_text(RECIPE.format(base=base, steps=steps))
+    path.write_text(RECIPE.format(base=base, steps=steps, dropout=dropout))
     return path
 
 
-@pytest.fixture(scope="module")
-def base_with_dropout(tmp_path_factory):
-    """A tiny base that draws random numbers while training."""
-    from tests.conftest import build_tiny_model
-
-    model = build_tiny_model()
-    config = model.transformers_model.config
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.1
-    folder = tmp_path_factory.mktemp("bases") / "dropout"
-    model.save_pretrained(str(folder), create_model_card=False)
-    return folder
-
-
 @pytest.fixture
-def recipe(tmp_path, base_with_dropout):
-    return read_recipe(write_recipe(tmp_path, base_with_dropout, 12))
+def recipe(tmp_path, tiny_base):
+    return read_recipe(write_recipe(tmp_path, tiny_base, 12))
 
 
 def stop_at(monkeypatch, step):
@@ -110,9 +98,9 @@ def interrupted(monkeypatch, recipe, step):
     go_on()
 
 
-def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, base_with_dropout):
+def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, tiny_base):
     """Pins lost training: after kill -9 the same command ends with the weights of an uninterrupted run, bit by bit."""
-    recipe = write_recipe(tmp_path, base_with_dropout, 60)
+    recipe = write_recipe(tmp_path, tiny_base, 60)
     command = [sys.executable, "-m", "optical_mteb", "train", str(recipe)]
 
     def environment(home):

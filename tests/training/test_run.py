@@ -321,3 +321,23 @@ def test_transport_settings_reach_the_training(recipe, override):
     assert train(read_recipe(recipe, [override]), say=lambda _: None).metrics["optical"] != plain
     with pytest.raises(InputError, match=r"relaxation: .* finite"):
         read_recipe(recipe, ["objective.optical.relaxation=inf"])
+
+
+def test_dropout_is_the_recipes(recipe, tiny_base, tiny_model, tmp_path):
+    """Pins a base's own dropout that stays on, and a student whose saved configuration has lost it."""
+    from sentence_transformers import SentenceTransformer
+
+    from optical_mteb.training.models import load_models
+
+    base = tiny_model()
+    config = base.transformers_model.config
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.3
+    base.save_pretrained(str(tmp_path / "base"), create_model_card=False)
+    for share in (0.0, 0.2):
+        settings = [f"student.base={tmp_path / 'base'}", f"teacher.base={tiny_base}", f"student.dropout={share}"]
+        checked = read_recipe(recipe, settings)
+        student = load_models(checked, ParallelCorpus.load(checked.bitext), say=lambda _: None).student
+        assert {module.p for module in student.modules() if isinstance(module, torch.nn.Dropout)} == {share}
+    train(checked, say=lambda _: None)
+    saved = SentenceTransformer(str(student_path("tiny-student")), device="cpu").transformers_model.config
+    assert saved.hidden_dropout_prob == 0.3
