@@ -33,7 +33,7 @@ from rich.table import Table
 
 BASE = "pypi:multilingual-e5-small"
 BATCH_SIZE = 32
-MINI_BATCH_TOKENS = 1024
+MINI_BATCH_TOKENS = 512
 OBJECTIVES = {
     "sentence": "{sentence={}}",
     "optical": "{optical={}}",

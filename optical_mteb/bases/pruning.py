@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -50,7 +50,8 @@ def prune_vocabulary(model: SentenceTransformer, texts: Iterable[str], *, keep_m
     tokenizer, encoder = _parts(first)
     state = tokenizer_state(tokenizer.backend_tokenizer)
     prompts = [prompt for prompt in model.prompts.values() if prompt]
-    used = used_ids(_unbounded(tokenizer.backend_tokenizer), state, texts, prompts)
+    with _unbounded(tokenizer.backend_tokenizer) as unbounded:
+        used = used_ids(unbounded, state, texts, prompts)
     kept = used | essential_ids(state, keep_most_frequent) | set(tokenizer.all_special_ids)
     embeddings = cast("Embedding", encoder.get_input_embeddings())
     if embeddings.padding_idx is not None:
@@ -85,12 +86,19 @@ def _parts(first: Any) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:  # no
     return tokenizer, encoder
 
 
-def _unbounded(backend: Tokenizer) -> Tokenizer:
-    """A copy that neither truncates nor pads."""
-    unbounded = copy.deepcopy(backend)
-    unbounded.no_truncation()
-    unbounded.no_padding()
-    return unbounded
+@contextmanager
+def _unbounded(backend: Tokenizer) -> Iterator[Tokenizer]:
+    """The tokenizer itself, which neither truncates nor pads inside the block; a copy would take its memory again."""
+    truncation, padding = backend.truncation, backend.padding
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        yield backend
+    finally:
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
 
 
 def _check_positions(encoder: PreTrainedModel, pad: int | None, new_ids: dict[int, int]) -> None:

@@ -73,7 +73,7 @@ def load_models(
         InputError: A base or a prompt of the recipe does not exist, or a base cannot be cut as the recipe says.
     """
     settings = recipe.student
-    student = _finite(load_base(settings.base, revision=settings.revision, device=device), settings.base)
+    student = load_base(settings.base, revision=settings.revision, device=device)
     student.prompts.update(settings.prompts)
     if settings.kind == "late_interaction":
         _check_tokens(student, settings.base)
@@ -83,6 +83,8 @@ def load_models(
         pruned = prune_vocabulary(student, texts, keep_most_frequent=settings.keep_most_frequent)
         say(f"vocabulary: {pruned.rows_before:,} rows, {pruned.rows_after:,} after pruning")
         _release_file(student)
+    # What pruning took away needs no check, and checking it would read all of the file into memory.
+    _finite(student, settings.base)
     same = (settings.base, settings.revision) == (recipe.teacher.base, recipe.teacher.revision)
     words = word_embeddings(student).weight
     # Frozen word embeddings are the largest part of both, and can be one.
