@@ -40,6 +40,11 @@ def bases_folder() -> Path:
     return home() / "bases"
 
 
+def data_folder() -> Path:
+    """Folder that caches downloaded data sets."""
+    return home() / "data"
+
+
 def local_data() -> Path | None:
     """Folder with the user's own copies of data sets (`OPTICAL_MTEB_DATA`), or None where it is not set.
 

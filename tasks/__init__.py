@@ -4,5 +4,6 @@
 import mteb  # noqa: F401
 
 from optical_mteb.tasks.cldr_name_retrieval import CLDRNameRetrieval
+from optical_mteb.tasks.ntrex_retrieval import NTREXRetrieval
 
-__all__ = ["CLDRNameRetrieval"]
+__all__ = ["CLDRNameRetrieval", "NTREXRetrieval"]

@@ -15,7 +15,7 @@ LAYERS = [
     {"_autoload"},
     {"scores", "registry"},
     {"training", "students", "index", "tasks"},
-    {"bases", "bitext", "transport", "recipes"},
+    {"bases", "bitext", "collection", "transport", "recipes"},
     {"storage", "languages"},
     {"errors", "citation", "_build", "__init__"},
 ]

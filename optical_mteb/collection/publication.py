@@ -1,0 +1,129 @@
+"""Where a published data set is found: the user's own copy, the cache, the Hub, its publisher's site."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Never
+from urllib.parse import quote
+
+from optical_mteb.collection.archive import unpack
+from optical_mteb.collection.download import download
+from optical_mteb.errors import InputError
+from optical_mteb.storage import data_folder, local_data
+
+LOCAL_SHELVES = ("", "eval", "bitext")
+"""Folders of `OPTICAL_MTEB_DATA` that hold the data sets' folders."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A data set at one revision, as its publisher offers it. Nothing is looked up before a file is asked for.
+
+    Attributes:
+        name: Its folder, in `OPTICAL_MTEB_DATA` and in the cache.
+        page: Where people find it.
+        revision: Commit, version or date: the files of a revision never change.
+        url: What a file's path is appended to, or None where the publisher has no files to download singly.
+        hub: Hub data set, `owner/name`, or None.
+        archives: URL of an archive by name, for files that come in one.
+        checksums: SHA-256 in hex, by a file's path or an archive's name. One that is absent is not checked.
+    """
+
+    name: str
+    page: str
+    revision: str
+    url: str | None = None
+    hub: str | None = None
+    archives: Mapping[str, str] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the downloaded files."""
+        return data_folder() / self.name / self.revision
+
+    def find(self, path: str, *, archive: str | None = None) -> Path:
+        """The local file of a path; downloaded where it has to be.
+
+        Looked up in `OPTICAL_MTEB_DATA`, then in the cache, then fetched from the Hub or the publisher.
+
+        Args:
+            path: Path as the publisher has it, with `/`. In the user's own copy leading folders may be left out.
+            archive: Name of the archive that holds it, where it comes in one.
+
+        Raises:
+            InputError: It cannot be had; the text names the page and the folder to put it in.
+        """
+        local = self.find_local(path)
+        if local is not None:
+            return local
+        cached = self.cache / path
+        if cached.is_file():
+            return cached
+        if _offline():
+            self._give_up(path, "HF_HUB_OFFLINE is set")
+        if archive is not None:
+            return self._from_archive(path, archive)
+        if self.hub is not None:
+            return self._from_hub(path)
+        if self.url is None:
+            self._give_up(path, "it is not offered for download")
+        return self._download(self.url.rstrip("/") + "/" + quote(path), cached, path)
+
+    def find_local(self, path: str) -> Path | None:
+        """The file in the user's own copy, or None."""
+        return next((place for place in self._local_places(path) if place.is_file()), None)
+
+    def _local_places(self, path: str) -> Iterator[Path]:
+        folder = local_data()
+        if folder is None:
+            return
+        parts = PurePosixPath(path).parts
+        for shelf in LOCAL_SHELVES:
+            for start in range(len(parts)):
+                yield folder / shelf / self.name / Path(*parts[start:])
+
+    def _from_archive(self, path: str, name: str) -> Path:
+        url = self.archives[name]
+        packed = self.find_local(name) or self._download(url, self.cache / name, name)
+        folder = self.cache / f"{name}.d"
+        if not folder.is_dir():
+            unpack(packed, folder)
+        found = folder / path
+        if not found.is_file():
+            raise InputError(f"{packed}: holds no {path}; expected what {url} holds at revision {self.revision}")
+        return found
+
+    def _from_hub(self, path: str) -> Path:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            return Path(hf_hub_download(self.hub or "", path, repo_type="dataset", revision=self.revision))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            self._give_up(path, f"the Hub says: {reason[0]}")
+
+    def _download(self, url: str, target: Path, path: str) -> Path:
+        try:
+            return download(url, target, sha256=self.checksums.get(path))
+        except InputError as error:
+            self._give_up(path, str(error))
+
+    def _give_up(self, path: str, reason: str) -> Never:
+        folder = local_data()
+        shelves = [folder / shelf for shelf in LOCAL_SHELVES] if folder is not None else []
+        shelf = next((shelf for shelf in shelves if (shelf / self.name).is_dir()), folder)
+        root = "OPTICAL_MTEB_DATA" if shelf is None else str(shelf)
+        unset = ", after setting OPTICAL_MTEB_DATA to your data folder" if folder is None else ""
+        raise InputError(
+            f"{self.name}: {path} is not here ({reason}); get it from {self.page} "
+            f"and put it at {root}/{self.name}/{path}{unset}"
+        )
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")

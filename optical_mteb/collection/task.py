@@ -1,0 +1,85 @@
+"""What this package's retrieval tasks share: subsets loaded one by one, scores kept by query, statistics kept here."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.task_metadata import TaskMetadata as MtebTaskMetadata
+
+if TYPE_CHECKING:
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+    from mteb.types import RelevantDocumentsType, RetrievalOutputType
+
+PER_QUERY = {"ndcg_at_10": "ndcg_cut_10", "map_at_100": "map_cut_100"}
+"""Scores that are kept for every query, as MTEB and as trec_eval name them."""
+
+
+class TaskMetadata(MtebTaskMetadata):
+    """MTEB's, with descriptive statistics that this package ships."""
+
+    @property
+    def descriptive_stat_path(self) -> Path:
+        """Where the task's statistics are, in MTEB's format."""
+        package = find_spec("optical_mteb.tasks")
+        folder = Path(str(package.origin)).parent if package is not None else Path()
+        return folder / "descriptive_stats" / str(self.type) / f"{self.name}.json"
+
+
+class CollectionRetrieval(AbsTaskRetrieval):
+    """A retrieval task that says how one split of one subset is loaded.
+
+    Only the subsets and splits that are asked for are loaded. Beside MTEB's means, a result has `per_query`: nDCG@10
+    and MAP of every query, by its id.
+
+    Attributes:
+        default_subsets: Subsets to run where neither subsets nor languages are chosen; all of them by default.
+    """
+
+    default_subsets: Sequence[str] = ()
+
+    def filter_languages(
+        self,
+        languages: Sequence[str] | None,
+        script: Sequence[str] | None = None,
+        hf_subsets: Sequence[str] | None = None,
+        exclusive_language_filter: bool = False,
+    ) -> Self:
+        """Choose subsets, as MTEB does; the default ones where nothing is chosen."""
+        if not (languages or script or hf_subsets) and self.default_subsets:
+            self.hf_subsets = list(self.default_subsets)
+            return self
+        return super().filter_languages(languages, script, hf_subsets, exclusive_language_filter)
+
+    @abstractmethod
+    def load_split(self, subset: str, split: str) -> RetrievalSplitData:
+        """The documents, queries and judgements of one split of one subset."""
+
+    def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 - mteb's signature
+        """Load the subsets and splits that are asked for."""
+        if self.data_loaded:
+            return
+        self.dataset = {
+            subset: {split: self.load_split(subset, split) for split in self.eval_splits} for subset in self.hf_subsets
+        }
+        self.data_loaded = True
+
+    def task_specific_scores(
+        self,
+        scores: dict[str, dict[str, float]],
+        qrels: RelevantDocumentsType,  # noqa: ARG002 - mteb's signature
+        results: RetrievalOutputType,  # noqa: ARG002
+        hf_split: str,  # noqa: ARG002
+        hf_subset: str,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """The scores of every query."""
+        return {
+            "per_query": {
+                name: {query: values[measure] for query, values in scores.items()}
+                for name, measure in PER_QUERY.items()
+            }
+        }
