@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from babel.core import get_cldr_version
-from datasets import Dataset
-from mteb.abstasks.retrieval import AbsTaskRetrieval
-from mteb.abstasks.task_metadata import TaskMetadata
 
 from optical_mteb.bitext.cldr import CldrName, cldr_names, english_names, split_of
+from optical_mteb.collection import Entry, retrieval_split
+from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
@@ -33,7 +32,7 @@ _EVAL_LANGS = {
 }
 
 
-class CLDRNameRetrieval(AbsTaskRetrieval):
+class CLDRNameRetrieval(CollectionRetrieval):
     """Retrieve the English name of what a name in another language denotes.
 
     The data come with the installed `babel`, so the task needs no network. A split by CLDR key, the same for all
@@ -66,19 +65,16 @@ class CLDRNameRetrieval(AbsTaskRetrieval):
         bibtex_citation="",
     )
 
-    def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 - mteb's signature
-        """Read the names of the chosen subsets from the installed `babel`."""
-        if self.data_loaded:
-            return
+    def load_split(self, subset: str, split: str) -> RetrievalSplitData:
+        """Names in one language from the installed `babel`, and all English ones."""
         documents = _documents()
-        corpus = Dataset.from_list(
-            [{"id": key, "title": kind, "text": english} for (kind, english), key in documents.items()]
+        queries = _queries(cldr_names(subset.split("-")[0]), documents)
+        return retrieval_split(
+            f"{self.metadata.name}/{subset}/{split}",
+            [Entry(key, english, title=kind) for (kind, english), key in documents.items()],
+            [Entry(key, text) for key, (text, _) in queries.items()],
+            {key: relevant for key, (_, relevant) in queries.items()},
         )
-        self.dataset = {}
-        for subset in self.hf_subsets:
-            queries = _queries(cldr_names(subset.split("-")[0]), documents)
-            self.dataset[subset] = {_EVAL_SPLIT: _split(corpus, queries)}
-        self.data_loaded = True
 
 
 def _documents() -> dict[tuple[str, str], str]:
@@ -103,12 +99,3 @@ def _queries(names: list[CldrName], documents: dict[tuple[str, str], str]) -> di
         _, relevant = queries.setdefault(first_key.setdefault(spelling, name.key), (name.name, {}))
         relevant[documents[name.kind, name.english]] = 1
     return queries
-
-
-def _split(corpus: Dataset, queries: dict[str, tuple[str, dict[str, int]]]) -> RetrievalSplitData:
-    return {
-        "corpus": corpus,
-        "queries": Dataset.from_list([{"id": key, "text": text} for key, (text, _) in queries.items()]),
-        "relevant_docs": {key: relevant for key, (_, relevant) in queries.items()},
-        "top_ranked": None,
-    }
