@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from pkgutil import iter_modules
 from types import TracebackType
@@ -16,11 +19,13 @@ from optical_mteb.errors import InputError
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
     from mteb.models.model_meta import ModelMeta
+    from mteb.results import TaskResult
 
 
 def register() -> None:
     """Fill mteb's registries with what this package has, read afresh from the student store; any number of times."""
     _register_tasks()
+    _register_benchmark()
     _register_models()
     _show_input_errors_in_one_line()
 
@@ -28,13 +33,19 @@ def register() -> None:
 def _register_tasks() -> None:
     # The package's attribute of that name is the function.
     registry = import_module("mteb.get_tasks")
-    for task in _tasks():
-        if task.metadata.name not in registry._TASKS_REGISTRY:
-            registry._TASKS_REGISTRY[task.metadata.name] = task
-            vars(registry)["TASK_LIST"] = (*registry.TASK_LIST, task)
+    names = registry._TASKS_REGISTRY
+    for task in filter(_is_own, registry.TASK_LIST):
+        del names[task.metadata.name]
+    listed = [task for task in registry.TASK_LIST if not _is_own(task)]
+    for task in chain(package_tasks(), _own_tasks()):
+        if task.metadata.name not in names:
+            names[task.metadata.name] = task
+            listed.append(task)
+    vars(registry)["TASK_LIST"] = tuple(listed)
+    _compare_revisions_of_own_tasks()
 
 
-def _tasks() -> Iterator[type[AbsTask]]:
+def package_tasks() -> Iterator[type[AbsTask]]:
     """The task classes of this package, by file."""
     from mteb.abstasks import AbsTask
 
@@ -43,6 +54,55 @@ def _tasks() -> Iterator[type[AbsTask]]:
         for value in vars(import_module(module.name)).values():
             if isinstance(value, type) and issubclass(value, AbsTask) and value.__module__ == module.name:
                 yield value
+
+
+def _own_tasks() -> Iterator[type[AbsTask]]:
+    """The tasks that the user's own collections are; one that cannot be is a line in the log."""
+    from optical_mteb.collection.own_task import own_tasks
+
+    for own in own_tasks():
+        if own.task is None:
+            _say_once(f"optical-mteb: left out a task: {own.problem}")
+        else:
+            yield own.task
+
+
+def _is_own(task: type[AbsTask]) -> bool:
+    return task.__module__ == "optical_mteb.collection.own_retrieval"
+
+
+@cache
+def _say_once(line: str) -> None:
+    logging.getLogger(__name__).warning(line)
+
+
+def _compare_revisions_of_own_tasks() -> None:
+    """Have mteb score an own task anew where its data have changed.
+
+    By itself mteb takes a complete result from its cache whatever data revision it is of, and looks at revisions only
+    where splits or subsets are missing.
+    """
+    evaluation = import_module("mteb.evaluate")
+    requires_merge = getattr(evaluation, "_requires_merge", None)
+    if requires_merge is None or getattr(requires_merge, "_optical_mteb", False):
+        return
+
+    def compared(task: AbsTask, existing: TaskResult) -> bool:
+        return _is_own(type(task)) or bool(requires_merge(task, existing))
+
+    compared._optical_mteb = True  # type: ignore[attr-defined]
+    vars(evaluation)["_requires_merge"] = compared
+
+
+def _register_benchmark() -> None:
+    """Put the benchmark among the names of the module that mteb collects its own from, once, into a cache."""
+    from optical_mteb.benchmark import optical_clir
+
+    benchmarks, registry = import_module("mteb.benchmarks.benchmarks"), import_module("mteb.benchmarks.get_benchmark")
+    if not hasattr(benchmarks, "OPTICAL_CLIR"):
+        vars(benchmarks)["OPTICAL_CLIR"] = optical_clir()
+        registry._build_registry.cache_clear()
+        registry._build_aliases_registry.cache_clear()
 
 
 def _register_models() -> None:

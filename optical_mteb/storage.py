@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 import platformdirs
@@ -83,6 +84,12 @@ def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
             _take_place(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def clear_scratch(target: Path) -> None:
+    """Remove what writers of a folder left beside it when they were killed; only under a lock that all of them hold."""
+    for left in target.parent.glob(f".{escape(target.name)}.*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _take_place(scratch: Path, target: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import string
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -19,6 +21,19 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("OPTICAL_MTEB_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def irds_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of downloads for ir_datasets, which is imported anew: it asks for the folder but once."""
+    home = tmp_path / "ir_datasets"
+    monkeypatch.setenv("IR_DATASETS_HOME", str(home))
+    monkeypatch.setenv("IR_DATASETS_TMP", str(tmp_path / "ir_datasets_tmp"))
+    for module in [name for name in sys.modules if name.partition(".")[0] == "ir_datasets"]:
+        monkeypatch.delitem(sys.modules, module)
+    yield home
+    for module in [name for name in sys.modules if name.partition(".")[0] == "ir_datasets"]:
+        del sys.modules[module]
 
 
 def build_tiny_model(*, hidden: int = 32, layers: int = 2, words: tuple[str, ...] = (), seed: int = 0):

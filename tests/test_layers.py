@@ -14,6 +14,7 @@ LAYERS = [
     {"study", "baselines"},
     {"_autoload"},
     {"scores", "registry"},
+    {"benchmark"},
     {"training", "students", "index", "tasks"},
     {"bases", "bitext", "collection", "transport", "recipes"},
     {"storage", "languages"},

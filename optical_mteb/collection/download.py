@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from pathlib import Path
 
 import requests
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TransferSpeedColumn
 
 from optical_mteb.errors import InputError
 from optical_mteb.storage import not_writable
 
 ATTEMPTS = 5
-"""Times a broken transfer is taken up before it fails."""
+"""Times a transfer that breaks is begun before it fails."""
 
-BLOCK = 1 << 20
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE, _SERVER_ERROR = 206, 416, 500
+BLOCK = 1 << 16
+"""Bytes that are read at once, and lost where the connection breaks."""
+
+_COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+_OK, _PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE, _SERVER_ERROR = 200, 206, 416, 500
+_TRY_AGAIN = (408, 429)
 
 
 def download(
@@ -40,6 +44,8 @@ def download(
         InputError: The server refuses, the file is not what the checksum says, the connection breaks `ATTEMPTS` times,
             or the place cannot be written to.
     """
+    if target.is_file():
+        return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
@@ -61,62 +67,96 @@ def _fetch(url: str, part: Path, *, timeout_s: float, pause_s: float) -> None:
         try:
             _transfer(url, part, timeout_s)
         except _RefusedError as error:
-            if error.status < _SERVER_ERROR or attempt == ATTEMPTS - 1:
+            passing = error.status >= _SERVER_ERROR or error.status in _TRY_AGAIN
+            if not passing or attempt == ATTEMPTS - 1:
                 raise InputError(f"{url}: the server answers {error}") from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             if attempt == ATTEMPTS - 1:
-                reason = str(error).strip() or type(error).__name__
+                reason = " ".join(str(error).split()) or type(error).__name__
                 raise InputError(f"{url}: the connection broke {ATTEMPTS} times ({reason}); try again later") from error
         except requests.RequestException as error:
-            raise InputError(f"{url}: {error}") from error
+            raise InputError(f"{url}: {' '.join(str(error).split())}") from error
         else:
             return
 
 
 class _RefusedError(Exception):
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(f"{status} {reason}")
-        self.status = status
+    def __init__(self, answer: requests.Response) -> None:
+        super().__init__(f"{answer.status_code} {answer.reason}".strip())
+        self.status = answer.status_code
 
 
 def _transfer(url: str, part: Path, timeout_s: float) -> None:
     """One attempt, from where the last one stopped."""
     done = part.stat().st_size if part.is_file() else 0
+    version = _tag(part).read_text(encoding="utf-8") if done and _tag(part).is_file() else ""
     # Offsets count the bytes of the file itself, so it must not be compressed on its way.
     headers = {"Accept-Encoding": "identity"}
-    tag = _tag(part)
-    if done and tag.is_file():
-        headers |= {"Range": f"bytes={done}-", "If-Range": tag.read_text(encoding="utf-8")}
+    if version:
+        headers |= {"Range": f"bytes={done}-", "If-Range": version}
     with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
-        if answer.status_code == _RANGE_NOT_SATISFIABLE:
-            part.unlink()
-            tag.unlink()
-            raise requests.ConnectionError("what was there is no part of the file")
-        if not answer.ok:
-            raise _RefusedError(answer.status_code, answer.reason)
-        if answer.status_code != _PARTIAL_CONTENT:
-            done = 0
-        validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        # A weak validator cannot vouch for equal bytes.
-        if validator and not validator.startswith("W/"):
-            tag.write_text(validator, encoding="utf-8")
+        if answer.status_code == _OK:
+            _receive(answer, part, 0)
+        elif version and answer.status_code == _RANGE_NOT_SATISFIABLE and _span(answer) == ("*", str(done)):
+            # Every byte is there: the last call was stopped before it put the file in its place.
+            return
+        elif answer.status_code == _PARTIAL_CONTENT and _goes_on(answer, done, version):
+            _receive(answer, part, done)
+        elif answer.status_code in (_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE) and version:
+            _forget(part)
+            raise requests.ConnectionError(f"the server has no version {version} to go on with after {done:,} bytes")
         else:
-            tag.unlink(missing_ok=True)
-        length = answer.headers.get("Content-Length")
-        total = done + int(length) if length else None
-        with (
-            part.open("r+b" if done else "wb") as stream,
-            Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress,
-        ):
-            bar = progress.add_task(part.stem, total=total, completed=done)
-            stream.seek(done)
-            for block in answer.iter_content(BLOCK):
-                stream.write(block)
-                progress.advance(bar, len(block))
-            stream.flush()
-            written = stream.tell()
+            raise _RefusedError(answer)
+
+
+def _goes_on(answer: requests.Response, done: int, version: str) -> bool:
+    """Whether the rest of the same file comes: a server may not know `If-Range`, and send another file's."""
+    names = {answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
+    return bool(version) and _span(answer)[0] == str(done) and (not names or version in names)
+
+
+def _span(answer: requests.Response) -> tuple[str, str]:
+    """First byte and length of the whole file, `*` where there is none, as `Content-Range` has them."""
+    parts = re.fullmatch(r"bytes (\d+|\*)(?:-\d+)?/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    return (parts[1], parts[2]) if parts else ("", "")
+
+
+def _version(answer: requests.Response) -> str:
+    """The server's name for these bytes; none where it has only a weak one, which does not vouch for equal bytes."""
+    version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+    return "" if version.startswith("W/") else version
+
+
+def _receive(answer: requests.Response, part: Path, done: int) -> None:
+    """Write what comes to a partial file, after the bytes that are done."""
+    length, version = answer.headers.get("Content-Length", ""), _version(answer)
+    total = done + int(length) if length.isdigit() else None
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+        if Path(part.stem).suffix in (".gz", ".tgz"):
+            # The server names the file's own compression, which would be undone here.
+            answer.raw.headers.pop("Content-Encoding", None)
+        else:
+            total, version = None, ""
+    if not done:
+        _tag(part).unlink(missing_ok=True)
+    with part.open("r+b" if done else "wb") as stream, progress_bar(*_COLUMNS) as progress:
+        # Only now: bytes of an older version must never stand beside the name of a newer one.
+        if not done and version:
+            _tag(part).write_text(version, encoding="utf-8")
+        bar = progress.add_task(part.stem, total=total, completed=done)
+        stream.seek(done)
+        for block in answer.iter_content(BLOCK):
+            stream.write(block)
+            progress.advance(bar, len(block))
+        written = stream.tell()
     if total is not None and written < total:
         raise requests.ConnectionError(f"{written:,} of {total:,} bytes came")
+
+
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """A bar on standard error that leaves no trace; none where that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _check(part: Path, url: str, sha256: str | None) -> None:
@@ -125,9 +165,13 @@ def _check(part: Path, url: str, sha256: str | None) -> None:
     with part.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
-        part.unlink()
-        _tag(part).unlink(missing_ok=True)
+        _forget(part)
         raise InputError(f"{url}: has the SHA-256 {found}, expected {sha256}; what came is thrown away")
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _tag(part).unlink(missing_ok=True)
 
 
 def _tag(part: Path) -> Path:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Never
 from urllib.parse import quote
 
-from optical_mteb.collection.archive import unpack
+from filelock import FileLock
+
+from optical_mteb.collection.archive import relative_path, unpack
 from optical_mteb.collection.download import download
 from optical_mteb.errors import InputError
-from optical_mteb.storage import data_folder, local_data
+from optical_mteb.storage import clear_scratch, data_folder, local_data, not_writable
 
 LOCAL_SHELVES = ("", "eval", "bitext")
 """Folders of `OPTICAL_MTEB_DATA` that hold the data sets' folders."""
@@ -29,7 +32,8 @@ class Publication:
         url: What a file's path is appended to, or None where the publisher has no files to download singly.
         hub: Hub data set, `owner/name`, or None.
         archives: URL of an archive by name, for files that come in one.
-        checksums: SHA-256 in hex, by a file's path or an archive's name. One that is absent is not checked.
+        checksums: SHA-256 in hex, by a file's path or an archive's name, of what is downloaded from `url` or `archives`.
+            One that is absent is not checked; nor are the user's own copies, and the Hub's files, which a commit names.
     """
 
     name: str
@@ -48,14 +52,16 @@ class Publication:
     def find(self, path: str, *, archive: str | None = None) -> Path:
         """The local file of a path; downloaded where it has to be.
 
-        Looked up in `OPTICAL_MTEB_DATA`, then in the cache, then fetched from the Hub or the publisher.
+        Looked up in `OPTICAL_MTEB_DATA`, then in the cache, then fetched from the Hub or the publisher. With
+        `HF_HUB_OFFLINE` nothing is fetched; the Hub's own cache is looked into all the same.
 
         Args:
             path: Path as the publisher has it, with `/`. In the user's own copy leading folders may be left out.
             archive: Name of the archive that holds it, where it comes in one.
 
         Raises:
-            InputError: It cannot be had; the text names the page and the folder to put it in.
+            InputError: It cannot be had, and the text names the page and the folder to put it in; or the path leads out of
+                the data set's folder.
         """
         local = self.find_local(path)
         if local is not None:
@@ -63,8 +69,6 @@ class Publication:
         cached = self.cache / path
         if cached.is_file():
             return cached
-        if _offline():
-            self._give_up(path, "HF_HUB_OFFLINE is set")
         if archive is not None:
             return self._from_archive(path, archive)
         if self.hub is not None:
@@ -74,7 +78,15 @@ class Publication:
         return self._download(self.url.rstrip("/") + "/" + quote(path), cached, path)
 
     def find_local(self, path: str) -> Path | None:
-        """The file in the user's own copy, or None."""
+        """The file in the user's own copy, or None.
+
+        Raises:
+            InputError: The path leads out of the data set's folder.
+        """
+        if relative_path(path) is None:
+            raise InputError(
+                f"{self.name}: the path {path!r} leads out of the data set's folder; expected one inside it, without '..'"
+            )
         return next((place for place in self._local_places(path) if place.is_file()), None)
 
     def _local_places(self, path: str) -> Iterator[Path]:
@@ -87,11 +99,19 @@ class Publication:
                 yield folder / shelf / self.name / Path(*parts[start:])
 
     def _from_archive(self, path: str, name: str) -> Path:
-        url = self.archives[name]
-        packed = self.find_local(name) or self._download(url, self.cache / name, name)
-        folder = self.cache / f"{name}.d"
+        url, own = self.archives[name], self.find_local(name)
+        packed, folder = self.cache / name, self.cache / f"{name}.d"
+        if own is not None:
+            about = own.stat()
+            # One that the user replaces is unpacked anew.
+            packed, folder = own, self.cache / f"{name}.{about.st_size}-{about.st_mtime_ns}.d"
         if not folder.is_dir():
-            unpack(packed, folder)
+            with _locked(folder):
+                if not folder.is_dir():
+                    if not packed.is_file():
+                        self._download(url, packed, name)
+                    clear_scratch(folder)
+                    unpack(packed, folder)
         found = folder / path
         if not found.is_file():
             raise InputError(f"{packed}: holds no {path}; expected what {url} holds at revision {self.revision}")
@@ -99,15 +119,22 @@ class Publication:
 
     def _from_hub(self, path: str) -> Path:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            return Path(hf_hub_download(self.hub or "", path, repo_type="dataset", revision=self.revision))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            self._give_up(path, f"the Hub says: {reason[0]}")
+            return Path(
+                hf_hub_download(
+                    self.hub or "", path, repo_type="dataset", revision=self.revision, local_files_only=offline()
+                )
+            )
+        # Nothing narrower: the client lets errors of its HTTP and transfer libraries through unchanged.
+        except Exception as error:
+            if offline():
+                self._give_up(path, "HF_HUB_OFFLINE is set, and the Hub's cache does not have it")
+            self._give_up(path, f"the Hub says: {' '.join(str(error).split()) or type(error).__name__}")
 
     def _download(self, url: str, target: Path, path: str) -> Path:
+        if offline():
+            self._give_up(path, "HF_HUB_OFFLINE is set")
         try:
             return download(url, target, sha256=self.checksums.get(path))
         except InputError as error:
@@ -125,5 +152,17 @@ class Publication:
         )
 
 
-def _offline() -> bool:
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{folder}.lock").acquire()
+    except OSError as error:
+        raise not_writable(folder, error) from error
+    with lock:
+        yield
+
+
+def offline() -> bool:
+    """Whether `HF_HUB_OFFLINE` forbids downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -33,13 +34,14 @@ class Entry:
 
 
 def retrieval_split(
-    name: str, documents: Iterable[Entry], queries: Iterable[Entry], qrels: Qrels
+    name: str, documents: Iterable[Entry] | Dataset, queries: Iterable[Entry], qrels: Qrels
 ) -> RetrievalSplitData:
     """One subset and split in the form that `AbsTaskRetrieval.dataset` holds.
 
     Args:
         name: What to call it in error messages, `NTREXRetrieval/swh-eng/test`.
-        documents: All that is searched, relevant or not. White space around a text is taken off.
+        documents: All that is searched, relevant or not; white space around a text or title is taken off. Or a corpus that
+            `corpus_dataset` has checked.
         queries: The queries.
         qrels: Judgements; grades of 0 and below are kept out, as MTEB expects of a task without hard negatives.
 
@@ -49,19 +51,51 @@ def retrieval_split(
     """
     from datasets import Dataset
 
-    corpus, questions = _checked(name, "document", documents), _checked(name, "query", queries)
+    corpus = documents if isinstance(documents, Dataset) else _in_memory(_checked(name, "document", documents))
+    questions = _checked(name, "query", queries)
     relevant = {query: {key: grade for key, grade in judged.items() if grade > 0} for query, judged in qrels.items()}
-    check_qrels(name, relevant, corpus.keys(), questions.keys())
-    titled = any(entry.title for entry in corpus.values())
-    columns = {"id": list(corpus), "text": [entry.text for entry in corpus.values()]}
-    if titled:
-        columns["title"] = [entry.title for entry in corpus.values()]
+    judged_documents = {key for judged in relevant.values() for key in judged}
+    check_qrels(name, relevant, documents_among(corpus, judged_documents), questions.keys())
     return {
-        "corpus": Dataset.from_dict(columns),
+        "corpus": corpus,
         "queries": Dataset.from_dict({"id": list(questions), "text": [entry.text for entry in questions.values()]}),
         "relevant_docs": relevant,
         "top_ranked": None,
     }
+
+
+def check_entry(name: str, kind: str, entry: Entry) -> None:
+    """Check a document or a query by itself.
+
+    Args:
+        name: What to call the collection in error messages.
+        kind: "document" or "query".
+        entry: The document or query.
+
+    Raises:
+        InputError: It has no id, something that is no string, or a half of a surrogate pair, which no file can hold.
+    """
+    for column, value in (("id", entry.id), ("text", entry.text), ("title", entry.title)):
+        if not isinstance(value, str):
+            raise InputError(
+                f"{entry.where or name}: the {column} of a {kind} is {value!r:.80}, expected a string; {_MEND}"
+            )
+    if not entry.id:
+        raise InputError(f"{entry.where or name}: a {kind} has no id; {_MEND}")
+    try:
+        f"{entry.id}{entry.title}{entry.text}".encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{entry.where or name}: {kind} {entry.id!r} has half a surrogate pair, which is no character; {_MEND}"
+        ) from error
+
+
+def documents_among(corpus: Dataset, ids: Iterable[str]) -> set[str]:
+    """Those ids that documents of a corpus bear; the corpus is passed over once and not held in memory."""
+    wanted, found = set(ids), set[str]()
+    for batch in corpus.select_columns("id").iter(_IDS_AT_ONCE):
+        found |= wanted.intersection(batch["id"])
+    return found
 
 
 def check_qrels(name: str, relevant: Qrels, documents: Iterable[str], queries: Iterable[str]) -> None:
@@ -70,13 +104,13 @@ def check_qrels(name: str, relevant: Qrels, documents: Iterable[str], queries: I
     Args:
         name: What to call the collection in error messages.
         relevant: Relevant documents by query.
-        documents: Ids of all documents; looked up by `in`.
+        documents: Ids of all documents.
         queries: Ids of all queries.
 
     Raises:
         InputError: A judgement names no document or no query, or a query has no relevant document.
     """
-    known, asked = _as_set(documents), _as_set(queries)
+    known, asked = _as_set(documents), dict.fromkeys(queries)
     for query, judged in relevant.items():
         if query not in asked:
             raise InputError(f"{name}: the judgements name query {query!r}, which is not there; {_MEND}")
@@ -88,6 +122,7 @@ def check_qrels(name: str, relevant: Qrels, documents: Iterable[str], queries: I
         raise InputError(f"{name}: query {unanswered!r} has no relevant document; {_MEND}")
 
 
+_IDS_AT_ONCE = 10_000
 _MEND = "get the data again, or take the line out"
 
 
@@ -95,12 +130,20 @@ def _as_set(ids: Iterable[str]) -> set[str]:
     return ids if isinstance(ids, set) else set(ids)
 
 
+def _in_memory(documents: Mapping[str, Entry]) -> Dataset:
+    from datasets import Dataset
+
+    columns = {"id": list(documents), "text": [entry.text for entry in documents.values()]}
+    if any(entry.title for entry in documents.values()):
+        columns["title"] = [entry.title for entry in documents.values()]
+    return Dataset.from_dict(columns)
+
+
 def _checked(name: str, kind: str, entries: Iterable[Entry]) -> dict[str, Entry]:
     by_id: dict[str, Entry] = {}
     for entry in entries:
+        check_entry(name, kind, entry)
         place = entry.where or name
-        if not entry.id:
-            raise InputError(f"{place}: a {kind} has no id; {_MEND}")
         text = entry.text.strip()
         if not text:
             raise InputError(f"{place}: {kind} {entry.id!r} has no text; {_MEND}")
@@ -110,7 +153,7 @@ def _checked(name: str, kind: str, entries: Iterable[Entry]) -> dict[str, Entry]
             raise InputError(
                 f"{place}: {kind} id {entry.id!r} stands twice{before}; give every {kind} an id of its own"
             )
-        by_id[entry.id] = entry if text == entry.text else Entry(entry.id, text, entry.title, entry.where)
+        by_id[entry.id] = Entry(entry.id, text, entry.title.strip(), entry.where)
     if not by_id:
         raise InputError(f"{name}: there is no {kind}; {_MEND}")
     return by_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,9 @@ from mteb.abstasks.task_metadata import TaskMetadata as MtebTaskMetadata
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-    from mteb.types import RelevantDocumentsType, RetrievalOutputType
+    from mteb.models.models_protocols import MTEBModels
+    from mteb.types import RelevantDocumentsType, RetrievalOutputType, ScoresDict
+    from mteb.types.statistics import DescriptiveStatistics
 
 PER_QUERY = {"ndcg_at_10": "ndcg_cut_10", "map_at_100": "map_cut_100"}
 """Scores that are kept for every query, as MTEB and as trec_eval name them."""
@@ -55,6 +57,10 @@ class CollectionRetrieval(AbsTaskRetrieval):
             return self
         return super().filter_languages(languages, script, hf_subsets, exclusive_language_filter)
 
+    def has_split(self, subset: str, split: str) -> bool:  # noqa: ARG002 - for tasks to say
+        """Whether a subset has a split; where it has not, the split is run for the other subsets."""
+        return True
+
     @abstractmethod
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """The documents, queries and judgements of one split of one subset."""
@@ -64,9 +70,36 @@ class CollectionRetrieval(AbsTaskRetrieval):
         if self.data_loaded:
             return
         self.dataset = {
-            subset: {split: self.load_split(subset, split) for split in self.eval_splits} for subset in self.hf_subsets
+            subset: {
+                split: self.load_split(subset, split) for split in self.eval_splits if self.has_split(subset, split)
+            }
+            for subset in self.hf_subsets
         }
         self.data_loaded = True
+
+    def evaluate(
+        self,
+        model: MTEBModels,
+        split: str = "test",
+        subsets_to_run: list[str] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - mteb's signature
+    ) -> Mapping[str, ScoresDict]:
+        """Evaluate a model on the subsets that have the split, as MTEB does."""
+        wanted = self.hf_subsets if subsets_to_run is None else subsets_to_run
+        published = [subset for subset in wanted if self.has_split(subset, split)]
+        return super().evaluate(model, split, published, **kwargs)
+
+    def calculate_descriptive_statistics(
+        self, overwrite_results: bool = False, num_proc: int | None = None
+    ) -> dict[str, DescriptiveStatistics]:
+        """MTEB's statistics of the chosen subsets and splits, written where the task's statistics are kept."""
+        whole = self.metadata
+        chosen = {subset: whole.hf_subsets_to_langscripts[subset] for subset in self.hf_subsets}
+        try:
+            self.metadata = whole.model_copy(update={"eval_langs": chosen, "eval_splits": list(self.eval_splits)})
+            return super().calculate_descriptive_statistics(overwrite_results, num_proc)
+        finally:
+            self.metadata = whole
 
     def task_specific_scores(
         self,

@@ -1,0 +1,215 @@
+"""Any text retrieval task of MTEB as files that other programs read: a folder for every subset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from optical_mteb.collection.file_formats import FORMATS, FileFormat
+from optical_mteb.collection.split import Entry
+from optical_mteb.errors import InputError
+from optical_mteb.storage import atomic_folder
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from mteb.abstasks.retrieval import AbsTaskRetrieval
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+BATCH = 1_000
+"""Documents that are held in memory while writing."""
+
+_BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def export_task(
+    name: str,
+    file_format: str,
+    output: Path,
+    *,
+    subsets: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    say: Callable[[str], None],
+) -> list[Path]:
+    """Write a task as MTEB evaluates it: all documents, the queries that are judged, and their judgements.
+
+    Args:
+        name: Name of the task.
+        file_format: A name of `FORMATS`.
+        output: Gets a folder for every subset, complete or not at all.
+        subsets: Those to write; those that `mteb run` runs by default.
+        splits: Those to write, likewise. Splits of a subset share its documents.
+        say: Told what the files cannot say.
+
+    Returns:
+        The folders.
+
+    Raises:
+        InputError: There is no such task, subset, split or format; it is no task that has texts and judgements alone;
+            its data cannot be had; a folder is there already; an id cannot be written; or two splits of a subset have
+            other documents, or another query under one id.
+    """
+    if file_format not in FORMATS:
+        raise InputError(f"format {file_format!r} is unknown; write one of {', '.join(FORMATS)}")
+    task = _task(name)
+    chosen = _among("subset", subsets, task.metadata.hf_subsets, name) or task.hf_subsets
+    wanted = _among("split", splits, task.metadata.eval_splits, name) or list(task.eval_splits)
+    folders = [output / subset for subset in chosen]
+    for folder in folders:
+        if folder.exists():
+            raise InputError(f"{folder}: is there already; remove it, or choose another folder by --output")
+    if task.ignore_identical_ids:
+        say(f"{name}: MTEB takes a query's own id out of its ranking before it scores; do so, too")
+    if task.skip_first_result:
+        say(f"{name}: MTEB takes the first document out of each ranking before it scores; do so, too")
+    for subset, folder in zip(chosen, folders, strict=True):
+        data = _load(name, subset, wanted)
+        _write(data, FORMATS[file_format], folder, f"{name}/{subset}")
+    return folders
+
+
+def _task(name: str) -> AbsTaskRetrieval:
+    import mteb
+    from mteb.abstasks.retrieval import AbsTaskRetrieval
+
+    try:
+        task = mteb.get_task(name)
+    except KeyError as error:
+        raise InputError(f"task {name}: {str(error.args[0]).removeprefix('KeyError: ')}") from error
+    about = task.metadata
+    if not isinstance(task, AbsTaskRetrieval) or about.type != "Retrieval" or list(about.modalities) != ["text"]:
+        kind = f"{about.type} of {', '.join(about.modalities)}"
+        raise InputError(f"task {name}: is {kind}; only Retrieval of text is documents, queries and judgements alone")
+    return task
+
+
+def _among(kind: str, asked: Sequence[str], there: Sequence[str], name: str) -> list[str]:
+    for each in asked:
+        if each not in there:
+            raise InputError(f"task {name}: has no {kind} {each!r}; it has {', '.join(there)}")
+    return list(dict.fromkeys(asked))
+
+
+def _load(name: str, subset: str, splits: Sequence[str]) -> dict[str, RetrievalSplitData]:
+    import mteb
+
+    task = mteb.get_task(name, eval_splits=list(splits), hf_subsets=[subset])
+    try:
+        task.load_data()
+    except OSError as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"task {name}: its data cannot be had ({reason}); mend that, or get them first") from error
+    task.convert_v1_dataset_format_to_v2(num_proc=None)  # type: ignore[attr-defined]
+    loaded: dict[str, RetrievalSplitData] = {split: task.dataset[subset][split] for split in splits}  # type: ignore
+    for data in loaded.values():
+        _check(f"task {name}/{subset}", data)
+    return loaded
+
+
+def _check(where: str, data: RetrievalSplitData) -> None:
+    if data["top_ranked"] is not None:
+        raise InputError(f"{where}: ranks given documents, not all; no format here says which")
+    for dataset in (data["corpus"], data["queries"]):
+        if getattr(dataset.features.get("text"), "dtype", "") not in ("string", "large_string"):
+            raise InputError(f"{where}: its texts are no plain strings; only those are written")
+    if "instruction" in data["queries"].column_names:
+        raise InputError(
+            f"{where}: its queries have instructions beside their text; no format here has a place for them"
+        )
+
+
+def _write(splits: dict[str, RetrievalSplitData], file_format: FileFormat, folder: Path, name: str) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(folder, replace=False) as scratch:
+            (scratch / "qrels").mkdir()
+            digests: dict[str, str] = {}
+            asked: dict[str, str] = {}
+            with (
+                _writing(scratch / file_format.corpus) as documents,
+                _writing(scratch / file_format.queries) as queries,
+            ):
+                for split, data in splits.items():
+                    digests[split] = _write_documents(data["corpus"], file_format, None if digests else documents, name)
+                    written = _write_queries(data, file_format, queries, asked, name)
+                    _write_qrels(written, data, file_format, scratch / file_format.qrels.format(split=split))
+            if len(set(digests.values())) > 1:
+                one = next(iter(splits))
+                raise InputError(
+                    f"{name}: the splits {', '.join(splits)} have different documents; "
+                    f"export one at a time, as by --split {one}"
+                )
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot write there ({error.strerror or error}); choose another --output"
+        ) from error
+    finally:
+        with suppress(OSError):
+            folder.parent.rmdir()
+
+
+def _writing(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", newline="\n")
+
+
+def _write_documents(corpus: Dataset, file_format: FileFormat, file: TextIO | None, name: str) -> str:
+    """Write the documents, where there is a file; returns a digest of them."""
+    digest = hashlib.sha256()
+    with Progress(*_BAR, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(name, total=len(corpus))
+        for document in _entries(corpus):
+            _check_id("document", document.id, file_format, name)
+            written = file_format.document(document)
+            digest.update(written.encode())
+            if file is not None:
+                file.write(written)
+            progress.advance(bar)
+    return digest.hexdigest()
+
+
+def _write_queries(
+    data: RetrievalSplitData, file_format: FileFormat, file: TextIO, asked: dict[str, str], name: str
+) -> list[str]:
+    """Write the judged queries that are not in `asked` from another split; returns the ids of all judged ones."""
+    judged = []
+    for query in _entries(data["queries"]):
+        if not data["relevant_docs"].get(query.id):
+            continue
+        judged.append(query.id)
+        if query.id not in asked:
+            _check_id("query", query.id, file_format, name)
+            file.write(file_format.query(query))
+        elif asked[query.id] != query.text:
+            raise InputError(
+                f"{name}: query {query.id!r} has another text in another split; export one at a time by --split"
+            )
+        asked[query.id] = query.text
+    return judged
+
+
+def _write_qrels(queries: Sequence[str], data: RetrievalSplitData, file_format: FileFormat, path: Path) -> None:
+    with _writing(path) as file:
+        file.write(file_format.qrels_head)
+        for query in queries:
+            judged = data["relevant_docs"][query]
+            file.writelines(file_format.judgement(query, document, int(grade)) for document, grade in judged.items())
+
+
+def _entries(dataset: Dataset) -> Iterator[Entry]:
+    columns = [column for column in ("id", "text", "title") if column in dataset.column_names]
+    for batch in dataset.select_columns(columns).iter(BATCH):
+        titles = batch.get("title") or [""] * len(batch["id"])
+        for key, text, title in zip(batch["id"], batch["text"], titles, strict=True):
+            yield Entry(str(key), text or "", title or "")
+
+
+def _check_id(kind: str, key: str, file_format: FileFormat, name: str) -> None:
+    if not key or file_format.no_id.search(key):
+        raise InputError(
+            f"{name}: {kind} id {key!r} cannot be written; in this format it may have {file_format.id_rule}"
+        )

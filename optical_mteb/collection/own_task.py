@@ -1,0 +1,202 @@
+"""Which collections of the user's own are tasks: those found in the data folder, and those that were added.
+
+`optical_mteb.collection.own_retrieval` is imported inside the functions only: it needs mteb, whose import registers the
+tasks that are listed here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from optical_mteb.errors import InputError
+from optical_mteb.storage import home, local_data, not_writable
+
+if TYPE_CHECKING:
+    from optical_mteb.collection.own_retrieval import OwnRetrieval
+
+
+@dataclass(frozen=True)
+class OwnTask:
+    """A task of the user's own, or what keeps a folder from being one.
+
+    Attributes:
+        folder: The collection, or the file or folder that the problem is in.
+        task: The task; None where there is a problem.
+        problem: One line; empty where there is none.
+    """
+
+    folder: Path
+    task: type[OwnRetrieval] | None = None
+    problem: str = ""
+
+
+class AddedTasks(BaseModel):
+    """`tasks.json`: the tasks that were added.
+
+    Attributes:
+        folders: Absolute path of the collection, by the task's name.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    folders: dict[str, Path] = {}
+
+
+def own_tasks() -> list[OwnTask]:
+    """The user's own tasks, those in `OPTICAL_MTEB_DATA/tasks` by folder, then the added ones by name.
+
+    The data are not read. Nothing is raised: a folder with a problem is listed with it.
+    """
+    names, tasks = _folders()
+    if not names:
+        return tasks
+    # Nothing of ours is half imported once mteb is there.
+    import mteb  # noqa: F401
+
+    from optical_mteb.collection.own_retrieval import own_task_class
+
+    by_name: dict[str, Path] = {}
+    for folder, name in names.items():
+        try:
+            task = own_task_class(folder)
+        except InputError as error:
+            tasks.append(OwnTask(folder, problem=str(error)))
+            continue
+        called = task.metadata.name
+        problem = ""
+        if _is_of_others(called):
+            problem = f"{folder}: {called!r} is a task of MTEB or this package; give yours another name"
+        elif name and called != name:
+            problem = f"{folder}: was added as {name!r}, is called {called!r} now; run: optical-mteb tasks add {folder}"
+        elif called in by_name:
+            problem = f"{folder}: is called {called!r}, and so is {by_name[called]}; give one of them another name"
+        else:
+            by_name[called] = folder
+        tasks.append(OwnTask(folder, problem=problem) if problem else OwnTask(folder, task))
+    return tasks
+
+
+def _folders() -> tuple[dict[Path, str], list[OwnTask]]:
+    """Folders with the names that they were added under, empty for found ones; and what is wrong with their lists."""
+    names: dict[Path, str] = {}
+    problems = []
+    try:
+        names |= {folder: name for name, folder in sorted(_added_tasks().folders.items())}
+    except InputError as error:
+        problems.append(OwnTask(_added_tasks_file(), problem=str(error)))
+    try:
+        data = local_data()
+        found = sorted(data.glob("tasks/*/task.toml")) if data else []
+        names = {path.parent.resolve(): "" for path in found} | names
+    except InputError as error:
+        problems.append(OwnTask(Path(), problem=str(error)))
+    return names, problems
+
+
+def add_task(folder: Path) -> OwnRetrieval:
+    """Remember a collection as a task, once all of it is checked.
+
+    Args:
+        folder: Folder with a `task.toml` and the data; it stays where it is.
+
+    Returns:
+        The task with its data loaded.
+
+    Raises:
+        InputError: The folder is no valid collection, or there is a task of that name already.
+    """
+    import mteb  # noqa: F401 - as above
+
+    from optical_mteb.collection.own_retrieval import own_task_class
+    from optical_mteb.collection.task_file import TASK_FILE
+
+    folder = folder.resolve()
+    task = own_task_class(folder)()
+    name = task.metadata.name
+    others = {own.task.metadata.name: own.folder for own in own_tasks() if own.task and own.folder != folder}
+    whose = others.get(name) or ("MTEB or this package" if _is_of_others(name) else None)
+    if whose is not None:
+        raise InputError(f"{folder / TASK_FILE}: name: {name!r} is a task of {whose} already; give yours another name")
+    task.load_data()
+    with _changing() as added:
+        added.folders = {key: path for key, path in added.folders.items() if path != folder} | {name: folder}
+    return task
+
+
+def remove_task(name: str) -> Path:
+    """Forget a task that was added. Its folder stays as it is; what the cache has of it goes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: No task of that name was added.
+    """
+    from optical_mteb.collection.beir import CORPUS
+    from optical_mteb.collection.beir_corpus import cache_folder
+
+    with _changing() as added:
+        if name not in added.folders:
+            found = next((own.folder for own in own_tasks() if own.task and own.task.metadata.name == name), None)
+            if found is not None:
+                raise InputError(f"task {name!r} is found in {found}; move that folder out of OPTICAL_MTEB_DATA/tasks")
+            near = difflib.get_close_matches(name, added.folders, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "list the tasks: optical-mteb tasks"
+            raise InputError(f"no task {name!r} was added; {hint}")
+        folder = added.folders.pop(name)
+    shutil.rmtree(cache_folder(folder / CORPUS), ignore_errors=True)
+    return folder
+
+
+def _is_of_others(name: str) -> bool:
+    """Whether mteb has a task of that name that is none of the user's own."""
+    from optical_mteb.collection.own_retrieval import OwnRetrieval
+
+    task = import_module("mteb.get_tasks")._TASKS_REGISTRY.get(name)
+    return task is not None and not issubclass(task, OwnRetrieval)
+
+
+def _added_tasks_file() -> Path:
+    return home() / "tasks.json"
+
+
+def _added_tasks() -> AddedTasks:
+    path = _added_tasks_file()
+    try:
+        return AddedTasks.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return AddedTasks()
+    except (OSError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise InputError(f"{path}: cannot be read ({reason}); mend it, or remove it and add the tasks again") from error
+
+
+@contextmanager
+def _changing() -> Iterator[AddedTasks]:
+    """The added tasks, written back when the block ends without an exception; one process at a time."""
+    path = _added_tasks_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock").acquire()
+    except OSError as error:
+        raise not_writable(path, error) from error
+    with lock:
+        added = _added_tasks()
+        yield added
+        try:
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as scratch:
+                scratch.write(added.model_dump_json(indent=2) + "\n")
+            Path(scratch.name).replace(path)
+        except OSError as error:
+            raise not_writable(path, error) from error

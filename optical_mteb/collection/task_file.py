@@ -1,0 +1,135 @@
+"""`task.toml`: what the user says about a collection that is to be an MTEB task."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from mteb.abstasks.task_metadata import AnnotatorType, SampleCreationMethod, TaskDomain, TaskSubtype
+from mteb.languages import check_language_code
+from mteb.types import Licenses, StrDate, StrURL
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from optical_mteb.errors import InputError
+from optical_mteb.languages import find_language
+
+TASK_FILE = "task.toml"
+
+# MTEB's other tasks file Swahili under its macrolanguage, too.
+_BESIDE = {"swh": ["swa-Latn"]}
+
+
+def _known(spelling: str) -> str:
+    check_language_code(find_language(spelling).tag)
+    return spelling
+
+
+LanguageCode = Annotated[str, AfterValidator(_known)]
+
+
+class TaskFile(BaseModel):
+    """A `task.toml`; all but the name and the languages may be left out.
+
+    Attributes:
+        name: Name of the task, for `mteb run -t`.
+        query_language: Language of the queries, a code as `sw`, `swh` or `kik-Latn`.
+        document_language: Language of the documents, likewise.
+        description: A sentence about the task.
+        split: Name of the split.
+        reference: URL of the collection's page.
+        date: First and last day on which the texts were written.
+        domains: Domains of the texts, as MTEB names them.
+        task_subtypes: Kinds of retrieval, as MTEB names them.
+        licence: Licence of the data as MTEB spells it, or a URL.
+        annotations_creators: Who judged the documents, as MTEB names them.
+        dialect: BCP 47 tags of the dialects in it.
+        sample_creation: How the texts came about, as MTEB names it.
+        citation: BibTeX entry.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*Retrieval$")
+    query_language: LanguageCode
+    document_language: LanguageCode
+    description: str = ""
+    split: str = Field(default="test", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    reference: StrURL | None = None
+    date: tuple[StrDate, StrDate] | None = None
+    domains: list[TaskDomain] | None = None
+    task_subtypes: list[TaskSubtype] | None = None
+    licence: Licenses | StrURL = "not specified"
+    annotations_creators: AnnotatorType | None = None
+    dialect: list[str] = []
+    sample_creation: SampleCreationMethod | None = None
+    citation: str = Field(default="", pattern=r"^\s*(@\w+\s*\{\s*[^\s,]+\s*,|$)")
+
+    @property
+    def subset(self) -> str:
+        """Name of the subset, `swh-eng`."""
+        return f"{find_language(self.query_language).code}-{find_language(self.document_language).code}"
+
+    @property
+    def languages(self) -> list[str]:
+        """MTEB's tags of both languages."""
+        both = [find_language(self.query_language), find_language(self.document_language)]
+        return list(dict.fromkeys(tag for each in both for tag in (each.tag, *_BESIDE.get(each.code, ()))))
+
+
+def read_task_file(path: Path) -> TaskFile:
+    """Read and check a `task.toml`.
+
+    Raises:
+        InputError: The file is no TOML, a key is unknown (the nearest known one is named) or missing, or a value is
+            wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        table = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file: {error}") from error
+    try:
+        return TaskFile.model_validate(table)
+    except ValidationError as error:
+        # An unknown key explains the key that is missing in its place.
+        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise InputError(f"{path}{_line_of(text, str(first['loc'][0]))}: {_explain(first)}") from error
+
+
+def _explain(first: ErrorDetails) -> str:
+    """A problem of the file in one line."""
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{_nearest(key, list(TaskFile.model_fields))}"
+    if first["type"] == "missing":
+        return f"key {key!r} is missing; add it"
+    if first["type"] == "string_pattern_mismatch":
+        return f"{key}: expected {_FORMS[key]}, found {first['input']!r}"
+    message = " ".join(first["msg"].removeprefix("Value error, ").split())
+    if first["type"] == "literal_error":
+        named = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        message = f"is none of MTEB's names{_nearest(str(first['input']), named)}"
+    return f"{key}: {message} (it is {first['input']!r})"
+
+
+_FORMS = {
+    "name": "letters, digits, '_', '.' and '-' that end in 'Retrieval', as in 'MyNewsRetrieval'",
+    "split": "letters, digits, '_', '.' and '-', as in 'test'",
+    "citation": "a BibTeX entry, as in '@misc{key, ...}'",
+}
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word.casefold(), [name.casefold() for name in known], n=1)
+    exact = next((name for name in known if near and name.casefold() == near[0]), None)
+    return f"; did you mean {exact!r}?" if exact else f"; known: {', '.join(known)}"
+
+
+def _line_of(text: str, key: str) -> str:
+    """`:line` on which a key, or a table of that name, stands; nothing where it does not."""
+    stands = re.compile(rf"""\s*(\[+\s*)?["']?{re.escape(key)}["']?\s*[=\].]""")
+    return next((f":{number}" for number, line in enumerate(text.splitlines(), 1) if stands.match(line)), "")

@@ -1,0 +1,224 @@
+"""Topics, the queries of TREC and CLEF: in SGML, as tables, or as labelled lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optical_mteb.collection.lines import read_lines
+from optical_mteb.collection.sgml import plain, split_tags
+from optical_mteb.errors import InputError
+
+_FIELDS = {"NUM": "number:", "TITLE": "topic:", "DESC": "description:", "NARR": "narrative:"}
+"""Elements of a topic, and the label that TREC's early years have inside them."""
+
+_LINE_LABELS = {"query_id": "NUM", "title": "TITLE", "description": "DESC", "narrative": "NARR"}
+
+_MEND = "get the file again, or mend the topic"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """An information need.
+
+    Attributes:
+        id: As it stands in the file: `301`, `C041`.
+        title: A few words.
+        description: A sentence; empty where the file has none.
+        narrative: What counts as relevant; empty where the file has none.
+        where: File and line that it begins at.
+    """
+
+    id: str
+    title: str
+    description: str = ""
+    narrative: str = ""
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        """Title and description."""
+        return f"{self.title} {self.description}".strip()
+
+
+def read_topics(path: Path, *, otherwise: str | None = None) -> list[Topic]:
+    """The topics of a file in any of the three formats, told apart by its first line that is not empty.
+
+    Args:
+        path: The file.
+        otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.
+
+    Raises:
+        InputError: As for the format, or the file has none of them.
+    """
+    for number, line in enumerate(read_lines(path, otherwise=otherwise), start=1):
+        if line.startswith("<"):
+            return read_topics_sgml(path, otherwise=otherwise)
+        if _label(line)[0] == "NUM":
+            return read_topics_labelled(path, otherwise=otherwise)
+        if "\t" in line:
+            return read_topics_tsv(path, otherwise=otherwise)
+        if line:
+            raise InputError(
+                f"{path}:{number}: expected '<top>', 'query_id: ...', or an id, a tab and a text, "
+                f"found {line[:40]!r}; {_MEND}"
+            )
+    raise InputError(f"{path}: holds no topic; get the file again")
+
+
+def read_topics_tsv(path: Path, *, otherwise: str | None = None) -> list[Topic]:
+    """Topics as a table without a head: an id, a tab, a title, and perhaps a tab and a description.
+
+    Quotation marks are text; empty lines are passed over.
+
+    Args:
+        path: The file.
+        otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.
+
+    Raises:
+        InputError: A line is not valid UTF-8 or does not have two or three columns, an id stands twice, or there is no
+            topic.
+    """
+
+    def topics() -> Iterator[Topic]:
+        for number, line in enumerate(read_lines(path, otherwise=otherwise), start=1):
+            if not line:
+                continue
+            columns = [column.strip() for column in line.split("\t")]
+            if len(columns) not in (2, 3) or not columns[0]:
+                raise InputError(
+                    f"{path}:{number}: expected an id, a tab and a text, found {line[:40]!r}; "
+                    "get the file again, or mend the line"
+                )
+            key, title, *description = columns
+            yield Topic(key, title, "".join(description), where=f"{path}:{number}")
+
+    return _unique(path, topics())
+
+
+def read_topics_sgml(path: Path, *, otherwise: str | None = None) -> list[Topic]:
+    """Topics in `<top>` elements, with `<num>`, `<title>`, `<desc>` and `<narr>`.
+
+    Elements may bear a language as CLEF's do, `<EN-title>`; they end at their end tag or where the next one begins.
+    Other elements are passed over, and so are labels like `Number:`.
+
+    Args:
+        path: The file.
+        otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.
+
+    Raises:
+        InputError: A line is not valid UTF-8, a topic has no number, neither title nor description, or an element
+            twice, an id stands twice, or there is no topic.
+    """
+    return _unique(path, _sgml_topics(path, otherwise))
+
+
+def _sgml_topics(path: Path, otherwise: str | None) -> Iterator[Topic]:
+    draft: _Draft | None = None
+    for number, line in enumerate(read_lines(path, otherwise=otherwise), start=1):
+        for tag, text in split_tags(line):
+            element = tag.rpartition("-")[2]
+            if tag in ("TOP", "/TOP"):
+                if draft is not None:
+                    yield draft.topic()
+                draft = _Draft(f"{path}:{number}") if tag == "TOP" else None
+            elif draft is not None:
+                if element in _FIELDS and not tag.startswith("/"):
+                    draft.begin(element, f"{path}:{number}")
+                elif tag and not tag.startswith(("!", "?")):
+                    draft.end()
+                draft.add(text)
+    if draft is not None:
+        yield draft.topic()
+
+
+def read_topics_labelled(path: Path, *, otherwise: str | None = None) -> list[Topic]:
+    """Topics as lines with a label: `query_id: C001`, `title: ...`, `description: ...`.
+
+    The translations of CLEF's topics into Swahili and Somali come so. A line without a label goes on with the one
+    before.
+
+    Args:
+        path: The file.
+        otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.
+
+    Raises:
+        InputError: A line is not valid UTF-8 or stands before the first `query_id:`, a topic has no id, neither title
+            nor description, or two titles, an id stands twice, or there is no topic.
+    """
+    return _unique(path, _labelled_topics(path, otherwise))
+
+
+def _labelled_topics(path: Path, otherwise: str | None) -> Iterator[Topic]:
+    draft: _Draft | None = None
+    for number, line in enumerate(read_lines(path, otherwise=otherwise), start=1):
+        element, text = _label(line)
+        if element == "NUM":
+            if draft is not None:
+                yield draft.topic()
+            draft = _Draft(f"{path}:{number}")
+        if draft is None:
+            if line:
+                raise InputError(f"{path}:{number}: expected 'query_id: ...', found {line[:40]!r}; {_MEND}")
+            continue
+        # A description in two lines may have the label in both.
+        if element and not element == draft.element == "DESC":
+            draft.begin(element, f"{path}:{number}")
+        draft.add(text)
+    if draft is not None:
+        yield draft.topic()
+
+
+def _label(line: str) -> tuple[str, str]:
+    """The element that a line's label stands for, and what follows it; an empty name where it has none."""
+    label, colon, text = line.partition(":")
+    element = _LINE_LABELS.get(label.strip().lower(), "") if colon else ""
+    return (element, text) if element else ("", line)
+
+
+@dataclass
+class _Draft:
+    """A topic that is being read."""
+
+    where: str
+    element: str = ""
+    parts: dict[str, list[str]] = field(default_factory=dict)
+
+    def begin(self, element: str, where: str) -> None:
+        if element in self.parts:
+            raise InputError(f"{where}: the topic that begins at {self.where} has a second {element.lower()}; {_MEND}")
+        self.parts[element] = []
+        self.element = element
+
+    def end(self) -> None:
+        self.element = ""
+
+    def add(self, text: str) -> None:
+        if self.element:
+            self.parts[self.element].append(text)
+
+    def topic(self) -> Topic:
+        number, title, description, narrative = (self._value(element) for element in _FIELDS)
+        if not number or len(number.split()) > 1:
+            raise InputError(f"{self.where}: expected a topic with a number, found {number[:40]!r}; {_MEND}")
+        if not title and not description:
+            raise InputError(f"{self.where}: topic {number!r} has neither title nor description; {_MEND}")
+        return Topic(number, title, description, narrative, self.where)
+
+    def _value(self, element: str) -> str:
+        value, label = plain(self.parts.get(element, [])), _FIELDS[element]
+        return value[len(label) :].lstrip() if value.lower().startswith(label) else value
+
+
+def _unique(path: Path, topics: Iterable[Topic]) -> list[Topic]:
+    by_id: dict[str, Topic] = {}
+    for topic in topics:
+        first = by_id.setdefault(topic.id, topic)
+        if first is not topic:
+            raise InputError(
+                f"{topic.where}: topic {topic.id!r} stands twice, the first at {first.where}; take one of them out"
+            )
+    if not by_id:
+        raise InputError(f"{path}: holds no topic; get the file again")
+    return list(by_id.values())

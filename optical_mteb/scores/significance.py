@@ -1,0 +1,178 @@
+"""Whether a mean difference of paired scores is more than chance: bootstrap, randomisation, Holm, effect size.
+
+Arrays in, arrays out. A sample is a one-dimensional float64 array of differences, one per query; functions take many at
+once, of any lengths. What comes out for a sample depends on that sample and the seed alone, not on its company.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+RESAMPLES = 10_000
+"""Resamples of either method; up to as many sign patterns, all of them are counted instead."""
+
+CONFIDENCE = 0.95
+"""Level of an interval."""
+
+_DRAWS = 2**16  # per piece of work: index, counts and weights stay in a core's cache
+_SIGNS = (256, 1024)  # resamples and queries of a piece of work
+
+
+def bootstrap_intervals(
+    samples: Sequence[Array], *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
+) -> Array:
+    """Percentile intervals of means: quantiles of the means of resamples, drawn with replacement (Efron 1979).
+
+    Samples of one length share their draws.
+
+    Args:
+        samples: Differences, `[n_i]` each.
+        resamples: Resamples of each sample.
+        confidence: Probability between the two quantiles.
+        seed: Seed of the draws.
+
+    Returns:
+        Lower and upper bounds, `[samples, 2]`.
+
+    Raises:
+        ValueError: A sample is empty.
+    """
+    if not all(len(sample) for sample in samples):
+        raise ValueError("a sample without differences has no interval")
+    intervals = np.empty((len(samples), 2))
+    tail = (1 - confidence) / 2
+    for size in sorted({len(sample) for sample in samples}):
+        members = [index for index, sample in enumerate(samples) if len(sample) == size]
+        means = _resampled_means([samples[index] for index in members], resamples, seed)
+        intervals[members] = np.quantile(means, [tail, 1 - tail], axis=1).T
+    return intervals
+
+
+def randomisation_tests(samples: Sequence[Array], *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+    """Two-sided paired randomisation tests of means that are zero (Fisher 1935; for retrieval Smucker et al. 2007).
+
+    Under the null hypothesis either sign of a difference is as likely. The p-value is the share of sign patterns whose
+    absolute mean is at least the observed one. Differences of zero have no sign: where the others have no more than
+    `resamples` patterns, all of these are counted; else `resamples` random ones are drawn, b of them reach the
+    observed mean, and the p-value is (b + 1) / (resamples + 1) (Phipson and Smyth 2010, equation 2).
+
+    Args:
+        samples: Differences, `[n_i]` each.
+        resamples: Sign patterns drawn.
+        seed: Seed of the signs.
+
+    Returns:
+        p-values, `[samples]`; 1 where all differences are zero.
+    """
+    signed = [sample[sample != 0] for sample in samples]
+    exact = [len(sample) < resamples.bit_length() for sample in signed]
+    p_values = np.empty(len(samples))
+    for index, sample in enumerate(signed):
+        if exact[index]:
+            p_values[index] = _share_of_all_patterns(sample)
+    # Longest first: those that reach a block of queries are then the first columns.
+    drawn = sorted((index for index in range(len(samples)) if not exact[index]), key=lambda index: -len(signed[index]))
+    if drawn:
+        reached = _reaching_patterns([signed[index] for index in drawn], resamples, seed)
+        p_values[drawn] = (reached + 1) / (resamples + 1)
+    return p_values
+
+
+def holm(p_values: Array) -> Array:
+    """p-values that hold for a whole family of tests, whatever their dependence (Holm 1979).
+
+    The k-th smallest of m is multiplied by m - k + 1; none falls below a smaller one's, none exceeds 1.
+
+    Args:
+        p_values: p-values of the family, `[m]`.
+
+    Returns:
+        Adjusted p-values, `[m]`.
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)))
+    return adjusted
+
+
+def effect_size(sample: Array) -> float | None:
+    """Standardised mean difference of paired scores, d_z (Cohen 1988): mean by sample standard deviation.
+
+    Args:
+        sample: Differences, `[n]`.
+
+    Returns:
+        None where there is no deviation to divide by: fewer than two differences, or equal ones that are not zero.
+    """
+    if not sample.any():
+        return 0.0
+    deviation = float(sample.std(ddof=1)) if len(sample) > 1 else 0.0
+    # Equal values leave rounding errors of the order of their size.
+    return float(sample.mean()) / deviation if deviation > 1e-12 * float(np.abs(sample).max()) else None
+
+
+def _resampled_means(samples: Sequence[Array], resamples: int, seed: int) -> Array:
+    """Means of resamples of samples of one length, `[samples, resamples]`."""
+    means = np.empty((len(samples), resamples))
+    size = len(samples[0])
+    rows = max(1, _DRAWS // size)
+    workers = os.cpu_count() or 1
+
+    def work(worker: int) -> None:
+        # Buffers that are kept: fresh pages cost more than the draws.
+        uniform, values = np.empty((rows, size)), np.empty((rows, size))
+        indices = np.empty((rows, size), np.int64)
+        for start in range(worker * rows, resamples, workers * rows):
+            np.random.Generator(np.random.SFC64([seed, start])).random(out=uniform)
+            uniform *= size
+            np.copyto(indices, uniform, casting="unsafe")
+            for sample, of_sample in zip(samples, means, strict=True):
+                np.take(sample, indices, out=values, mode="clip")
+                piece = of_sample[start : start + rows]
+                piece[:] = values.mean(axis=1)[: len(piece)]
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(workers)))
+    return means
+
+
+def _share_of_all_patterns(sample: Array) -> float:
+    patterns = (np.arange(2 ** len(sample))[:, None] >> np.arange(len(sample))) & 1
+    return float(_reaches(patterns.astype(np.float64) @ sample, sample).mean())
+
+
+def _reaching_patterns(samples: Sequence[Array], resamples: int, seed: int) -> NDArray[np.int64]:
+    """Number of random sign patterns, of `resamples`, that reach the mean of each sample; longest sample first."""
+    rows, width = _SIGNS
+    blocks = []
+    for start in range(0, len(samples[0]), width):
+        parts = [sample[start : start + width] for sample in samples if len(sample) > start]
+        block = np.zeros((len(parts[0]), len(parts)))
+        for column, part in enumerate(parts):
+            block[: len(part), column] = part
+        blocks.append(block)
+    weights = np.empty((rows, width))
+    reached = np.zeros(len(samples), np.int64)
+    for start in range(0, resamples, rows):
+        positive = np.zeros((rows, len(samples)))
+        for number, block in enumerate(blocks):
+            words = np.random.SFC64([seed, start, number]).random_raw(rows * width // 64)
+            np.copyto(weights, np.unpackbits(words.view(np.uint8)).reshape(rows, width))
+            positive[:, : block.shape[1]] += weights[:, : len(block)] @ block
+        positive = positive[: resamples - start]
+        reached += [int(_reaches(column, sample).sum()) for column, sample in zip(positive.T, samples, strict=True)]
+    return reached
+
+
+def _reaches(positive: Array, sample: Array) -> NDArray[np.bool_]:
+    """Whether patterns reach the observed sum, up to rounding; `positive` sums the differences whose sign is plus."""
+    total = sample.sum()
+    flipped: NDArray[np.bool_] = np.abs(2 * positive - total) >= abs(total) - 1e-12 * np.abs(sample).sum()
+    return flipped

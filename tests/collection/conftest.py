@@ -1,0 +1,140 @@
+"""A publisher's web server on this machine, which breaks in the ways that web servers break."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+import pytest
+
+
+@dataclass
+class Served:
+    """One request, and what came of it."""
+
+    path: str
+    headers: dict[str, str]
+    status: int = 0
+    sent: int = 0
+
+
+@dataclass
+class Publisher:
+    """What a server on this machine offers, and how it misbehaves.
+
+    Attributes:
+        url: Where it listens.
+        files: Content by path.
+        moved: Path that another one redirects to.
+        etag: Sent and compared with `If-Range`; None for none.
+        last_modified: Likewise.
+        ranges: Whether it heeds `Range`.
+        careless: Whether it sends a part whatever `If-Range` says.
+        shift: Bytes by which the part that it sends is off.
+        coding: What it calls `Content-Encoding`.
+        statuses: Answers to the first requests, in place of the files.
+        cuts: Bytes after which it hangs up, request by request.
+        stall: Whether it waits, instead of hanging up, until `go_on` is set.
+        length: Whether it says how long the answer is.
+        served: All requests.
+    """
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    etag: str | None = '"v1"'
+    last_modified: str | None = None
+    ranges: bool = True
+    careless: bool = False
+    shift: int = 0
+    coding: str | None = None
+    statuses: list[int] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+    stall: bool = False
+    length: bool = True
+    go_on: threading.Event = field(default_factory=threading.Event)
+    served: list[Served] = field(default_factory=list)
+
+    @property
+    def ranges_asked(self) -> list[str | None]:
+        """The header `Range` of every request."""
+        return [request.headers.get("Range") for request in self.served]
+
+    @property
+    def answers(self) -> list[int]:
+        """The status of every answer."""
+        return [request.status for request in self.served]
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        request = Served(unquote(handler.path), dict(handler.headers))
+        self.served.append(request)
+        if request.path in self.moved:
+            request.status = 302
+            handler.send_response(302)
+            handler.send_header("Location", self.moved[request.path])
+            handler.end_headers()
+            return
+        content = self.files.get(request.path)
+        request.status = self.statuses.pop(0) if self.statuses else 404 if content is None else 200
+        if request.status != 200 or content is None:
+            handler.send_error(request.status)
+            return
+        headers = {"ETag": self.etag, "Last-Modified": self.last_modified, "Content-Encoding": self.coding}
+        whole, start = len(content), 0
+        asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        condition = request.headers.get("If-Range")
+        if asked and self.ranges and (self.careless or condition in (None, self.etag, self.last_modified)):
+            start = int(asked[1]) + self.shift
+            if start >= whole:
+                request.status = 416
+                handler.send_response(416)
+                handler.send_header("Content-Range", f"bytes */{whole}")
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+                return
+            request.status = 206
+            headers["Content-Range"] = f"bytes {start}-{whole - 1}/{whole}"
+        if self.length:
+            headers["Content-Length"] = str(whole - start)
+        handler.send_response(request.status)
+        for name, value in headers.items():
+            if value is not None:
+                handler.send_header(name, value)
+        handler.end_headers()
+        cut = self.cuts.pop(0) if self.cuts else None
+        request.sent = handler.wfile.write(content[start:][:cut])
+        if cut is not None and self.stall:
+            handler.wfile.flush()
+            self.go_on.wait(20)
+            request.sent += handler.wfile.write(content[start:][cut:])
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    """A web server on this machine."""
+    state = Publisher()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            try:
+                state.answer(self)
+            except ConnectionError:
+                self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield state
+    state.go_on.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()

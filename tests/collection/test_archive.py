@@ -1,0 +1,422 @@
+"""Archives from outside: unpacked whole and exactly, or refused in one line with nothing left behind."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import random
+import shutil
+import stat
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.collection import archive as module
+from optical_mteb.collection.archive import relative_path, unpack
+from optical_mteb.errors import InputError
+
+FILES = {
+    "readme.txt": b"",
+    "data/swh/docs.tsv": b"1\tmbwa\n" * 400,
+    "data/a name with spaces \xe4\xb8\xad.tsv".encode("latin-1").decode(): random.Random(0).randbytes(3000),
+}
+"""An empty file, one that compresses, one that does not."""
+
+PLAIN = {".tar": bytes, ".tar.gz": gzip.compress, ".tar.bz2": bz2.compress, ".tar.xz": lzma.compress}
+
+
+def tar_bytes(members: Mapping[str, bytes] | list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    if isinstance(members, Mapping):
+        members = [(tarfile.TarInfo(name), content) for name, content in members.items()]
+    with tarfile.open(fileobj=buffer, mode="w") as packed:
+        for member, content in members:
+            if content:
+                member.size = len(content)
+            packed.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zip_bytes(members: Mapping[str, bytes] | list[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    pairs = list(members.items()) if isinstance(members, Mapping) else members
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for name, content in pairs:
+            packed.writestr(name, content)
+    return buffer.getvalue()
+
+
+def archive_of(tmp_path: Path, form: str, members: Mapping[str, bytes]) -> Path:
+    path = tmp_path / f"a{form}"
+    path.write_bytes(zip_bytes(members) if form == ".zip" else PLAIN[form](tar_bytes(members)))
+    return path
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def refused(archive: Path, match: str, **options) -> InputError:
+    """What unpacking is refused with; that it is one line, and that nothing is left."""
+    before = sorted(archive.parent.rglob("*"))
+    with pytest.raises(InputError, match=match) as caught:
+        unpack(archive, archive.parent / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert str(archive) in str(caught.value)
+    assert sorted(archive.parent.rglob("*")) == before
+    return caught.value
+
+
+@pytest.fixture
+def thrown_away(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that lie in a scratch folder when it is removed."""
+    sizes: list[int] = []
+    remove = shutil.rmtree
+
+    def measured(folder, *arguments, **options):
+        sizes.append(sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()))
+        remove(folder, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", measured)
+    return sizes
+
+
+@pytest.mark.parametrize("form", [".zip", *PLAIN])
+def test_files_come_out_as_they_went_in(tmp_path: Path, form: str, capfd: pytest.CaptureFixture[str]):
+    """Pins files that are lost, cut or renamed, rights that are taken over, and a progress bar in a log file."""
+    unpack(archive_of(tmp_path, form, FILES), tmp_path / "out")
+    assert content_of(tmp_path / "out") == FILES
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a{form}", "out"]
+    assert not (tmp_path / "out" / "readme.txt").stat().st_mode & 0o111
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_shown_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """Pins minutes of silence, and a file name that the progress bar reads as markup."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    unpack(archive_of(tmp_path, ".zip", FILES).rename(tmp_path / "a [bold].zip"), tmp_path / "out")
+    assert "unpacking a [bold].zip" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("form", [".zip", ".tar.gz"])
+def test_the_name_of_the_archive_does_not_matter(tmp_path: Path, form: str):
+    """Pins a form that is taken from a file name."""
+    path = archive_of(tmp_path, form, FILES).rename(tmp_path / "download")
+    unpack(path, tmp_path / "out")
+    assert content_of(tmp_path / "out") == FILES
+
+
+def test_a_tar_archive_that_holds_a_zip_archive_is_a_tar_archive(tmp_path: Path):
+    """Pins the wrong archive unpacked: the end of a zip archive is looked for far from a file's end."""
+    path = archive_of(tmp_path, ".tar", {"inner.zip": zip_bytes({"wrong": b"x"}), "PK": b"y"})
+    unpack(path, tmp_path / "out")
+    assert sorted(content_of(tmp_path / "out")) == ["PK", "inner.zip"]
+
+
+def test_folders_of_archives_made_on_windows(tmp_path: Path):
+    """Pins a folder with a backslash at its end that is taken for a file."""
+    path = tmp_path / "a.zip"
+    entry = zipfile.ZipInfo("data/x.tsv")
+    entry.create_system = 0
+    content = zip_bytes([("data/", b""), (entry, b"1")]).replace(b"data/", b"data\\")
+    path.write_bytes(content)
+    unpack(path, tmp_path / "out")
+    assert content_of(tmp_path / "out") == {"data/x.tsv": b"1"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "a/../../x",
+        "/etc/x",
+        "..\\x",
+        "a\\..\\..\\x",
+        "\\x",
+        "C:\\x",
+        "C:/x",
+        "c:x",
+        "\\\\server\\share\\x",
+        ".",
+    ],
+)
+@pytest.mark.parametrize("form", [".zip", ".tar.gz"])
+def test_a_path_that_leads_out_is_refused(tmp_path: Path, form: str, name: str):
+    """Pins files written outside of the folder, on this system or on Windows."""
+    refused(archive_of(tmp_path, form, {"good": b"1", name: b"2"}), "leads out of the folder.*do not trust")
+
+
+@pytest.mark.parametrize("name", ["a:b", "a/b: c.tsv", "..a", "a..", "a/./b", "...", " ", "~", "-rf"])
+def test_a_path_that_only_looks_strange_is_taken(name: str):
+    """Pins good names that are refused; tar archives of Unix hold colons."""
+    assert relative_path(name) == (None if name == "a:b" else Path(name))
+
+
+KINDS: Mapping[str, Callable[[tarfile.TarInfo], None]] = {
+    "symbolic link": lambda member: (setattr(member, "type", tarfile.SYMTYPE), setattr(member, "linkname", "/etc")),
+    "hard link": lambda member: (setattr(member, "type", tarfile.LNKTYPE), setattr(member, "linkname", "good")),
+    "character device": lambda member: setattr(member, "type", tarfile.CHRTYPE),
+    "block device": lambda member: setattr(member, "type", tarfile.BLKTYPE),
+    "pipe": lambda member: setattr(member, "type", tarfile.FIFOTYPE),
+    "unknown": lambda member: setattr(member, "type", b"Z"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_links_and_devices_in_tar_archives_are_refused(tmp_path: Path, kind: str):
+    """Pins a link that leads out, through which a later member is written, and devices made as root."""
+    member = tarfile.TarInfo("bad")
+    KINDS[kind](member)
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_bytes([(tarfile.TarInfo("good"), b"1"), (member, b""), (tarfile.TarInfo("bad/x"), b"2")]))
+    refused(path, "'bad' is no regular file")
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO])
+def test_links_and_devices_in_zip_archives_are_refused(tmp_path: Path, kind: int):
+    """Pins a link in a zip archive."""
+    entry = zipfile.ZipInfo("bad")
+    entry.external_attr = (kind | 0o777) << 16
+    path = tmp_path / "a.zip"
+    path.write_bytes(zip_bytes([("good", b"1"), (entry, b"/etc")]))
+    refused(path, "'bad' is no regular file")
+
+
+@pytest.mark.parametrize(
+    "names", [("x", "x"), ("x", "./x"), ("d/x", "d//x"), ("x", "x/y"), ("x", "x/y/z"), ("x/y", "x")]
+)
+@pytest.mark.parametrize("form", [".zip", ".tar"])
+def test_one_path_twice_is_refused(tmp_path: Path, form: str, names: tuple[str, str]):
+    """Pins a member that silently takes the place of another, and a traceback for a file that is a folder too."""
+    path = tmp_path / f"a{form}"
+    if form == ".zip":
+        path.write_bytes(zip_bytes([(name, b"1") for name in names]))
+    else:
+        path.write_bytes(tar_bytes([(tarfile.TarInfo(name), b"1") for name in names]))
+    refused(path, "twice, or as file and folder")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"<!DOCTYPE html><title>Sign in</title>" * 50, bytes(511), gzip.compress(b"no tar" * 300)]
+)
+def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes):
+    """Pins a traceback for a page that asks to sign in, or for a single packed file."""
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    refused(path, "is no zip or tar archive")
+
+
+def test_no_file_is_one_line(tmp_path: Path):
+    """Pins a traceback for an archive that somebody removed."""
+    refused(tmp_path / "a.zip", "cannot be unpacked.*No such file")
+
+
+def test_an_encrypted_archive_says_so(tmp_path: Path):
+    """Pins advice to get the archive again, which does not help."""
+    content = bytearray(zip_bytes({"secret": b"1"}))
+    content[content.index(b"PK\3\4") + 6] |= 1
+    content[content.index(b"PK\1\2") + 8] |= 1
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    refused(path, "'secret' is encrypted; unpack it yourself")
+
+
+def test_an_unknown_compression_is_one_line(tmp_path: Path):
+    """Pins a traceback for a way to compress that Python does not have."""
+    content = bytearray(zip_bytes({"x": b"1"}))
+    content[content.index(b"PK\3\4") + 8] = content[content.index(b"PK\1\2") + 10] = 97
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    refused(path, "cannot be unpacked .*compression")
+
+
+def test_a_wrong_checksum_is_refused(tmp_path: Path):
+    """Pins bytes that changed in a zip archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as packed:
+        packed.writestr("x", b"the content of a file")
+    path = tmp_path / "a.zip"
+    path.write_bytes(buffer.getvalue().replace(b"content", b"c0ntent"))
+    refused(path, r"cannot be unpacked \(Bad CRC-32 for file 'x'\); get the archive again")
+
+
+@pytest.mark.parametrize("form", [".zip", *PLAIN])
+def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, form: str):
+    """Pins half an archive that passes for the whole; a tar archive ends in blocks of zeros, which alone may lack."""
+    whole = archive_of(tmp_path, form, FILES).read_bytes()
+    content = len(whole.rstrip(b"\0")) + 512 if form == ".tar" else len(whole)
+    step = 512 if form == ".tar" else len(whole) // 23
+    path = tmp_path / "cut"
+    for end in [*range(0, content, step), content - 1, content - 513]:
+        path.write_bytes(whole[:end])
+        with pytest.raises(InputError):
+            unpack(path, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", [".zip", *(form for form in PLAIN if form != ".tar")])
+def test_changed_bytes_never_change_a_file(tmp_path: Path, form: str):
+    """Pins tracebacks and silent damage: whatever byte changes, the files are right or there is one line."""
+    whole = archive_of(tmp_path, form, FILES).read_bytes()
+    path, rng = tmp_path / "changed", random.Random(form)
+    outcomes = {True: 0, False: 0}
+    for _ in range(150):
+        changed = bytearray(whole)
+        for _ in range(rng.choice([1, 1, 4])):
+            changed[rng.randrange(len(whole))] = rng.randrange(256)
+        path.write_bytes(changed)
+        try:
+            unpack(path, tmp_path / "out")
+        except InputError as error:
+            outcomes[False] += "\n" not in str(error)
+            continue
+        found = content_of(tmp_path / "out")
+        assert set(found.values()) <= set(FILES.values())
+        # A zip archive's list of members has no checksum of its own.
+        assert len(found) == len(FILES) or form == ".zip"
+        outcomes[True] += 1
+        shutil.rmtree(tmp_path / "out")
+    assert outcomes[False] + outcomes[True] == 150
+    assert outcomes[False] > 50
+
+
+@pytest.mark.parametrize("form", [".zip", *PLAIN])
+def test_the_bound_is_exact(tmp_path: Path, form: str):
+    """Pins a bound that is off by a file: content, and 512 bytes for each."""
+    path = archive_of(tmp_path, form, FILES)
+    size = sum(map(len, FILES.values())) + 512 * len(FILES)
+    unpack(path, tmp_path / "out", most_bytes=size)
+    shutil.rmtree(tmp_path / "out")
+    refused(path, rf"unpacks to more than {size - 1:,} bytes .*unpack it yourself", most_bytes=size - 1)
+
+
+@pytest.mark.parametrize("form", [".zip", ".tar.gz"])
+def test_a_bomb_is_refused_before_it_is_written(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch, thrown_away: list[int]
+):
+    """Pins a disk that fills up: what an archive admits to is looked at before the first byte is written."""
+    monkeypatch.setattr(module, "SMALL", 1 << 20)
+    path = archive_of(tmp_path, form, {"zeros": bytes(32 << 20)})
+    refused(path, r"unpacks to more than [\d,]+ bytes \('zeros'\)")
+    assert max(thrown_away) == 0
+
+
+def test_growth_is_measured_against_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a bound that a good archive of a large text meets, or that a bomb does not."""
+    monkeypatch.setattr(module, "SMALL", 0)
+    rng = random.Random(0)
+    text = " ".join(str(rng.randrange(1000)) for _ in range(100_000)).encode()
+    unpack(archive_of(tmp_path, ".zip", {"text": text}), tmp_path / "out")
+    assert content_of(tmp_path / "out") == {"text": text}
+    shutil.rmtree(tmp_path / "out")
+    refused(archive_of(tmp_path, ".zip", {"zeros": bytes(1 << 20)}), "unpacks to more than")
+
+
+def test_a_bomb_that_lies_is_stopped_early(tmp_path: Path, thrown_away: list[int]):
+    """Pins a declared size that is believed: ten bytes, it says, and holds 32 million."""
+    content = bytearray(zip_bytes({"zeros": bytes(32 << 20)}))
+    for start, size_at in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        at = content.index(start) + size_at
+        assert int.from_bytes(content[at : at + 4], "little") == 32 << 20
+        content[at : at + 4] = (10).to_bytes(4, "little")
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    refused(path, "cannot be unpacked")
+    assert max(thrown_away) <= 10
+
+
+def test_what_is_read_is_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thrown_away: list[int]):
+    """Pins a reader that gives more than was declared."""
+    endless = io.BytesIO(bytes(8 << 20))
+    monkeypatch.setattr(module, "_members", lambda *_: iter([("zeros", 10, endless)]))
+    path = archive_of(tmp_path, ".zip", FILES)
+    refused(path, "unpacks to more than", most_bytes=2 << 20)
+    assert max(thrown_away) <= 2 << 20
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_bomb_in_a_header_is_refused(tmp_path: Path, kind: bytes, monkeypatch: pytest.MonkeyPatch):
+    """Pins a name of gigabytes that is read into memory."""
+    read: list[int] = []
+    counted = gzip.GzipFile.read
+
+    def reading(stream: gzip.GzipFile, size: int = -1) -> bytes:
+        read.append(size)
+        return counted(stream, size)
+
+    monkeypatch.setattr(gzip.GzipFile, "read", reading)
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 64 << 20
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(tar_bytes({"good": b"1"})[:1024] + header.tobuf() + bytes(16 << 20)))
+    refused(path, "cannot be unpacked .*header of 67,108,864 bytes")
+    assert max(read) <= 4 << 20
+
+
+def test_a_bomb_after_the_end_is_stopped_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins gigabytes of zeros that are read through for the checksum at their end."""
+    monkeypatch.setattr(module, "SMALL", 1 << 20)
+    monkeypatch.setattr(module, "MOST_GROWTH", 1)
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(tar_bytes(FILES) + bytes(32 << 20)))
+    refused(path, "unpacks to more than")
+
+
+def test_millions_of_empty_files_are_a_bomb_too(tmp_path: Path):
+    """Pins empty files that count for nothing."""
+    path = archive_of(tmp_path, ".zip", {f"f{i}": b"" for i in range(300)})
+    refused(path, "unpacks to more than", most_bytes=200 * 512)
+
+
+@pytest.mark.parametrize("form", [".zip", ".tar.gz"])
+def test_the_older_folder_stays_when_unpacking_fails(tmp_path: Path, form: str):
+    """Pins an older folder that is lost to a bad archive, or mixed with it."""
+    unpack(archive_of(tmp_path, ".tar", {"old": b"1"}), tmp_path / "out")
+    bad = archive_of(tmp_path, form, {"new": b"2", "../x": b"3"})
+    with pytest.raises(InputError):
+        unpack(bad, tmp_path / "out")
+    assert content_of(tmp_path / "out") == {"old": b"1"}
+    unpack(archive_of(tmp_path, form, {"new": b"2"}), tmp_path / "out")
+    assert content_of(tmp_path / "out") == {"new": b"2"}
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_unpacking_that_is_broken_off_leaves_nothing(
+    tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
+):
+    """Pins half a folder after a full disk, which is one line, and after Ctrl-C."""
+    path = archive_of(tmp_path, ".tar.gz", FILES)
+    opened = Path.open
+
+    def fails(target: Path, mode: str = "r", *arguments, **options):
+        if mode == "xb" and target.suffix == ".tsv":
+            raise error
+        return opened(target, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", fails)
+    expected, line = (
+        (KeyboardInterrupt, None) if isinstance(error, KeyboardInterrupt) else (InputError, "No space left")
+    )
+    with pytest.raises(expected, match=line):
+        unpack(path, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs Unix")
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path):
+    """Pins a traceback for a cache on top of a file."""
+    path = archive_of(tmp_path, ".zip", FILES)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(InputError, match=r"cannot write there \((Not a directory|File exists)\)"):
+        unpack(path, tmp_path / "file" / "out")

@@ -1,0 +1,379 @@
+"""Downloads, from a web server on this machine that breaks as web servers do: complete and right, or not there."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.collection import download as module
+from optical_mteb.collection.download import ATTEMPTS, BLOCK
+from optical_mteb.errors import InputError
+
+CONTENT = random.Random(1).randbytes(5 * BLOCK + 123)
+OTHER = random.Random(2).randbytes(4 * BLOCK + 77)
+
+download = functools.partial(module.download, pause_s=0, timeout_s=5)
+
+
+@pytest.fixture
+def target(publisher, tmp_path: Path) -> Path:
+    """Where the file goes that the publisher offers at `/file.bin`."""
+    publisher.files["/file.bin"] = CONTENT
+    return tmp_path / "cache" / "file.bin"
+
+
+def left(target: Path) -> set[str]:
+    """What lies around a target, without the lock."""
+    return {path.name for path in target.parent.iterdir()} - {f"{target.name}.lock"}
+
+
+def one_line(caught: pytest.ExceptionInfo[InputError]) -> bool:
+    return "\n" not in str(caught.value)
+
+
+def test_a_file_is_fetched_byte_for_byte(publisher, target: Path, capfd: pytest.CaptureFixture[str]):
+    """Pins a file that differs, leftovers beside it, compression on the way, a progress bar in a log file."""
+    assert download(f"{publisher.url}/file.bin", target) == target
+    assert target.read_bytes() == CONTENT
+    assert left(target) == {"file.bin"}
+    assert publisher.served[0].headers["Accept-Encoding"] == "identity"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_is_there_is_not_asked_for(publisher, target: Path):
+    """Pins a request, a lock or a folder where nothing is to be done."""
+    target.parent.mkdir()
+    target.write_bytes(b"mine")
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == b"mine"
+    assert publisher.served == []
+    assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
+
+
+def test_a_broken_transfer_goes_on_where_it_stopped(publisher, target: Path):
+    """Pins bytes that are fetched again, lost or doubled after the connection broke, and a request without If-Range."""
+    publisher.cuts = [2 * BLOCK + 5, BLOCK + 9]
+    download(f"{publisher.url}/file.bin", target)
+    assert target.read_bytes() == CONTENT
+    assert left(target) == {"file.bin"}
+    assert publisher.answers == [200, 206, 206]
+    assert publisher.ranges_asked == [None, f"bytes={2 * BLOCK}-", f"bytes={3 * BLOCK}-"]
+    assert [request.headers.get("If-Range") for request in publisher.served] == [None, '"v1"', '"v1"']
+    assert sum(request.sent for request in publisher.served) == len(CONTENT) + 5 + 9
+
+
+def test_the_next_call_goes_on_after_the_last_attempt(publisher, target: Path):
+    """Pins a partial file that is thrown away, or put in its place, when a call fails."""
+    publisher.cuts = [3 * BLOCK] + [0] * (ATTEMPTS - 1)
+    with pytest.raises(InputError, match=rf"file\.bin: the connection broke {ATTEMPTS} times .*; try again later") as c:
+        download(f"{publisher.url}/file.bin", target)
+    assert one_line(c)
+    assert left(target) == {"file.bin.part", "file.bin.part.etag"}
+    assert len(publisher.served) == ATTEMPTS
+    download(f"{publisher.url}/file.bin", target, sha256=hashlib.sha256(CONTENT).hexdigest())
+    assert target.read_bytes() == CONTENT
+    assert publisher.served[-1].headers["Range"] == f"bytes={3 * BLOCK}-"
+    assert left(target) == {"file.bin"}
+
+
+def test_last_modified_vouches_where_there_is_no_etag(publisher, target: Path):
+    """Pins a download from the start where the server has dates alone."""
+    publisher.etag, publisher.last_modified = None, "Mon, 04 Mar 2024 10:00:00 GMT"
+    publisher.cuts = [BLOCK]
+    download(f"{publisher.url}/file.bin", target)
+    assert target.read_bytes() == CONTENT
+    assert publisher.served[1].headers["If-Range"] == publisher.last_modified
+    assert publisher.answers == [200, 206]
+
+
+@pytest.mark.parametrize("etag", ['W/"v1"', None])
+def test_without_a_strong_name_it_starts_over(publisher, target: Path, etag: str | None):
+    """Pins a part that is joined to another version's rest: a weak validator, or none, does not vouch for bytes."""
+    publisher.etag, publisher.cuts = etag, [2 * BLOCK]
+    download(f"{publisher.url}/file.bin", target)
+    assert target.read_bytes() == CONTENT
+    assert publisher.ranges_asked == [None, None]
+
+
+def test_a_server_without_ranges_starts_over(publisher, target: Path):
+    """Pins a whole file that is appended to its own beginning."""
+    publisher.ranges, publisher.cuts = False, [2 * BLOCK]
+    download(f"{publisher.url}/file.bin", target)
+    assert target.read_bytes() == CONTENT
+    assert publisher.answers == [200, 200]
+
+
+@pytest.mark.parametrize("careless", [False, True], ids=["heeds If-Range", "sends a part whatever If-Range says"])
+def test_another_version_between_attempts_starts_over(
+    publisher, target: Path, careless: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Pins the beginning of one version before the end of another."""
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    publisher.cuts = [2 * BLOCK]
+    with pytest.raises(InputError):
+        download(f"{publisher.url}/file.bin", target)
+    publisher.files["/file.bin"], publisher.etag, publisher.careless = OTHER, '"v2"', careless
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == OTHER
+    assert publisher.answers == ([200, 206, 200] if careless else [200, 200])
+    assert left(target) == {"file.bin"}
+
+
+def test_a_part_from_elsewhere_in_the_file_is_not_taken(publisher, target: Path):
+    """Pins a server's answer that begins at another byte than it was asked for."""
+    publisher.cuts, publisher.shift = [2 * BLOCK], -7
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
+    assert publisher.answers == [200, 206, 200]
+
+
+def test_an_older_part_never_gets_the_newer_name(publisher, target: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins mixed content after a crash: the new version's name was kept before the old version's bytes were gone."""
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    publisher.cuts = [2 * BLOCK]
+    with pytest.raises(InputError):
+        download(f"{publisher.url}/file.bin", target)
+    publisher.files["/file.bin"], publisher.etag = OTHER, '"v2"'
+    opened = Path.open
+
+    def fails(path: Path, mode: str = "r", *arguments, **options):
+        if path.suffix == ".part" and mode == "wb":
+            raise OSError(28, "No space left on device")
+        return opened(path, mode, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fails)
+        with pytest.raises(InputError, match=r"cannot write there \(No space left on device\)"):
+            download(f"{publisher.url}/file.bin", target)
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == OTHER
+
+
+def test_a_part_that_is_the_whole_is_not_fetched_again(publisher, target: Path):
+    """Pins a second download where the first was stopped while its checksum was taken."""
+    target.parent.mkdir()
+    target.with_name("file.bin.part").write_bytes(CONTENT)
+    target.with_name("file.bin.part.etag").write_text('"v1"')
+    download(f"{publisher.url}/file.bin", target, sha256=hashlib.sha256(CONTENT).hexdigest())
+    assert target.read_bytes() == CONTENT
+    assert publisher.answers == [416]
+
+
+def test_a_part_longer_than_the_file_starts_over(publisher, target: Path):
+    """Pins a part that no range satisfies and that is tried for ever, or taken for the file."""
+    target.parent.mkdir()
+    target.with_name("file.bin.part").write_bytes(CONTENT + b"more")
+    target.with_name("file.bin.part.etag").write_text('"v1"')
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
+    assert publisher.answers == [416, 200]
+
+
+@pytest.mark.parametrize("tag", ["", None], ids=["empty", "absent"])
+def test_a_part_without_its_name_starts_over(publisher, target: Path, tag: str | None):
+    """Pins a part of unknown origin that is gone on with."""
+    target.parent.mkdir()
+    target.with_name("file.bin.part").write_bytes(b"something else")
+    if tag is not None:
+        target.with_name("file.bin.part.etag").write_text(tag)
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
+    assert publisher.ranges_asked == [None]
+
+
+@pytest.mark.parametrize("status", [206, 416])
+def test_a_range_that_nobody_asked_for_is_refused(publisher, target: Path, status: int):
+    """Pins a traceback, or a part that passes for the whole."""
+    publisher.statuses = [status] * ATTEMPTS
+    with pytest.raises(InputError, match=f"the server answers {status}") as c:
+        download(f"{publisher.url}/file.bin", target)
+    assert one_line(c)
+    assert left(target) == set()
+
+
+def test_a_wrong_checksum_leaves_nothing(publisher, target: Path):
+    """Pins a wrong file that is put in its place, or a part of it that the next call goes on with."""
+    expected = hashlib.sha256(OTHER).hexdigest()
+    with pytest.raises(
+        InputError, match=f"has the SHA-256 {hashlib.sha256(CONTENT).hexdigest()}, expected {expected}; what came is"
+    ) as c:
+        download(f"{publisher.url}/file.bin", target, sha256=expected)
+    assert one_line(c)
+    assert left(target) == set()
+    assert len(publisher.served) == 1
+
+
+def test_a_stalled_connection_is_taken_up_again(publisher, target: Path):
+    """Pins a download that hangs for ever."""
+    publisher.cuts, publisher.stall = [2 * BLOCK], True
+    download(f"{publisher.url}/file.bin", target, timeout_s=0.2)
+    assert target.read_bytes() == CONTENT
+    assert publisher.ranges_asked == [None, f"bytes={2 * BLOCK}-"]
+
+
+def test_a_connection_that_stalls_each_time_is_one_line(publisher, target: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a traceback of the HTTP library."""
+    monkeypatch.setattr(module, "ATTEMPTS", 3)
+    publisher.cuts, publisher.stall = [0, 0, 0], True
+    with pytest.raises(InputError, match=r"the connection broke 3 times \(.*timed out.*\); try again later") as c:
+        download(f"{publisher.url}/file.bin", target, timeout_s=0.1)
+    assert one_line(c)
+    assert len(publisher.served) == 3
+    assert not target.exists()
+
+
+def test_no_server_is_one_line(tmp_path: Path):
+    """Pins a traceback where the network is down."""
+    with pytest.raises(InputError, match=r"^http://127\.0\.0\.1:9/x: the connection broke 5 times") as c:
+        download("http://127.0.0.1:9/x", tmp_path / "x")
+    assert one_line(c)
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "nonsense", "http://"])
+def test_a_url_that_is_none_is_one_line(url: str, tmp_path: Path):
+    """Pins a traceback for a scheme that is not offered, and attempts that cannot help."""
+    with pytest.raises(InputError, match=f"^{url}: ") as c:
+        module.download(url, tmp_path / "x")
+    assert one_line(c)
+
+
+@pytest.mark.parametrize("status", [404, 403, 410])
+def test_a_refusal_is_not_asked_again(publisher, target: Path, status: int):
+    """Pins attempts on what will never be there, and an error page that is taken for the file."""
+    publisher.statuses = [status]
+    with pytest.raises(InputError, match=rf"/file\.bin: the server answers {status} ") as c:
+        download(f"{publisher.url}/file.bin", target)
+    assert one_line(c)
+    assert publisher.answers == [status]
+    assert left(target) == set()
+
+
+@pytest.mark.parametrize("status", [503, 500, 429, 408])
+def test_a_passing_trouble_is_asked_again(publisher, target: Path, status: int):
+    """Pins a busy server that ends a long download."""
+    publisher.statuses = [status, status]
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
+    assert publisher.answers == [status, status, 200]
+
+
+def test_trouble_that_does_not_pass_is_one_line(publisher, target: Path):
+    """Pins attempts without end."""
+    publisher.statuses = [503] * 50
+    with pytest.raises(InputError, match="the server answers 503 Service Unavailable"):
+        download(f"{publisher.url}/file.bin", target)
+    assert publisher.answers == [503] * ATTEMPTS
+
+
+def test_trouble_between_two_calls_keeps_the_part(publisher, target: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a part that is lost when a server is busy or refuses in between."""
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    publisher.cuts = [2 * BLOCK]
+    for status in (200, 503, 404):
+        publisher.statuses = [status]
+        with pytest.raises(InputError):
+            download(f"{publisher.url}/file.bin", target)
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
+    assert publisher.answers == [200, 503, 404, 206]
+
+
+def test_pauses_double(publisher, target: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins attempts in quick succession against a busy server."""
+    pauses: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    publisher.statuses = [503] * 50
+    with pytest.raises(InputError):
+        module.download(f"{publisher.url}/file.bin", target)
+    assert pauses == [1, 2, 4, 8]
+
+
+def test_a_place_under_a_file_is_one_line(publisher, target: Path):
+    """Pins a traceback for a cache that cannot be written to, and a request before that is known."""
+    target.parent.write_text("no folder")
+    with pytest.raises(InputError, match=r"cannot write there \((Not a directory|File exists)\)"):
+        download(f"{publisher.url}/file.bin", target)
+    assert publisher.served == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+def test_a_full_disk_is_one_line(publisher, target: Path):
+    """Pins a traceback, attempts that cannot help, or a file without its end."""
+    target.parent.mkdir()
+    target.with_name("file.bin.part").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"cannot write there \(No space left on device\); free the place"):
+        download(f"{publisher.url}/file.bin", target)
+    assert len(publisher.served) == 1
+    assert not target.exists()
+
+
+def test_nothing_is_in_its_place_before_it_is_complete(publisher, target: Path):
+    """Pins half a file that another process takes for the whole."""
+    publisher.cuts, publisher.stall = [2 * BLOCK], True
+    part = target.with_name("file.bin.part")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(download, f"{publisher.url}/file.bin", target)
+        while not (part.is_file() and part.stat().st_size == 2 * BLOCK):
+            assert not running.done()
+        assert not target.exists()
+        publisher.go_on.set()
+        running.result()
+    assert target.read_bytes() == CONTENT
+
+
+def test_two_at_once_download_once(publisher, target: Path):
+    """Pins two writers of one part."""
+    publisher.cuts, publisher.stall = [BLOCK], True
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(download, f"{publisher.url}/file.bin", target) for _ in range(4)]
+        while not publisher.served:
+            assert not running[0].done()
+        time.sleep(0.1)
+        publisher.go_on.set()
+        assert [each.result().read_bytes() for each in running] == [CONTENT] * 4
+    assert len(publisher.served) == 1
+
+
+def test_an_answer_without_length_is_taken_to_its_end(publisher, target: Path):
+    """Pins a file without a length that fails or is empty."""
+    publisher.length = False
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
+
+
+def test_an_empty_file_is_a_file(publisher, target: Path):
+    """Pins an empty file that counts as a broken transfer."""
+    publisher.files["/file.bin"] = b""
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == b""
+
+
+def test_a_redirection_is_followed_and_gone_on_with(publisher, target: Path):
+    """Pins a release file that is kept on another server, and is fetched from the start after every break."""
+    publisher.moved["/latest"], publisher.cuts = "/file.bin", [2 * BLOCK]
+    assert download(f"{publisher.url}/latest", target).read_bytes() == CONTENT
+    assert publisher.answers == [302, 200, 302, 206]
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz"])
+def test_the_compression_of_the_file_itself_is_kept(publisher, tmp_path: Path, name: str):
+    """Pins an archive that comes unpacked, against its checksum, since the server calls gzip its encoding."""
+    packed = gzip.compress(CONTENT, mtime=0)
+    publisher.files[f"/{name}"], publisher.coding, publisher.cuts = packed, "x-gzip", [2 * BLOCK]
+    assert download(f"{publisher.url}/{name}", tmp_path / name).read_bytes() == packed
+    assert publisher.answers == [200, 206]
+
+
+def test_compression_on_the_way_is_undone(publisher, target: Path):
+    """Pins packed bytes in the place of a text, from a server that packs although it was told not to."""
+    publisher.files["/file.bin"], publisher.coding, publisher.cuts = gzip.compress(CONTENT), "gzip", [2 * BLOCK]
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
+    assert publisher.ranges_asked == [None, None]
+
+
+def test_a_name_in_brackets_is_shown_as_it_is(
+    publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """Pins a file name that the progress bar reads as markup, and no progress bar on a terminal."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    publisher.files["/x"] = CONTENT
+    assert download(f"{publisher.url}/x", tmp_path / "a [bold].bin").read_bytes() == CONTENT
+    assert "a [bold].bin" in capfd.readouterr().err

@@ -1,0 +1,183 @@
+"""Collections through ir_datasets: its own code reads files that are laid out as it downloads them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.collection.irds import irds_split
+from optical_mteb.errors import InputError
+
+pytest.importorskip("ir_datasets", reason="needs the extra ir-datasets")
+
+DOCUMENTS = "2\tAkiolojia\t somo la zamani .\n33\tLugha asilia\t lugha .\n40\tTupu\t\n"
+QUERIES = "12\tAnarchism\tis a political philosophy .\n25\tAutism\tis a disorder .\n39\tAlbedo\tis a measure .\n"
+QRELS = "12\t2\t2\n12\t33\t1\n25\t33\t2\n"
+
+
+def swahili(home: Path, documents: str | bytes = DOCUMENTS, queries: str = QUERIES, qrels: str = QRELS) -> Path:
+    """The Swahili part of WikiCLIR, as the archive unpacks."""
+    folder = home / "wikiclir" / "source" / "wiki-clir"
+    files: Mapping[str, str | bytes] = {
+        "english/wiki_en.queries": queries,
+        "swahili/wiki_sw.documents": documents,
+        "swahili/en2sw.rel": qrels,
+    }
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def load():
+    return irds_split("WikiCLIR", "wikiclir/sw", corpus_id="wikiclir/sw", query_field="first_sent")
+
+
+def test_the_three_parts_as_they_stand_in_the_files(irds_home: Path):
+    """Pins a field in the wrong column, a grade that is lost, a query that nobody judged."""
+    swahili(irds_home)
+    split = load()
+    assert split["corpus"].to_dict() == {
+        "id": ["2", "33", "40"],
+        "text": ["somo la zamani .", "lugha .", ""],
+        "title": ["Akiolojia", "Lugha asilia", "Tupu"],
+    }
+    assert split["queries"].to_dict() == {
+        "id": ["12", "25"],
+        "text": ["is a political philosophy .", "is a disorder ."],
+    }
+    assert split["relevant_docs"] == {"12": {"2": 2, "33": 1}, "25": {"33": 2}}
+
+
+def test_the_corpus_is_read_once_until_its_file_changes(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a corpus parsed at every run, or a stale one after its file was replaced."""
+    folder = swahili(irds_home)
+    first = load()["corpus"].cache_files
+    assert load()["corpus"].cache_files == first
+    (folder / "swahili" / "wiki_sw.documents").write_text(DOCUMENTS + "50\tMpya\tmpya .\n", encoding="utf-8")
+    assert list(load()["corpus"]["id"]) == ["2", "33", "40", "50"]
+
+
+def test_what_points_nowhere_is_left_out_and_counted(irds_home: Path, caplog: pytest.LogCaptureFixture):
+    """Pins a judgement of a document that is not there, a query without text, one without relevant document."""
+    swahili(
+        irds_home,
+        queries="12\tAnarchism\tis a philosophy .\n25\tAutism\t \n39\tAlbedo\tis a measure .\n41\tA\tis a letter .\n",
+        qrels="12 2 2\n12 999 1\n25 33 2\n39 998 2\n41 33 0\n77 2 2\n",
+    )
+    with caplog.at_level(logging.WARNING):
+        split = load()
+    assert split["relevant_docs"] == {"12": {"2": 2}}
+    assert list(split["queries"]["id"]) == ["12"]
+    message = caplog.records[-1].getMessage()
+    assert "2 judgements" in message
+    assert "3 of 4 queries" in message
+
+
+def test_the_higher_of_two_grades_counts(irds_home: Path):
+    """Pins a grade that a second line of the same pair lowers."""
+    swahili(irds_home, qrels="12 2 1\n12 2 2\n12 2 1\n")
+    assert load()["relevant_docs"] == {"12": {"2": 2}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"documents": DOCUMENTS + "2\tMara ya pili\tx\n"}, r"document 4: document id '2' stands twice, .*document 1"),
+        ({"documents": b"2\tA\tx\n3\tB\t\xff\n"}, r"wikiclir/sw: its docs cannot be read after number \d.*utf-8"),
+        ({"documents": "2\tA\tx\n3\tB\n"}, r"its docs cannot be read after number 1 \(expected 3 fields, got 2"),
+        ({"qrels": "12 2 2\n12 33\n"}, r"its qrels cannot be read after number 1 \(expected 3 columns, got 2"),
+        ({"qrels": "12 2 two\n"}, r"its qrels cannot be read after number 0 \(invalid literal"),
+        ({"queries": QUERIES + "12\tA\ttwice .\n"}, r"wikiclir/sw, query \d: query id '12' stands twice"),
+        ({"qrels": "12 999 2\n"}, "WikiCLIR: there is no query"),
+    ],
+)
+def test_bad_files_are_one_line(irds_home: Path, parts: dict[str, str | bytes], message: str):
+    """Pins a traceback out of ir_datasets, or bad data that pass."""
+    swahili(irds_home, **parts)
+    with pytest.raises(InputError, match=message) as caught:
+        load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["english/wiki_en.queries", "swahili/wiki_sw.documents", "swahili/en2sw.rel"])
+def test_missing_file_is_one_line(irds_home: Path, name: str):
+    """Pins a traceback where part of the unpacked archive was deleted; the line says where the files are."""
+    (swahili(irds_home) / name).unlink()
+    with pytest.raises(InputError, match=f"No such file.*{name.split('/')[1]}.*{irds_home}"):
+        load()
+
+
+def test_unknown_data_set_is_one_line(irds_home: Path):
+    """Pins a traceback where this version of ir_datasets does not have a data set."""
+    with pytest.raises(InputError, match="wikiclir/xx: its documents cannot be had"):
+        irds_split("t", "wikiclir/xx", corpus_id="wikiclir/xx")
+
+
+def test_offline_nothing_is_downloaded(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a download against HF_HUB_OFFLINE; the line says what to get and where to put it."""
+
+    def refuse(*_):
+        raise AssertionError("network")
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    place = irds_home / "downloads" / "705abb611eb8cbab9ced2b8767a3bdb6"
+    with pytest.raises(
+        InputError, match=rf"wiki-clir.tar.gz is not here and HF_HUB_OFFLINE is set.*put it at {place}$"
+    ):
+        load()
+
+
+def test_online_a_failed_download_is_one_line(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a traceback where the network is down, and a switch that stops downloads when it is off."""
+    attempts = []
+
+    def fail(host, *_, **__):
+        attempts.append(host)
+        raise socket.gaierror("no network")
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("IR_DATASETS_DL_TRIES", "1")
+    monkeypatch.setenv("IR_DATASETS_SKIP_DISK_FREE", "true")
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(InputError, match="wikiclir/sw: its documents cannot be had"):
+        load()
+    assert attempts == ["www.cs.jhu.edu"]
+
+
+def test_a_file_put_there_by_hand_is_checked_offline(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a user's own copy that is not looked at, or one with a wrong checksum that sets off a download."""
+
+    def refuse(*_):
+        raise AssertionError("network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("IR_DATASETS_SKIP_DISK_FREE", "true")
+    place = irds_home / "downloads" / "705abb611eb8cbab9ced2b8767a3bdb6"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"something else")
+    with pytest.raises(InputError, match="Expected md5 hash to be 705abb611eb8cbab9ced2b8767a3bdb6"):
+        load()
+
+
+def test_without_the_package_the_line_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    """Pins an ImportError where the extra is not installed."""
+    monkeypatch.setitem(sys.modules, "ir_datasets", None)
+    with pytest.raises(InputError, match=r"pip install 'optical-mteb\[ir-datasets\]'"):
+        load()
+
+
+def test_another_encoding_of_the_system_is_refused(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins files in UTF-8 that are read as Latin-1 without a word."""
+    swahili(irds_home)
+    monkeypatch.setattr("locale.getpreferredencoding", lambda do_setlocale=True: "ISO-8859-1")
+    with pytest.raises(InputError, match="PYTHONUTF8=1"):
+        load()

@@ -1,0 +1,162 @@
+"""Files of lines: what is a line, and what is refused with file and line."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.collection import lines as module
+from optical_mteb.collection.lines import read_lines, read_parallel_lines
+from optical_mteb.errors import InputError
+
+HARD = {
+    b"": [],
+    b"\n": [""],
+    b"one": ["one"],
+    b"one\ntwo\n": ["one", "two"],
+    b"one\r\ntwo\r\n": ["one", "two"],
+    b"one\n\n  \ntwo\n\n": ["one", "", "", "two", ""],
+    b"\xef\xbb\xbfone\ntwo\n": ["one", "two"],
+    b"\xef\xbb\xbf": [""],
+    b" \t one two \t\n": ["one two"],
+    "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei\rj\nk".encode(): [
+        "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei\rj",
+        "k",
+    ],
+    "one\n\ufefftwo\n".encode(): ["one", "\ufefftwo"],
+    "\u00a0ሰላም\u3000\n😀\n".encode(): ["ሰላም", "😀"],
+}
+"""Lines by the bytes of a file."""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("content", HARD, ids=repr)
+def test_what_a_line_is(tmp_path: Path, content: bytes, packed: bool):
+    r"""Pins byte order marks and line ends of Windows in texts, and lines divided at anything but `\n`."""
+    path = tmp_path / ("f.txt.gz" if packed else "f.txt")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert list(read_lines(path)) == HARD[content]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "byte"),
+    [
+        (b"\xff", 1, 1),
+        (b"one\ntw\xe9\n", 2, 3),
+        (b"\xef\xbb\xbfab\xff", 1, 6),
+        ("one\ntwo".encode("utf-16"), 1, 1),
+        (b"one\n\xed\xa0\x80\n", 2, 1),
+        (b"one\ntwo\xe2\x82\n", 2, 4),
+        (b"\xc0\xaf\n", 1, 1),
+    ],
+)
+def test_invalid_utf_8_has_its_place(tmp_path: Path, content: bytes, line: int, byte: int):
+    """Pins replaced characters, a traceback, or the wrong line: other encodings, surrogates, characters cut in half."""
+    path = tmp_path / "f.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        list(read_lines(path))
+    assert str(caught.value) == (
+        f"{path}:{line}: byte {byte} of the line is not valid UTF-8; convert the file to UTF-8"
+    )
+
+
+def test_lines_before_a_bad_one_are_read(tmp_path: Path):
+    """Pins a file that is read as a whole before its first line is given."""
+    path = tmp_path / "f.txt"
+    path.write_bytes(b"one\ntwo\n\xff\n")
+    lines = read_lines(path)
+    assert [next(lines), next(lines)] == ["one", "two"]
+    with pytest.raises(InputError):
+        next(lines)
+
+
+def test_another_encoding_line_by_line(tmp_path: Path):
+    """Pins valid UTF-8 that is read as Latin-1, and bytes that are neither."""
+    path = tmp_path / "f.txt"
+    path.write_bytes("è\n".encode() + "è\n".encode("latin-1") + b"\x81\n")
+    assert list(read_lines(path, otherwise="iso-8859-1")) == ["è", "è", "\x81"]
+    with pytest.raises(
+        InputError, match=rf"^{path}:3: byte 1 .* not valid UTF-8, and byte 1 not valid cp1252; convert"
+    ):
+        list(read_lines(path, otherwise="cp1252"))
+
+
+def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a memory that fills with one line."""
+    monkeypatch.setattr(module, "LONGEST", 10)
+    path = tmp_path / "f.txt"
+    path.write_bytes(b"one\n" + b"x" * 9 + b"\n" + b"x" * 11)
+    lines = read_lines(path)
+    assert [next(lines), next(lines)] == ["one", "x" * 9]
+    with pytest.raises(InputError, match=rf"^{path}:3: has more than 10 bytes"):
+        next(lines)
+
+
+@pytest.mark.parametrize("damage", ["cut", "byte", "none"])
+def test_a_damaged_gzip_file_is_one_line(tmp_path: Path, damage: str):
+    """Pins a traceback, or half a file, after a download that broke."""
+    packed = bytearray(gzip.compress(os.urandom(3000).hex().encode() + b"\n" + b"two\n"))
+    if damage == "cut":
+        del packed[-20:]
+    elif damage == "byte":
+        packed[len(packed) // 2] ^= 255
+    else:
+        packed = bytearray(b"not packed\n")
+    path = tmp_path / "f.txt.gz"
+    path.write_bytes(packed)
+    with pytest.raises(InputError, match=rf"^{path}:\d: cannot be unpacked .*; get the file again") as caught:
+        list(read_lines(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["absent.txt", "absent.txt.gz", ""])
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str):
+    """Pins a traceback for a file that is gone, or a folder."""
+    with pytest.raises(InputError, match=r"cannot be read \((No such file or directory|Is a directory)\)"):
+        list(read_lines(tmp_path / name))
+
+
+def test_lines_that_belong_together(tmp_path: Path):
+    """Pins files out of step, where one has other line ends or a byte order mark."""
+    paths = [tmp_path / name for name in "abc"]
+    for path, content in zip(paths, (b"1\n2\n3", b"\xef\xbb\xbfx\r\n\r\nz\r\n", b"p\nq\nr\n"), strict=True):
+        path.write_bytes(content)
+    assert list(read_parallel_lines(*paths)) == [("1", "x", "p"), ("2", "", "q"), ("3", "z", "r")]
+    assert list(read_parallel_lines(paths[0])) == [("1",), ("2",), ("3",)]
+
+
+@pytest.mark.parametrize(
+    ("contents", "short", "line", "longer"),
+    [
+        ((b"1\n2\n3\n", b"x\ny\n"), "b", 3, "a"),
+        ((b"1\n", b"x\ny\n"), "a", 2, "b"),
+        ((b"", b"x\n"), "a", 1, "b"),
+        ((b"1\n2\n", b"x\ny\n\n"), "a", 3, "b"),
+        ((b"1\n2\n", b"x\ny\n", b"p\n"), "c", 2, "a"),
+    ],
+)
+def test_files_of_unequal_length_are_refused(
+    tmp_path: Path, contents: tuple[bytes, ...], short: str, line: int, longer: str
+):
+    """Pins the end of the longer file that is dropped without a word."""
+    paths = [tmp_path / name for name in "abc"[: len(contents)]]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        list(read_parallel_lines(*paths))
+    assert str(caught.value) == (
+        f"{tmp_path / short}:{line}: ends here, but {tmp_path / longer} goes on; "
+        "both must have the same lines; get both again"
+    )
+
+
+def test_invalid_utf_8_in_one_of_the_files_has_its_place(tmp_path: Path):
+    """Pins the wrong file in the line."""
+    (tmp_path / "a").write_bytes(b"1\n2\n")
+    (tmp_path / "b").write_bytes(b"x\n\xff\n")
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'b'}:2: byte 1"):
+        list(read_parallel_lines(tmp_path / "a", tmp_path / "b"))

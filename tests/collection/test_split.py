@@ -1,0 +1,164 @@
+"""A split in MTEB's form: what is in it, and what is refused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from datasets import Dataset
+
+from optical_mteb.collection import Entry, retrieval_split
+from optical_mteb.collection.split import check_qrels, documents_among
+from optical_mteb.errors import InputError
+
+DOCUMENTS = [Entry("d1", "mbwa"), Entry("d2", "paka"), Entry("d3", "ng'ombe")]
+QUERIES = [Entry("q1", "dog"), Entry("q2", "cat")]
+QRELS = {"q1": {"d1": 1}, "q2": {"d2": 1}}
+
+
+def refused(documents=DOCUMENTS, queries=QUERIES, qrels=QRELS) -> str:
+    """The line that a collection is refused with."""
+    with pytest.raises(InputError) as caught:
+        retrieval_split("Name/swh-eng/test", iter(documents), iter(queries), qrels)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_everything_is_in_its_place():
+    """Pins documents or queries lost, out of order or mixed up, and fields that MTEB does not expect."""
+    split = retrieval_split("t", iter(DOCUMENTS), iter(QUERIES), QRELS)
+    assert split["corpus"].to_dict() == {"id": ["d1", "d2", "d3"], "text": ["mbwa", "paka", "ng'ombe"]}
+    assert split["queries"].to_dict() == {"id": ["q1", "q2"], "text": ["dog", "cat"]}
+    assert split["relevant_docs"] == QRELS
+    assert split["top_ranked"] is None
+    assert list(split) == ["corpus", "queries", "relevant_docs", "top_ranked"]
+
+
+def test_only_relevant_documents_are_kept():
+    """Pins documents judged useless that count as relevant, and grades that are flattened."""
+    qrels = {"q1": {"d1": 3, "d2": 0, "d3": -1}, "q2": {"d3": 1, "d2": 2}}
+    assert retrieval_split("t", DOCUMENTS, QUERIES, qrels)["relevant_docs"] == {
+        "q1": {"d1": 3},
+        "q2": {"d3": 1, "d2": 2},
+    }
+    assert qrels == {"q1": {"d1": 3, "d2": 0, "d3": -1}, "q2": {"d3": 1, "d2": 2}}
+
+
+def test_a_document_judged_useless_may_be_absent():
+    """Pins judgements that are kept out and still have to name a document."""
+    assert retrieval_split("t", DOCUMENTS, QUERIES, QRELS | {"q1": {"d1": 1, "gone": 0}})["relevant_docs"] == QRELS
+
+
+@pytest.mark.parametrize(
+    ("titles", "column"),
+    [(("", "", ""), None), ((" ", "\t", "\u3000"), None), (("", " Dog\n", ""), ["", "Dog", ""])],
+)
+def test_titles_only_where_there_are_any(titles: tuple[str, ...], column: list[str] | None):
+    """Pins a column of nothing, which MTEB puts before every text, and titles that are lost."""
+    documents = [Entry(entry.id, entry.text, title) for entry, title in zip(DOCUMENTS, titles, strict=True)]
+    corpus = retrieval_split("t", documents, QUERIES, QRELS)["corpus"]
+    assert corpus.to_dict().get("title") == column
+    assert list(corpus["text"]) == ["mbwa", "paka", "ng'ombe"]
+
+
+def test_white_space_around_texts_is_taken_off():
+    """Pins line ends in texts, white space inside that is lost, and ids that change."""
+    split = retrieval_split(
+        "t", [Entry(" d ", "\ufeff \n a\n b\t\u2028")], [Entry("q ", "\r\n q  ?\u00a0")], {"q ": {" d ": 1}}
+    )
+    assert split["corpus"].to_dict() == {"id": [" d "], "text": ["\ufeff \n a\n b"]}
+    assert split["queries"].to_dict() == {"id": ["q "], "text": ["q  ?"]}
+
+
+def test_one_id_may_be_a_document_and_a_query():
+    """Pins ids that have to differ across the two."""
+    split = retrieval_split("t", [Entry("1", "mbwa")], [Entry("1", "dog")], {"1": {"1": 1}})
+    assert split["relevant_docs"] == {"1": {"1": 1}}
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t\r", "\u3000\u2028\u00a0"])
+@pytest.mark.parametrize(("where", "place"), [("f.tsv:7", "f.tsv:7"), ("", "Name/swh-eng/test")])
+def test_an_empty_text_is_refused(text: str, where: str, place: str):
+    """Pins empty documents and queries, which encode to noise."""
+    empty = Entry("x", text, "a title", where)
+    assert refused(documents=[*DOCUMENTS, empty]).startswith(f"{place}: document 'x' has no text; ")
+    assert refused(queries=[*QUERIES, empty]).startswith(f"{place}: query 'x' has no text; ")
+
+
+@pytest.mark.parametrize("column", ["id", "text", "title"])
+@pytest.mark.parametrize("value", [None, 7, ["a"], b"a", float("nan")])
+def test_what_is_no_string_is_refused(column: str, value: object):
+    """Pins nulls and numbers out of JSON that end in a traceback, or become `None` in the corpus."""
+    entry = Entry(**{"id": "x", "text": "a", "where": "f.json:3", column: value})
+    line = f"f.json:3: the {column} of a {{}} is {value!r}, expected a string; "
+    assert refused(documents=[*DOCUMENTS, entry]).startswith(line.format("document"))
+    assert refused(queries=[*QUERIES, entry]).startswith(line.format("query"))
+
+
+def test_an_id_has_to_be_there():
+    """Pins an empty id, which TREC files cannot hold."""
+    assert refused(documents=[*DOCUMENTS, Entry("", "x", where="f:1")]).startswith("f:1: a document has no id; ")
+    assert refused(queries=[Entry("", "x")]).startswith("Name/swh-eng/test: a query has no id; ")
+
+
+@pytest.mark.parametrize("column", ["id", "text", "title"])
+def test_half_a_character_is_refused(column: str):
+    r"""Pins `\ud83d` out of JSON, which fails only when the corpus is written."""
+    entry = Entry(**{"id": "x", "text": "a", "where": "f.json:3", column: "a\ud83d"})
+    assert re.match(r"f\.json:3: document '.*' has half a surrogate pair", refused(documents=[entry]))
+    assert re.match(r"f\.json:3: query '.*' has half a surrogate pair", refused(queries=[entry]))
+
+
+def test_an_id_twice_is_refused_with_both_places():
+    """Pins a document or query that silently takes the place of another, even the same one."""
+    first, second = Entry("x", "a", where="f:1"), Entry("x", "a", where="g:9")
+    for kind in ("document", "query"):
+        given = {"document": "documents", "query": "queries"}[kind]
+        line = f"id 'x' stands twice{{}}; give every {kind} an id of its own"
+        assert refused(**{given: [first, second]}) == f"g:9: {kind} " + line.format(", the first at f:1")
+        assert refused(**{given: [Entry("x", "a"), second]}) == f"g:9: {kind} " + line.format("")
+        assert refused(**{given: [first, Entry("x", "b")]}) == (
+            f"Name/swh-eng/test: {kind} " + line.format(", the first at f:1")
+        )
+
+
+@pytest.mark.parametrize(
+    ("qrels", "line"),
+    [
+        (QRELS | {"q1": {"d1": 1, "d9": 1}}, "query 'q1' is judged on document 'd9', which is not there"),
+        (QRELS | {"q9": {"d1": 1}}, "the judgements name query 'q9', which is not there"),
+        ({"q1": {"d1": 1}}, "query 'q2' has no relevant document"),
+        (QRELS | {"q2": {}}, "query 'q2' has no relevant document"),
+        (QRELS | {"q2": {"d1": 0, "d2": -1}}, "query 'q2' has no relevant document"),
+        ({}, "query 'q1' has no relevant document"),
+    ],
+)
+def test_judgements_that_point_nowhere_are_refused(qrels: dict[str, dict[str, int]], line: str):
+    """Pins scores lowered by documents that nobody can find, and queries that score 0 whatever is retrieved."""
+    assert refused(qrels=qrels).startswith(f"Name/swh-eng/test: {line}; ")
+
+
+@pytest.mark.parametrize(
+    ("documents", "queries", "kind"), [([], QUERIES, "document"), (DOCUMENTS, [], "query"), ([], [], "document")]
+)
+def test_nothing_at_all_is_refused(documents: list[Entry], queries: list[Entry], kind: str):
+    """Pins an empty file that is scored."""
+    assert refused(documents, queries, {}).startswith(f"Name/swh-eng/test: there is no {kind}; ")
+
+
+def test_a_corpus_in_a_file_is_judged_as_one_in_memory():
+    """Pins judgements that are not checked, or documents that are not found, in a corpus of many batches."""
+    corpus = Dataset.from_dict({"id": [f"d{i}" for i in range(25_000)], "text": ["x"] * 25_000})
+    split = retrieval_split("t", corpus, QUERIES, {"q1": {"d0": 1}, "q2": {"d24999": 1}})
+    assert split["corpus"] is corpus
+    with pytest.raises(InputError, match=r"^t: query 'q2' is judged on document 'd25000', which is not there"):
+        retrieval_split("t", corpus, QUERIES, {"q1": {"d0": 1}, "q2": {"d25000": 1}})
+    assert documents_among(corpus, {"d9999", "d10000", "d-1"}) == {"d9999", "d10000"}
+
+
+def test_judgements_are_checked_against_any_ids():
+    """Pins ids given as a list, or as one that can be passed over but once."""
+    check_qrels("t", QRELS, iter(["d1", "d2"]), iter(["q1", "q2"]))
+    check_qrels("t", QRELS, ["d1", "d2"], {"q1": 0, "q2": 0})
+    with pytest.raises(InputError, match=r"^t: query 'q2' is judged on document 'd2'"):
+        check_qrels("t", QRELS, iter(["d1"]), iter(["q1", "q2"]))

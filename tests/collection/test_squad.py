@@ -1,0 +1,89 @@
+"""SQuAD's format: every paragraph and question with its place, and what is not in the format refused with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.collection.split import Entry
+from optical_mteb.collection.squad import Paragraph, read_squad
+from optical_mteb.errors import InputError
+
+FILE = {
+    "data": [
+        {
+            "paragraphs": [
+                {
+                    "context": " Snow. ",
+                    "qas": [
+                        {"answers": [{"answer_start": 1, "text": "Snow"}], "id": "a", "question": " What falls?\n"},
+                        {"answers": [], "id": "b", "question": "When?"},
+                    ],
+                },
+                {"context": "Rain.", "qas": []},
+            ],
+            "title": "Weather",
+        },
+        {
+            "paragraphs": [{"context": "Tea.", "qas": [{"answers": [], "id": "c", "question": "Which?"}]}],
+            "title": "Tea",
+        },
+    ],
+    "version": "1.1",
+}
+
+
+def test_paragraphs_and_questions_with_their_places(tmp_path: Path):
+    """Pins paragraph ids that restart in every article, and places that lead to another object."""
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps(FILE, indent=2), encoding="utf-8-sig")
+    first = f"{path}:data.0.paragraphs.0"
+    assert list(read_squad(path)) == [
+        Paragraph(
+            Entry("0-0", "Snow.", where=f"{first}.context"),
+            [
+                Entry("a", "What falls?", where=f"{first}.qas.0"),
+                Entry("b", "When?", where=f"{first}.qas.1"),
+            ],
+        ),
+        Paragraph(Entry("0-1", "Rain.", where=f"{path}:data.0.paragraphs.1.context"), []),
+        Paragraph(
+            Entry("1-0", "Tea.", where=f"{path}:data.1.paragraphs.0.context"),
+            [Entry("c", "Which?", where=f"{path}:data.1.paragraphs.0.qas.0")],
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b'"context": "Rain."', b'"context": null', r"f\.json:data\.0\.paragraphs\.1\.context: .* valid string"),
+        (b'"context": "Rain.",', b"", r"f\.json:data\.0\.paragraphs\.1\.context: Field required, expected SQuAD"),
+        (b'"question": "Which?"', b'"question": ["Which?"]', r"f\.json:data\.1\.paragraphs\.0\.qas\.0\.question: "),
+        (b'"id": "b"', b'"id": 7', r"f\.json:data\.0\.paragraphs\.0\.qas\.1\.id: .* valid string"),
+        (b'"data"', b'"date"', r"f\.json:data: Field required"),
+        (b'"Rain."', b'"Rain.', r"f\.json:\d+: is no JSON"),
+        (b'"Rain."', b'"\xff"', r"f\.json:2[0-9]: byte 2[0-9] of the line is not valid UTF-8"),
+    ],
+)
+def test_what_is_not_in_the_format_is_refused(tmp_path: Path, old: bytes, new: bytes, message: str):
+    """Pins null read as text, a traceback, and an error that says nothing of the place."""
+    content = json.dumps(FILE, indent=2).encode()
+    assert old in content
+    path = tmp_path / "f.json"
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match=message) as caught:
+        list(read_squad(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "[" * 100_000])
+def test_what_is_no_object_is_refused(tmp_path: Path, content: str):
+    """Pins a traceback at an empty file, or one that is something else."""
+    path = tmp_path / "f.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"f\.json:?.*get the file again") as caught:
+        list(read_squad(path))
+    assert "\n" not in str(caught.value)

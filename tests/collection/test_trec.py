@@ -1,0 +1,390 @@
+"""TREC's formats: judgements, topics and documents, as their publishers write them and as they break."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.collection import Entry
+from optical_mteb.collection.arrow_corpus import corpus_dataset
+from optical_mteb.collection.sgml import plain, split_tags
+from optical_mteb.collection.trec_documents import read_documents
+from optical_mteb.collection.trec_qrels import Judgement, by_query, read_qrels
+from optical_mteb.collection.trec_split import judged_split
+from optical_mteb.collection.trec_topics import (
+    Topic,
+    read_topics,
+    read_topics_labelled,
+    read_topics_sgml,
+    read_topics_tsv,
+)
+from optical_mteb.errors import InputError
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str | bytes], Path]:
+    """Writes a file."""
+
+    def write(content: str | bytes, name: str = "file.txt") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+# Judgements
+
+
+def test_qrels_come_as_written(written):
+    """Pins columns that are swapped, white space other than one tab, an empty line, a byte order mark."""
+    path = written("\ufeff301 0 FBIS3-10082 1\r\n301\tQ0\tBBC#788#6\t0\n\n 302  0   A   -1 \n")
+    assert read_qrels(path) == [
+        Judgement("301", "FBIS3-10082", 1, f"{path}:1"),
+        Judgement("301", "BBC#788#6", 0, f"{path}:2"),
+        Judgement("302", "A", -1, f"{path}:4"),
+    ]
+    assert by_query(read_qrels(path)) == {"301": {"FBIS3-10082": 1, "BBC#788#6": 0}, "302": {"A": -1}}
+
+
+def test_a_repeated_line_counts_once(written):
+    """Pins a judgement that is there twice."""
+    assert len(read_qrels(written("1 0 a 1\n1 0 a 1\n1 0 b 1\n"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1 0 a 1\n1 0 b\n", r"file.txt:2: expected 'query 0 document grade'.*found '1 0 b'"),
+        ("1 0 a 1 x\n", r"file.txt:1: expected"),
+        ("1 0 a high\n", r"file.txt:1: expected"),
+        ("1 0 a 0.5\n", r"file.txt:1: expected"),
+        ("1 0 a 1_0\n", r"file.txt:1: expected"),
+        ("1 0 a \u0661\n", r"file.txt:1: expected"),
+        (f"1 0 a {'9' * 5000}\n", r"file.txt:1: expected"),
+        ("1 0 a 1\n\n1 0 a 2\n", r"file.txt:3: query '1' and document 'a' have the grade 2, but 1 at .*file.txt:1"),
+        (b"1 0 a 1\n1 0 \xe9 1\n", r"file.txt:2: byte 5 of the line is not valid UTF-8"),
+        ("\n", "file.txt: holds no judgement"),
+    ],
+)
+def test_bad_judgement_is_refused_with_its_line(written, content: str | bytes, message: str):
+    """Pins a malformed judgement that is skipped, misread or ends in a traceback."""
+    with pytest.raises(InputError, match=message):
+        read_qrels(written(content))
+
+
+# Topics
+
+TREC = """
+<top>
+<num> Number: 301
+<title> International Organized Crime
+
+<desc> Description:
+Identify organizations that participate in
+international criminal activity.
+
+<narr> Narrative:
+A relevant document must name it.
+</top>
+
+<top>
+
+<num> Number: 302
+<title> Topic: Poliomyelitis &amp; Post-Polio
+<dom> Domain: Medicine
+not to be read
+<desc> Description:
+Is it under control? 3 < 5, <http here
+</top>
+"""
+
+CLEF = """<top lang="EN">
+<num> C041 </num>
+<EN-title> Pesticides in Baby Food </EN-title>
+<EN-desc> Find reports on pesticides
+in baby food. </EN-desc>
+<EN-narr> Relevant documents report. </EN-narr>
+</top>
+<top lang="EN"><num>C042</num><EN-title>U.N./US Invasion of Haiti</EN-title><EN-desc>Find.</EN-desc></top>
+"""
+
+CLEF_2000 = (
+    "<top>\n<num> C001\n\n<E-title>\nArchitecture in Berlin\n\n<E-desc>\nFind documents on\narchitecture.\n</top>\n"
+)
+
+
+def test_topics_of_trec(written):
+    """Pins elements without end tags, labels, entities, a text in lines, other elements, a < that is text."""
+    path = written(TREC)
+    assert read_topics_sgml(path) == [
+        Topic(
+            "301",
+            "International Organized Crime",
+            "Identify organizations that participate in international criminal activity.",
+            "A relevant document must name it.",
+            f"{path}:2",
+        ),
+        Topic("302", "Poliomyelitis & Post-Polio", "Is it under control? 3 < 5, <http here", "", f"{path}:14"),
+    ]
+
+
+def test_topics_of_clef(written):
+    """Pins end tags, attributes, languages in tags, and a topic in one line."""
+    path = written(CLEF)
+    first, second = read_topics_sgml(path)
+    assert first == Topic(
+        "C041",
+        "Pesticides in Baby Food",
+        "Find reports on pesticides in baby food.",
+        "Relevant documents report.",
+        f"{path}:1",
+    )
+    assert second == Topic("C042", "U.N./US Invasion of Haiti", "Find.", "", f"{path}:8")
+    assert first.text == "Pesticides in Baby Food Find reports on pesticides in baby food."
+
+
+def test_topics_of_clef_2000(written):
+    """Pins tags on lines of their own, without end tags."""
+    path = written(CLEF_2000)
+    assert read_topics_sgml(path) == [
+        Topic("C001", "Architecture in Berlin", "Find documents on architecture.", "", f"{path}:1")
+    ]
+
+
+def test_topics_without_the_end_tag_of_the_topic(written):
+    """Pins a topic that is lost where the next one begins, or the file ends."""
+    topics = read_topics_sgml(written("<top>\n<num> 1\n<title> a\n<top>\n<num> 2\n<title> b\n"))
+    assert [(topic.id, topic.title) for topic in topics] == [("1", "a"), ("2", "b")]
+
+
+def test_topics_in_latin_1(written):
+    """Pins accents of a file from 2001, and lines that are UTF-8 all the same."""
+    path = written("<top><num>C1</num><FR-title>é".encode("iso-8859-1") + "</FR-title>\n<FR-desc>ß".encode())
+    assert read_topics_sgml(path, otherwise="iso-8859-1")[0].text == "é ß"
+    with pytest.raises(InputError, match=r"file\.txt:1: byte 29"):
+        read_topics_sgml(path)
+
+
+def test_topics_as_table(written):
+    """Pins quotation marks that are taken for CSV's, blanks around texts, a third column."""
+    path = written('11\tWhere was he born?\n\n238\t"What was it? "\n291\t Where?  \n1\ta\tb\n')
+    assert read_topics_tsv(path) == [
+        Topic("11", "Where was he born?", where=f"{path}:1"),
+        Topic("238", '"What was it? "', where=f"{path}:3"),
+        Topic("291", "Where?", where=f"{path}:4"),
+        Topic("1", "a", "b", where=f"{path}:5"),
+    ]
+
+
+def test_topics_with_labels(written):
+    """Pins the format of the Swahili and Somali topics: labels, empty lines, a description that goes on."""
+    path = written(
+        "\ufeffquery_id: C001\ntitle: Usanifu: Berlin\ndescription: Tafuta nyaraka\nkuhusu usanifu.\n\n\n"
+        "query_id:C002\nTitle: b\ndescription: c\ndescription: d\n"
+    )
+    assert read_topics_labelled(path) == [
+        Topic("C001", "Usanifu: Berlin", "Tafuta nyaraka kuhusu usanifu.", where=f"{path}:1"),
+        Topic("C002", "b", "c d", where=f"{path}:7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "number"), [(TREC, "301"), ("\n7\ttitle: a\n", "7"), ("\n\nQuery_ID: C9\ntitle: a\tb\n", "C9")]
+)
+def test_format_is_told_from_the_first_line(written, content: str, number: str):
+    """Pins a format that is guessed wrong."""
+    assert read_topics(written(content))[0].id == number
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "message"),
+    [
+        (read_topics, "301 Organized Crime\n", "file.txt:1: expected '<top>', 'query_id: ...', or an id"),
+        (read_topics, "\n\n", "file.txt: holds no topic"),
+        (read_topics, "<topics>\n</topics>\n", "file.txt: holds no topic"),
+        (read_topics_tsv, "", "file.txt: holds no topic"),
+        (read_topics_tsv, "1\ta\nhalf a line\n", "file.txt:2: expected an id, a tab and a text, found 'half a line'"),
+        (read_topics_tsv, "1\t\n", "file.txt:1: expected"),
+        (read_topics_tsv, "1\ta\tb\tc\n", "file.txt:1: expected"),
+        (read_topics_tsv, "1\ta\n2\tb\n1\tc\n", "file.txt:3: topic '1' stands twice, the first at .*file.txt:1"),
+        (read_topics_tsv, b"1\ta\n2\t\xff\n", "file.txt:2: byte 3"),
+        (read_topics_sgml, "\n<top>\n<title> a\n</top>\n", "file.txt:2: expected a topic with a number"),
+        (read_topics_sgml, "<top>\n<num> 1 2\n<title> a\n</top>\n", "file.txt:1: expected a topic with a number"),
+        (read_topics_sgml, "<top>\n<num> 1\n<narr> a\n</top>\n", "file.txt:1: topic '1' has neither title nor desc"),
+        (
+            read_topics_sgml,
+            "<top>\n<num> 1\n<title> a\n<num> 2\n<title> b\n",
+            "file.txt:4: .* at .*:1 has a second num",
+        ),
+        (read_topics_sgml, CLEF + CLEF, "file.txt:9: topic 'C041' stands twice, the first at .*file.txt:1"),
+        (read_topics_labelled, "title: a\n", "file.txt:1: expected 'query_id: ...', found 'title: a'"),
+        (read_topics_labelled, "query_id: 1\ntitle: a\ntitle: b\n", "file.txt:3: .* has a second title"),
+        (read_topics_labelled, "query_id: 1\n\nquery_id: 2\ntitle: a\n", "file.txt:1: topic '1' has neither"),
+    ],
+)
+def test_bad_topic_is_refused_with_its_line(written, read: Callable, content: str | bytes, message: str):
+    """Pins a malformed topic that is skipped, merged with its neighbour or ends in a traceback."""
+    with pytest.raises(InputError, match=message):
+        read(written(content))
+
+
+# Documents
+
+LA_TIMES = """<DOC>
+<DOCNO> LA010194-0001 </DOCNO>
+<DOCID> 000001 </DOCID>
+<DATE>
+<P>
+January 1, 1994
+</P>
+</DATE>
+<HEADLINE>
+<P>
+WATER &amp; POWER;
+</P>
+<P>
+A 5 < 7 QUESTION
+</P>
+</HEADLINE>
+<BYLINE><P>By A WRITER</P></BYLINE>
+<TEXT>
+<P>
+The first   paragraph.
+</P>
+<!-- a remark -->
+<P ALIGN=LEFT>The second.</P>
+</TEXT>
+<TYPE><P>Column</P></TYPE>
+</DOC>
+<DOC><DOCNO>LA010194-0002</DOCNO><TEXT>One line.</TEXT></DOC>
+outside
+<DOC>
+<DOCNO> LA010194-0003 </DOCNO>
+<DATE> never </DATE>
+</DOC>
+"""
+
+
+def documents(path: Path, **options: str) -> list[Entry]:
+    return list(read_documents(path, titles=["headline"], texts=["TEXT"], **options))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_documents_of_the_la_times(written, packed: bool):
+    """Pins elements that leak into text or title, tags, entities, documents in one line, packed files."""
+    path = written(gzip.compress(LA_TIMES.encode()) if packed else LA_TIMES, "la010194.gz" if packed else "la010194")
+    assert documents(path) == [
+        Entry("LA010194-0001", "The first paragraph. The second.", "WATER & POWER; A 5 < 7 QUESTION", f"{path}:1"),
+        Entry("LA010194-0002", "One line.", "", f"{path}:27"),
+        Entry("LA010194-0003", "", "", f"{path}:29"),
+    ]
+
+
+def test_element_without_end_tag_ends_at_the_next(written):
+    """Pins a headline that swallows the text, and a text that swallows the next document."""
+    content = "<DOC>\n<DOCNO> a\n<HEADLINE> h\n<TEXT> t\n</DOC>\n<doc><docno>b</docno><text>u</doc>\n"
+    assert [(d.id, d.title, d.text) for d in documents(written(content))] == [("a", "h", "t"), ("b", "", "u")]
+
+
+def test_documents_in_latin_1(written):
+    """Pins the pound sign of the Glasgow Herald."""
+    path = written(b"<DOC><DOCNO>GH950102-000000</DOCNO><TEXT>\n\xa35m\n</TEXT></DOC>")
+    assert documents(path, otherwise="iso-8859-1")[0].text == "£5m"
+    with pytest.raises(InputError, match=r"file\.txt:2: byte 1 of the line is not valid UTF-8"):
+        documents(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<DOC>\n<DOCNO>a</DOCNO>\n<DOC>\n", "file.txt:3: a document begins before the one at .*file.txt:1 ends"),
+        ("\n<DOC>\n<DOCNO>a</DOCNO>\n<TEXT>b\n", "file.txt:2: the document does not end"),
+        ("<DOC>\n<DOCNO>a</DOCNO>\n</DOC>\n</DOC>\n", "file.txt:4: a document ends that did not begin"),
+        ("\n<DOC>\n<TEXT>a</TEXT>\n</DOC>\n", "file.txt:2: expected a document with a <DOCNO>, found ''"),
+        ("<DOC>\n<DOCNO>a b</DOCNO>\n</DOC>\n", "file.txt:1: expected a document with a <DOCNO>, found 'a b'"),
+        ("<DOC>\n<DOCNO>a</DOCNO>\n<DOCNO>b</DOCNO>\n</DOC>\n", "file.txt:3: .* at .*file.txt:1 has a second <DOCNO>"),
+        ("a readme\n", "file.txt: holds no <DOC>"),
+    ],
+)
+def test_bad_document_is_refused_with_its_line(written, content: str, message: str):
+    """Pins a document that is lost, merged with its neighbour or ends in a traceback."""
+    with pytest.raises(InputError, match=message):
+        documents(written(content))
+
+
+def test_broken_archive_is_one_line(written):
+    """Pins a traceback where a packed file is cut off."""
+    path = written(gzip.compress(LA_TIMES.encode())[:-20], "la.gz")
+    with pytest.raises(InputError, match=r"la.gz:\d+: cannot be unpacked"):
+        documents(path)
+
+
+def test_documents_are_streamed(written):
+    """Pins a file that is read into memory whole."""
+    path = written("<DOC>\n<DOCNO>a</DOCNO>\n<TEXT>\nword\n</TEXT>\n</DOC>\n" * 8_000)
+    tracemalloc.start()
+    count = sum(1 for _ in read_documents(path, texts=["TEXT"]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 8_000
+    assert peak < path.stat().st_size / 4
+
+
+@pytest.mark.parametrize("piece", ["<", "<a", "<a ", "<a <!", "< >", "&", "&a", "<!--"])
+def test_hostile_line_takes_linear_time(piece: str):
+    """Pins a reading whose time grows with the square of a line's length."""
+    started = time.perf_counter()
+    assert plain(text for _, text in split_tags(piece * 50_000)) is not None
+    assert time.perf_counter() - started < 1
+
+
+def test_line_without_end_is_refused(written, monkeypatch: pytest.MonkeyPatch):
+    """Pins a file without line ends that fills the memory."""
+    monkeypatch.setattr("optical_mteb.collection.lines.LONGEST", 10)
+    assert documents(written("<DOC>\n<DOCNO>\na\n</DOCNO>\n</DOC>\n"))[0].id == "a"
+    with pytest.raises(InputError, match=r"file\.txt:2: has more than 10 bytes"):
+        documents(written("<DOC>\n<DOCNO>a</DOCNO>\n</DOC>\n"))
+
+
+# A split
+
+
+def judge(query: str, document: str, grade: int, line: int = 1) -> Judgement:
+    return Judgement(query, document, grade, f"qrels:{line}")
+
+
+@pytest.fixture
+def corpus():
+    return corpus_dataset("c", "1", lambda: iter([Entry("a", "x"), Entry("b", "y"), Entry("empty", "")]))
+
+
+def test_split_keeps_what_is_relevant(corpus, caplog: pytest.LogCaptureFixture):
+    """Pins queries without an answer that are kept or dropped in silence, and grades that are lost."""
+    queries = [Entry("1", "q"), Entry("2", "r"), Entry("3", "s")]
+    judgements = [judge("1", "a", 6), judge("1", "b", 0), judge("2", "b", -1), judge("9", "gone", 0)]
+    with caplog.at_level(logging.WARNING):
+        split = judged_split("t", corpus, queries, judgements)
+    assert split["queries"].to_list() == [{"id": "1", "text": "q"}]
+    assert split["relevant_docs"] == {"1": {"a": 6}}
+    assert [record.getMessage() for record in caplog.records][-1] == "t: left out 2 queries without a relevant document"
+
+
+@pytest.mark.parametrize(
+    ("judgement", "message"),
+    [
+        (judge("1", "gone", 1, 7), "qrels:7: document 'gone' is not there"),
+        (judge("1", "empty", 1, 8), "qrels:8: document 'empty' is not there, or has no text"),
+        (judge("9", "a", 1, 9), "qrels:9: query '9' is not there"),
+    ],
+)
+def test_judgement_that_points_nowhere_is_refused_with_its_line(corpus, judgement: Judgement, message: str):
+    """Pins judgements of what is not there."""
+    with pytest.raises(InputError, match=message):
+        judged_split("t", corpus, [Entry("1", "q")], [judge("1", "a", 1), judgement])

@@ -1,0 +1,145 @@
+"""AfriCLIRMatrix: read in the publisher's layout, queries from GitHub's and articles from the Hub's."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import requests
+
+from optical_mteb.errors import InputError
+from optical_mteb.tasks.afri_clir_matrix_retrieval import AfriCLIRMatrixRetrieval
+
+ARTICLES = [
+    {"id": "3587", "contents": "Kyoto yɛ kurow kɛse."},
+    {"id": "3783", "contents": "Lille wɔ France."},
+    {"id": "7000", "contents": ""},
+    {"id": "62443", "contents": "Coventry yɛ kurow."},
+]
+TOPICS = "51694286\tRoubaix Velodrome\n3018772\tWards of Kyoto\n44766\tCoventry\n5\tRobin's plantain\n"
+QRELS = "3018772 Q0 3587 5\n44766 Q0 62443 6\n44766 Q0 3783 4\n51694286 Q0 3783 0\n5 Q0 3587 0\n"
+CODES = ["afr", "amh", "ary", "arz", "hau", "ibo", "nso", "sna", "som", "swa", "tir", "twi", "wol", "yor", "zul"]
+TOPICS_FILE = "test/queries/topics.africlirmatrix-v1.0.en.twi.tsv"
+QRELS_FILE = "test/qrels/qrels.africlirmatrix-v1.0.en.twi.txt"
+ARTICLES_FILE = "africlirmatrix-v1.0-twi/corpus.jsonl"
+
+
+def publish(queries: Path, articles: Path) -> None:
+    """What the publisher's two places hold for Twi."""
+    lines = "".join(json.dumps(article, ensure_ascii=False) + "\n" for article in ARTICLES)
+    for path, content in (
+        (queries / TOPICS_FILE, TOPICS),
+        (queries / QRELS_FILE, QRELS),
+        (articles / ARTICLES_FILE, lines),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own copy: one folder for both."""
+    folder = tmp_path / "data" / "africlirmatrix"
+    publish(folder, folder)
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "data"))
+    return folder
+
+
+def load(subset: str = "eng-twi"):
+    return AfriCLIRMatrixRetrieval().load_split(subset, "test")
+
+
+def test_metadata_is_complete():
+    """Pins what MTEB asks of a task that moves upstream."""
+    metadata = AfriCLIRMatrixRetrieval.metadata
+    assert metadata.is_filled()
+    assert list(metadata.eval_langs) == [f"eng-{'swh' if code == 'swa' else code}" for code in CODES]
+    assert metadata.eval_langs["eng-swh"] == ["eng-Latn", "swh-Latn", "swa-Latn"]
+    assert metadata.eval_splits == ["test"]
+
+
+def test_articles_titles_and_grades(data: Path, caplog: pytest.LogCaptureFixture):
+    """Pins grades that become binary, titles without a relevant article, and an empty article."""
+    with caplog.at_level(logging.WARNING):
+        loaded = load()
+    expected = [{"id": a["id"], "text": a["contents"], "title": ""} for a in ARTICLES if a["contents"]]
+    assert loaded["corpus"].to_list() == expected
+    assert loaded["queries"].to_list() == [
+        {"id": "3018772", "text": "Wards of Kyoto"},
+        {"id": "44766", "text": "Coventry"},
+    ]
+    assert loaded["relevant_docs"] == {"3018772": {"3587": 5}, "44766": {"62443": 6, "3783": 4}}
+    assert "AfriCLIRMatrixRetrieval/eng-twi/test: left out 2 queries without a relevant document" in [
+        record.getMessage() for record in caplog.records
+    ]
+
+
+@pytest.mark.parametrize(
+    ("subset", "code", "language"),
+    [
+        ("eng-swh", "swa", "swahili"),
+        ("eng-ary", "ary", "moroccan_arabic"),
+        ("eng-arz", "arz", "egyptian_arabic"),
+        ("eng-nso", "nso", "northern_sotho"),
+    ],
+)
+def test_names_of_the_files(data: Path, subset: str, code: str, language: str):
+    """Pins the publisher's two names of a language."""
+    for file in (TOPICS_FILE, QRELS_FILE):
+        (data / file.replace("twi", code)).write_bytes((data / file).read_bytes())
+    folder = data / f"africlirmatrix-v1.0-{language}"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_bytes((data / ARTICLES_FILE).read_bytes())
+    assert load(subset)["queries"].num_rows == 2
+
+
+def test_download_and_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins the address of the queries, the Hub's layout and both revisions."""
+    published, cache = tmp_path / "published", tmp_path / "hub"
+    publish(published, cache / "datasets--castorini--africlirmatrix/snapshots/f94e826e12c3589ff908d338492211a4ebabe7a9")
+    site = "https://raw.githubusercontent.com/castorini/africlirmatrix/29941eca075cc5488f1260af54165b3e6a2282d5/"
+
+    def get(url: str, **_: object) -> requests.Response:
+        assert url.startswith(site)
+        response = requests.Response()
+        response.status_code = 200
+        response.raw = (published / url.removeprefix(site)).open("rb")
+        return response
+
+    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert load()["relevant_docs"]["44766"] == {"62443": 6, "3783": 4}
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert load()["queries"].num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        (TOPICS_FILE, b"1\ta\n1\tb\n", r"twi\.tsv:2: topic '1' stands twice, the first at .*twi\.tsv:1"),
+        (TOPICS_FILE, b"1\t\xc3\n", r"twi\.tsv:1: byte 3 of the line is not valid UTF-8"),
+        (QRELS_FILE, b"44766 Q0 62443 6\n44766 Q0 1 4\n", r"twi\.txt:2: document '1' is not there"),
+        (QRELS_FILE, b"44766 Q0 7000 6\n", r"twi\.txt:1: document '7000' is not there, or has no text"),
+        (QRELS_FILE, b"99 Q0 3587 6\n", r"twi\.txt:1: query '99' is not there"),
+        (QRELS_FILE, b"44766 Q0 62443\n", r"twi\.txt:1: expected 'query 0 document grade'"),
+        (ARTICLES_FILE, b'{"id": "1", "contents": "a"}\n{"id": "1", "contents": "b"}\n', r"jsonl:2: .*stands twice"),
+        (ARTICLES_FILE, b'{"docid": "1", "contents": "a"}\n', r"jsonl:1: the object has no 'id'"),
+    ],
+)
+def test_bad_data_is_refused_with_its_line(data: Path, path: str, content: bytes, message: str):
+    """Pins bad lines that are skipped, or end in a traceback."""
+    (data / path).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load()
+
+
+@pytest.mark.parametrize("path", [TOPICS_FILE, QRELS_FILE, ARTICLES_FILE])
+def test_missing_file_is_named_with_its_place(data: Path, path: str):
+    """Pins an error that does not say what to get and where to put it."""
+    (data / path).unlink()
+    with pytest.raises(InputError, match=f"get it from https://.* and put it at {data / path}"):
+        load()

@@ -1,0 +1,231 @@
+"""CLEF: read from the user's own folder, in the formats of the licensed package."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import mteb
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.tasks.clef_retrieval import CLEFRetrieval
+
+LA_TIMES = """<DOC>
+<DOCNO> LA010194-0001 </DOCNO>
+<DOCID> 000001 </DOCID>
+<DATE><P>January 1, 1994</P></DATE>
+<HEADLINE>
+<P>
+BERLIN REBUILDS &amp; GROWS
+</P>
+</HEADLINE>
+<TEXT>
+<P>
+Architects work in Berlin.
+</P>
+</TEXT>
+</DOC>
+<DOC>
+<DOCNO> LA010194-0002 </DOCNO>
+<TEXT>
+<P>
+Baby food was tested.
+</P>
+</TEXT>
+</DOC>
+"""
+HERALD = """<DOC>
+<DOCNO>GH950102-000000</DOCNO>
+<DOCID>GH950102-000000</DOCID>
+<DATE>950102</DATE>
+<HEADLINE>Prices rise</HEADLINE>
+<EDITION>3</EDITION>
+<TEXT>A loaf costs \xa31.
+</TEXT>
+</DOC>
+"""
+SWAHILI = """query_id: C001
+title: Usanifu Berlin
+description: Tafuta nyaraka kuhusu usanifu.
+
+query_id: C041
+title: Dawa katika chakula
+description: Tafuta ripoti.
+
+query_id: C091
+title: Haina jibu
+description: Hakuna.
+
+query_id: C141
+title: Bei ya mkate
+description: Tafuta bei.
+
+query_id: C142
+title: Haijahukumiwa
+description: Hakuna.
+"""
+FRENCH = {
+    "fra.2000.txt": "<top>\n<num> C001\n\n<F-title>\nArchitecture à Berlin\n\n<F-desc>\nTrouver.\n\n</top>\n",
+    "fra.2001.txt": "<top>\n<num> C041 </num>\n<FR-title> Pesticides </FR-title>\n<FR-desc> Été. </FR-desc>\n</top>\n",
+    "fra.2002.txt": "<top>\n<num> C091 </num>\n<FR-title> Sans réponse </FR-title>\n</top>\n",
+    "fra.2003.txt": "<top>\n<num>C141</num>\n<FR-title>Prix du pain</FR-title>\n</top>\n",
+}
+QRELS = {
+    2000: "1 0 LA010194-0001 1\n1 0 LA010194-0002 0\n",
+    2001: "41 0 LA010194-0002 1\n",
+    2002: "91 0 LA010194-0001 0\n",
+    2003: "141 0 GH950102-000000 1\n141 0 LA010194-0001 0\n",
+}
+
+
+@pytest.fixture
+def clef(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own copy."""
+    folder = tmp_path / "data" / "clef"
+    for name in ("documents/latimes94", "documents/glasgow95", "topics", "qrels"):
+        (folder / name).mkdir(parents=True)
+    (folder / "documents/latimes94/la010194.gz").write_bytes(gzip.compress(LA_TIMES.encode()))
+    (folder / "documents/glasgow95/950102.sgml").write_text(HERALD, encoding="iso-8859-1")
+    (folder / "documents/glasgow95/gh95.dtd").write_text("<!ELEMENT DOC - - (DOCNO)>\n")
+    (folder / "documents/glasgow95/.DS_Store").write_bytes(b"\0")
+    (folder / "topics/swh.txt").write_text(SWAHILI, encoding="utf-8")
+    for name, content in FRENCH.items():
+        (folder / "topics" / name).write_text(content, encoding="iso-8859-1")
+    for year, content in QRELS.items():
+        (folder / f"qrels/{year}.txt").write_text(content)
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "data"))
+    return folder
+
+
+def load(subset: str = "swh-eng"):
+    return CLEFRetrieval().load_split(subset, "test")
+
+
+def test_metadata_is_complete():
+    """Pins what MTEB asks of a task that moves upstream, and the languages of the paper."""
+    metadata = CLEFRetrieval.metadata
+    assert metadata.is_filled()
+    assert set(metadata.eval_langs) >= {f"{code}-eng" for code in ("swh", "som", "tgl", "mar", "fra", "spa", "por")}
+    assert metadata.eval_langs["swh-eng"] == ["swh-Latn", "swa-Latn", "eng-Latn"]
+
+
+def test_articles_of_both_newspapers(clef: Path):
+    """Pins a newspaper, a headline or a packed file that is lost, the pound sign, and files that are no documents."""
+    assert load()["corpus"].to_list() == [
+        {"id": "LA010194-0001", "title": "BERLIN REBUILDS & GROWS", "text": "Architects work in Berlin."},
+        {"id": "LA010194-0002", "title": "", "text": "Baby food was tested."},
+        {"id": "GH950102-000000", "title": "Prices rise", "text": "A loaf costs £1."},
+    ]
+
+
+RELEVANT = {
+    "C001": {"LA010194-0001": 1},
+    "C041": {"LA010194-0002": 1},
+    "C141": {"GH950102-000000": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("subset", "texts"),
+    [
+        (
+            "swh-eng",
+            [
+                "Usanifu Berlin Tafuta nyaraka kuhusu usanifu.",
+                "Dawa katika chakula Tafuta ripoti.",
+                "Bei ya mkate Tafuta bei.",
+            ],
+        ),
+        ("fra-eng", ["Architecture à Berlin Trouver.", "Pesticides Été.", "Prix du pain"]),
+    ],
+)
+def test_topics_of_all_years(clef: Path, subset: str, texts: list[str]):
+    """Pins both formats, Latin 1, files by year, numbers that differ in form, and topics without an answer."""
+    loaded = load(subset)
+    assert loaded["queries"]["id"] == ["C001", "C041", "C141"]
+    assert loaded["queries"]["text"] == texts
+    assert loaded["relevant_docs"] == RELEVANT
+
+
+def test_topics_as_a_table(clef: Path):
+    """Pins numbers without the C, and Devanagari."""
+    (clef / "topics/mar.tsv").write_text("1\tबर्लिन\tशोधा\n041\tअन्न\nC141\tभाव\n", encoding="utf-8")
+    loaded = load("mar-eng")
+    assert loaded["queries"].to_list() == [
+        {"id": "C001", "text": "बर्लिन शोधा"},
+        {"id": "C041", "text": "अन्न"},
+        {"id": "C141", "text": "भाव"},
+    ]
+    assert loaded["relevant_docs"] == RELEVANT
+
+
+def test_languages_share_the_corpus(clef: Path):
+    """Pins articles that are read again for every language."""
+    assert load("swh-eng")["corpus"].cache_files == load("fra-eng")["corpus"].cache_files
+
+
+def test_only_the_chosen_languages_are_read(clef: Path):
+    """Pins topics that are asked for although nobody chose the language; without a choice, the published ones."""
+    task = mteb.get_task("CLEFRetrieval", languages=["fra"])
+    task.load_data()
+    assert list(task.dataset) == ["fra-eng"]
+    assert mteb.get_task("CLEFRetrieval").hf_subsets == ["swh-eng", "som-eng", "fra-eng", "spa-eng"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("topics/swh.txt", SWAHILI + SWAHILI, r"swh\.txt:\d+: topic 'C001' stands twice, the first at .*swh\.txt:1"),
+        ("topics/swh.b.tsv", "41\tx\n", r"swh\.txt:5: query id 'C041' stands twice, the first at .*swh\.b\.tsv:1"),
+        ("topics/swh.txt", "C001\tx\nC041\ty\n", r"2003\.txt:1: query 'C141' is not there"),
+        ("topics/swh.txt", "Q1\tx\n", r"swh\.txt:1: expected the number of a topic, C001 to C200, found 'Q1'"),
+        ("topics/swh.txt", b"1\t\xe9\n", r"swh\.txt:1: byte 3 of the line is not valid UTF-8"),
+        ("qrels/2001.txt", "41 0 LA010194-0002\n", r"2001\.txt:1: expected 'query 0 document grade'"),
+        ("qrels/2001.txt", "41 0 LA999999-0001 1\n", r"2001\.txt:1: document 'LA999999-0001' is not there"),
+        ("qrels/2001.txt", QRELS[2003], r"2001\.txt:1: judges topic '141', but CLEF 2001 has C041 to C090"),
+        (
+            "documents/latimes94/more",
+            LA_TIMES,
+            r"more:1: document id 'LA010194-0001' stands twice, the first at .*gz:1",
+        ),
+        ("documents/glasgow95/readme", "read me\n", r"readme: holds no <DOC>"),
+        ("documents/glasgow95/cut", "<DOC>\n<DOCNO>GH1</DOCNO>\n", r"cut:1: the document does not end"),
+    ],
+)
+def test_bad_data_is_refused_with_its_line(clef: Path, path: str, content: str | bytes, message: str):
+    """Pins bad lines and files that are skipped, or end in a traceback."""
+    (clef / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("documents/latimes94/la010194.gz", "documents/latimes94/*"),
+        ("documents/glasgow95", "documents/glasgow95/*"),
+        ("topics/swh.txt", "topics/swh.*"),
+        ("qrels/2000.txt", "qrels/2000.txt"),
+        (".", ""),
+    ],
+)
+def test_missing_part_is_named_with_the_layout(clef: Path, path: str, named: str):
+    """Pins an error that does not say what is missing, how the folder has to look and where to get it."""
+    place = clef / path
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    with pytest.raises(InputError) as refused:
+        load()
+    text = str(refused.value)
+    assert text.startswith(f"{clef / named} is not there; CLEFRetrieval reads documents/latimes94/*, documents/gl")
+    assert "topics/<language>.*, qrels/2000.txt" in text
+    assert "ELRA-E0008" in text
+    assert "\n" not in text
+
+
+def test_unset_data_folder_is_named(clef: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a traceback where OPTICAL_MTEB_DATA is not set."""
+    monkeypatch.delenv("OPTICAL_MTEB_DATA")
+    with pytest.raises(InputError, match="OPTICAL_MTEB_DATA/clef is not there; CLEFRetrieval reads"):
+        load()

@@ -1,0 +1,154 @@
+"""CLIRMatrix: ir_datasets' own code reads a small copy of its downloads."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.tasks.clir_matrix_retrieval import _CODES, CLIRMatrixRetrieval
+
+pytest.importorskip("ir_datasets", reason="needs the extra ir-datasets")
+
+SITE = "http://www.cs.jhu.edu/~shuosun/clirmatrix/data"
+DOCUMENTS = {
+    "sw": "690\tAruba ni kisiwa cha Karibi .\n5615\tDunia ni sayari .\n7\tMwezi .\n",
+    "en": "3\tAruba is an island .\n9\tThe Moon .\n",
+    "fr": "45187\tLa mort .\n",
+}
+QUERIES = {
+    ("clirmatrix_bi139_base", "en_sw", "test1"): [
+        {"src_id": "3", "src_query": "Aruba", "tgt_results": [["690", 6], ["7", 2], ["5615", 0]]},
+        {"src_id": "9", "src_query": "Moon", "tgt_results": [["7", 5], ["99999", 1]]},
+        {"src_id": "11", "src_query": "Nothing found", "tgt_results": [["7", 0]]},
+    ],
+    ("clirmatrix_bi139_base", "en_sw", "test2"): [{"src_id": "4", "src_query": "Earth", "tgt_results": [["5615", 6]]}],
+    ("clirmatrix_bi139_base", "sw_en", "test1"): [{"src_id": "690", "src_query": "Aruba", "tgt_results": [["3", 6]]}],
+    ("clirmatrix_multi8", "fr_en", "test1"): [{"src_id": "45187", "src_query": "Mort", "tgt_results": [["9", 1]]}],
+    ("clirmatrix_bi139_base", "fr_en", "test1"): [{"src_id": "1", "src_query": "Non", "tgt_results": [["3", 6]]}],
+}
+
+
+@pytest.fixture
+def downloads(irds_home: Path) -> Path:
+    """The index of downloads and the files that it names, where ir_datasets keeps them."""
+    folder = irds_home / "clirmatrix"
+    index: dict[str, dict[str, dict[str, str]]] = {}
+
+    def add(part: str, key: str, name: str, content: str) -> None:
+        index.setdefault(part, {})[key] = {"url": f"{SITE}/{name}", "expected_md5": "0" * 32, "cache_path": name}
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(gzip.compress(content.encode()))
+
+    for language, documents in DOCUMENTS.items():
+        add("clirmatrix_docs", f"docs/{language}", f"DOCS/{language}.tsv.gz", documents)
+    for (part, pair, split), queries in QUERIES.items():
+        name = f"{part}/{pair.replace('_', '.')}.{split}.jl.gz"
+        lines = "".join(json.dumps(query) + "\n" for query in queries)
+        add(part, f"queries/{pair}/{split}", name, lines)
+    (folder / "clirmatrix_downloads.json.gz").write_bytes(gzip.compress(json.dumps(index).encode()))
+    return folder
+
+
+def load(subset: str, splits: tuple[str, ...] = ("test1",)):
+    task = CLIRMatrixRetrieval().filter_languages(None, hf_subsets=[subset]).filter_eval_splits(splits)
+    task.load_data()
+    return task.dataset[subset]
+
+
+def test_metadata_is_complete_and_small_corpora_are_the_default():
+    """Pins what MTEB asks of a task, and a run that encodes six million articles unasked."""
+    metadata = CLIRMatrixRetrieval.metadata
+    assert metadata.is_filled()
+    assert CLIRMatrixRetrieval().filter_languages(None).hf_subsets == ["eng-swh", "eng-tgl", "eng-mar", "eng-yor"]
+    assert metadata.eval_langs["swh-eng"] == ["swh-Latn", "swa-Latn", "eng-Latn"]
+    assert metadata.eval_splits == ["test1"]
+
+
+def test_subsets_are_what_the_docstring_says():
+    """Pins a pair that is left out, or listed both as BI-139 and as MULTI-8."""
+    subsets = set(CLIRMatrixRetrieval.metadata.eval_langs)
+    others = set(_CODES) - {"eng"}
+    multi8 = {"arb", "deu", "eng", "fra", "jpn", "rus", "spa", "zho"}
+    low = {"swh", "tgl", "mar", "yor"}
+    assert len(others) == 137
+    expected = {f"eng-{name}" for name in others} | {f"{name}-eng" for name in others}
+    expected |= {f"{a}-{b}" for group in (multi8, low) for a in group for b in group if a != b}
+    assert subsets == expected
+
+
+def test_title_as_query_graded_articles(downloads: Path, caplog: pytest.LogCaptureFixture):
+    """Pins languages swapped, grades flattened, grade 0 relevant, a judgement of a missing document that is kept."""
+    split = load("eng-swh")["test1"]
+    assert split["corpus"].to_dict() == {
+        "id": ["690", "5615", "7"],
+        "text": ["Aruba ni kisiwa cha Karibi .", "Dunia ni sayari .", "Mwezi ."],
+        "title": ["", "", ""],
+    }
+    assert split["queries"].to_dict() == {"id": ["3", "9"], "text": ["Aruba", "Moon"]}
+    assert split["relevant_docs"] == {"3": {"690": 6, "7": 2}, "9": {"7": 5}}
+    assert "1 judgements" in caplog.text
+    assert "1 of 3 queries" in caplog.text
+
+
+def test_other_direction_and_other_split(downloads: Path):
+    """Pins the pair read backwards, and a split that is another one's."""
+    assert load("swh-eng")["test1"]["relevant_docs"] == {"690": {"3": 6}}
+    both = load("eng-swh", ("test1", "test2"))
+    assert both["test2"]["relevant_docs"] == {"4": {"5615": 6}}
+    assert both["test1"]["corpus"].cache_files == both["test2"]["corpus"].cache_files
+
+
+def test_two_languages_of_multi8_have_its_queries(downloads: Path):
+    """Pins BI-139's queries where the docstring says MULTI-8's."""
+    split = load("fra-eng")["test1"]
+    assert split["queries"].to_dict() == {"id": ["45187"], "text": ["Mort"]}
+    assert split["relevant_docs"] == {"45187": {"9": 1}}
+
+
+def test_every_subset_is_a_data_set_of_ir_datasets(irds_home: Path):
+    """Pins a language code that Wikipedia does not have."""
+    import ir_datasets
+
+    patterns = [pattern for pattern, _ in ir_datasets.registry._patterns]
+    for code in _CODES.values():
+        assert any(pattern.match(f"clirmatrix/{code}") for pattern in patterns), code
+        if code != "en":
+            assert any(pattern.match(f"clirmatrix/{code}/bi139-base/en/test1") for pattern in patterns), code
+
+
+def test_offline_the_index_is_asked_for(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pins a traceback where nothing was ever downloaded."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match=r"downloads\.json\.gz is not here and HF_HUB_OFFLINE is set"):
+        load("eng-swh")
+
+
+def test_truncated_download_is_one_line(downloads: Path):
+    """Pins half a corpus that passes for the whole, and the traceback of gzip."""
+    file = downloads / "DOCS" / "sw.tsv.gz"
+    file.write_bytes(file.read_bytes()[:-12])
+    with pytest.raises(InputError, match="clirmatrix/sw: its docs cannot be read") as caught:
+        load("eng-swh")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"src_id": "3"', "its qrels cannot be read after number 0"),
+        ('{"src_id": "3", "src_query": "A", "tgt_results": [["690", 6, 1]]}', "its qrels cannot be read"),
+        ('{"src_id": "3", "tgt_results": [["690", 6]]}', "its queries cannot be read after number 0"),
+        ('{"src_id": "3", "src_query": "\\ud83d", "tgt_results": [["690", 6]]}', "query 1: query '3' has half"),
+        ("{}", "its qrels cannot be read"),
+    ],
+)
+def test_bad_line_is_one_line(downloads: Path, line: str, message: str):
+    """Pins a traceback out of ir_datasets for a line that is not as published."""
+    file = downloads / "clirmatrix_bi139_base" / "en.sw.test1.jl.gz"
+    file.write_bytes(gzip.compress(f"{line}\n".encode()))
+    with pytest.raises(InputError, match=message):
+        load("eng-swh")

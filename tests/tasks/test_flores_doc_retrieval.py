@@ -1,0 +1,203 @@
+"""FLORES-200: the publisher's files, small, and the real ones against counts of their own."""
+
+from __future__ import annotations
+
+import csv
+import re
+import tarfile
+from collections import defaultdict
+from pathlib import Path
+
+import mteb
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.storage import local_data
+from optical_mteb.tasks.flores_doc_retrieval import FLORESDocRetrieval
+
+REAL = local_data()
+REAL_FOLDER = None if REAL is None else REAL / "eval" / "flores200"
+HEADER = "URL\tdomain\ttopic\thas_image\thas_hyperlink\n"
+WIKI = "https://en.wikinews.org/wiki/"
+ARTICLES = "AABBBCDDDDDA"
+DEFAULT = ["swh", "som", "tgl", "mar", "fra", "spa", "por", "hau", "ibo", "yor", "zul", "amh"]
+
+
+def write(folder: Path, split: str, languages: tuple[str, ...]) -> None:
+    rows = "".join(f"{WIKI}{name}\twikinews\t\tno\tyes\n" for name in ARTICLES)
+    (folder / split).mkdir(parents=True)
+    (folder / f"metadata_{split}.tsv").write_text(HEADER + rows, encoding="utf-8")
+    for language in languages:
+        lines = "".join(f"{language[:3]} {number}\n" for number in range(1, len(ARTICLES) + 1))
+        (folder / split / f"{language}.{split}").write_text(lines, encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data" / "flores200" / "flores200_dataset"
+    write(folder, "dev", ("eng_Latn", "swh_Latn", "zho_Hant"))
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+def load(*subsets: str, split: str | None = None):
+    task = FLORESDocRetrieval().filter_languages(None, hf_subsets=subsets or None)
+    task.filter_eval_splits([split] if split else None).load_data()
+    return {subset: splits[split or "dev"] for subset, splits in task.dataset.items()}
+
+
+def texts(dataset) -> dict[str, str]:
+    return dict(zip(dataset["id"], dataset["text"], strict=True))
+
+
+def test_metadata_is_complete():
+    """Pins what MTEB asks of a task, and the twelve languages that are run unasked."""
+    metadata = FLORESDocRetrieval.metadata
+    assert metadata.is_filled()
+    assert metadata.eval_splits == ["dev"]
+    assert metadata.eval_langs["swh-eng"] == ["swh-Latn", "swa-Latn", "eng-Latn"]
+    assert metadata.eval_langs["zho_Hant-eng"] == ["zho-Hant", "eng-Latn"]
+    assert FLORESDocRetrieval().filter_languages(None).hf_subsets == [f"{name}-eng" for name in DEFAULT]
+
+
+def test_languages_against_mtebs_flores():
+    """Pins a language that is misspelled, or left out."""
+    pairs = mteb.get_task("FloresBitextMining").metadata.eval_langs
+    published = {tuple(tags) for name, tags in pairs.items() if name.endswith("-eng_Latn")}
+    ours = {(tags[0], tags[-1]) for tags in FLORESDocRetrieval.metadata.eval_langs.values()}
+    assert len(FLORESDocRetrieval.metadata.eval_langs) == len(ours) == 203
+    assert ours == published
+
+
+def test_first_halves_ask_for_second_halves(folder: Path):
+    """Pins a query whose English stands in its document, halves that are swapped, articles taken apart by position."""
+    split = load("swh-eng")["swh-eng"]
+    assert texts(split["corpus"]) == {
+        f"{WIKI}A": "eng 2\neng 12",
+        f"{WIKI}B": "eng 4\neng 5",
+        f"{WIKI}C": "eng 6",
+        f"{WIKI}D": "eng 9\neng 10\neng 11",
+    }
+    assert texts(split["queries"]) == {"1": "swh 1", "3": "swh 3", "7": "swh 7", "8": "swh 8"}
+    assert split["relevant_docs"] == {
+        "1": {f"{WIKI}A": 1},
+        "3": {f"{WIKI}B": 1},
+        "7": {f"{WIKI}D": 1},
+        "8": {f"{WIKI}D": 1},
+    }
+
+
+def test_a_sentence_of_two_articles_is_relevant_to_both(folder: Path):
+    """Pins a right answer that counts as wrong."""
+    path = folder / "dev" / "swh_Latn.dev"
+    path.write_text(path.read_text().replace("swh 7\n", "swh 1\n"))
+    relevant = load("swh-eng")["swh-eng"]["relevant_docs"]
+    assert relevant["1"] == relevant["7"] == {f"{WIKI}A": 1, f"{WIKI}D": 1}
+
+
+def test_only_files_of_chosen_subsets_and_splits_are_opened(folder: Path):
+    """Pins a subset that needs another's files, and a script that is mixed up with the other."""
+    (folder / "dev" / "swh_Latn.dev").unlink()
+    assert load("zho_Hant-eng")["zho_Hant-eng"]["queries"]["text"][0] == "zho 1"
+
+
+def test_devtest_is_run_where_it_is_chosen(folder: Path):
+    """Pins a split that is read from the files of the other, and a default that needs both."""
+    with pytest.raises(InputError, match=r"flores200: .* is not here .*facebookresearch/flores") as error:
+        load("swh-eng", split="devtest")
+    assert "\n" not in str(error.value)
+    write(folder, "devtest", ("eng_Latn", "swh_Latn"))
+    for name, old, new in (("devtest/eng_Latn.devtest", "eng 6", "devtest 6"), ("metadata_devtest.tsv", "/C", "/E")):
+        (folder / name).write_text((folder / name).read_text().replace(old, new))
+    assert texts(load("swh-eng", split="devtest")["swh-eng"]["corpus"])[f"{WIKI}E"] == "devtest 6"
+    assert texts(load("swh-eng")["swh-eng"]["corpus"])[f"{WIKI}C"] == "eng 6"
+
+
+def test_the_publishers_archive_is_unpacked(folder: Path, tmp_path: Path):
+    """Pins the layout inside of the archive, whose names begin with a dot and a slash."""
+    with tarfile.open(tmp_path / "flores200_dataset.tar.gz", "w:gz") as packed:
+        packed.add(folder, "./flores200_dataset")
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (tmp_path / "flores200_dataset.tar.gz").rename(folder.parent / "flores200_dataset.tar.gz")
+    assert len(load("swh-eng")["swh-eng"]["queries"]) == 4
+
+
+def test_a_language_that_is_not_there(folder: Path):
+    """Pins a traceback where one line tells what to get."""
+    with pytest.raises(InputError, match=r"^flores200: .* is not here .*flores200"):
+        load("som-eng")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("dev/swh_Latn.dev", b"swh 12\n", b"", r"swh_Latn\.dev:12: ends here, but .*eng_Latn\.dev goes on"),
+        ("dev/eng_Latn.dev", b"eng 12\n", b"", r"eng_Latn\.dev:12: ends here, but .*swh_Latn\.dev goes on"),
+        ("dev/swh_Latn.dev", b"swh 5", b"\xff", r"swh_Latn\.dev:5: byte 1 of the line is not valid UTF-8"),
+        ("metadata_dev.tsv", b"/A\t", b"/\xff\t", r"metadata_dev\.tsv:2: byte 30 of the line is not valid UTF-8"),
+        ("dev/swh_Latn.dev", b"swh 7\n", b" \n", r"swh_Latn\.dev:7: query '7' has no text"),
+        ("dev/eng_Latn.dev", b"eng 6\n", b" \n", r"eng_Latn\.dev:6: document '.*/C' has no text"),
+        ("metadata_dev.tsv", b"URL\t", b"url\t", r"metadata_dev\.tsv:1: expected a header with the column URL, found"),
+        ("metadata_dev.tsv", HEADER.encode(), b"", r"metadata_dev\.tsv:1: expected a header"),
+        ("metadata_dev.tsv", f"{WIKI}C".encode(), b"", r"metadata_dev\.tsv:7: has no URL"),
+        (
+            "metadata_dev.tsv",
+            HEADER.encode(),
+            HEADER.encode() + b"http://x\n",
+            r"of 13 sentences, but .*eng_Latn\.dev has 12",
+        ),
+        ("metadata_dev.tsv", f"{WIKI}C\twikinews\t\tno\tyes\n".encode(), b"", r"of 11 sentences, but .* has 12"),
+    ],
+)
+def test_damaged_files_are_refused(folder: Path, name: str, old: bytes, new: bytes, message: str):
+    """Pins unequal lengths, bytes that are no UTF-8, empty sentences and a file that names no articles."""
+    path = folder / name
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        load("swh-eng")
+
+
+def test_an_empty_file_is_refused(folder: Path):
+    """Pins a traceback at a file without a header."""
+    (folder / "metadata_dev.tsv").write_text("")
+    with pytest.raises(InputError, match=r"metadata_dev\.tsv:1: expected a header"):
+        load("swh-eng")
+
+
+@pytest.mark.skipif(
+    REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/flores200"
+)
+@pytest.mark.parametrize("language", DEFAULT)
+def test_real_files_against_an_independent_count(language: str):
+    """Pins sentences lost, doubled or judged on another article, and translations that stand in the document."""
+    with (REAL_FOLDER / "metadata_dev.tsv").open(encoding="utf-8", newline="") as stream:
+        urls = [row["URL"] for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    path = next(REAL_FOLDER.glob(f"{language}_*.dev"))
+    translated, english = (
+        each.read_bytes().decode().removesuffix("\n").split("\n") for each in (path, REAL_FOLDER / "eng_Latn.dev")
+    )
+    assert len(urls) == len(translated) == len(english) == 997
+    articles = defaultdict(list)
+    for line, url in enumerate(urls):
+        articles[url].append(line)
+    asked, documents, relevant = {}, {}, {}
+    for url, lines in articles.items():
+        while len(lines) > len(articles[url]) - len(articles[url]) // 2:
+            lines = lines[1:]
+        documents[url] = "\n".join(english[line].strip() for line in lines)
+        for line in articles[url]:
+            if line < lines[0]:
+                asked[str(line + 1)] = translated[line].strip()
+                relevant[str(line + 1)] = {url: 1}
+    split = load(f"{language}-eng")[f"{language}-eng"]
+    assert texts(split["queries"]) == asked
+    assert texts(split["corpus"]) == documents
+    assert split["relevant_docs"] == relevant
+    assert (len(split["queries"]), len(split["corpus"])) == (417, 281)
+    for key, judged in split["relevant_docs"].items():
+        original = re.escape(english[int(key) - 1].strip())
+        assert not any(re.search(original, documents[url]) for url in judged)

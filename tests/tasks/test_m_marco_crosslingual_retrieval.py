@@ -1,0 +1,139 @@
+"""mMARCO: the publisher's files, small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mteb
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.tasks.m_marco_crosslingual_retrieval import MMarcoCrosslingualRetrieval
+
+PASSAGES = "0\tThe presence of communication amid scientific minds .\n1\tThe Manhattan Project .\n2\tEssay on it .\n"
+FRENCH = "1048585\tqu'est-ce que le projet manhattan\n2\tdéfinition d'un essai\n"
+SPANISH = "1048585\tqué es el proyecto manhattan\n2\tdefinición de ensayo\n"
+QRELS = "1048585\t0\t1\t1\n1048585\t0\t0\t1\n2\t0\t2\t1\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data" / "mmarco" / "data"
+    for name, content in {
+        "google/collections/english_collection.tsv": PASSAGES,
+        "google/queries/dev/french_queries.dev.small.tsv": FRENCH,
+        "google/queries/dev/spanish_queries.dev.small.tsv": SPANISH,
+        "qrels.dev.small.tsv": QRELS,
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+def load(*subsets: str) -> MMarcoCrosslingualRetrieval:
+    task = MMarcoCrosslingualRetrieval().filter_languages(None, hf_subsets=subsets)
+    task.load_data()
+    return task
+
+
+def test_metadata_is_complete():
+    """Pins what MTEB asks of a task, and its thirteen languages."""
+    metadata = MMarcoCrosslingualRetrieval.metadata
+    assert metadata.is_filled()
+    names = ["arb", "zho", "nld", "fra", "deu", "hin", "ind", "ita", "jpn", "por", "rus", "spa", "vie"]
+    assert list(metadata.eval_langs) == [f"{name}-eng" for name in names]
+    assert {tags[-1] for tags in metadata.eval_langs.values()} == {"eng-Latn"}
+    assert metadata.eval_langs["zho-eng"] == ["zho-Hans", "cmn-Hans", "eng-Latn"]
+
+
+def test_translated_question_english_passage(files: Path):
+    """Pins columns mixed up, an accent lost, the query column of the judgements taken for the passage's."""
+    split = load("fra-eng").dataset["fra-eng"]["dev"]
+    assert split["corpus"].to_dict() == {
+        "id": ["0", "1", "2"],
+        "text": ["The presence of communication amid scientific minds .", "The Manhattan Project .", "Essay on it ."],
+        "title": ["", "", ""],
+    }
+    assert split["queries"].to_dict() == {
+        "id": ["1048585", "2"],
+        "text": ["qu'est-ce que le projet manhattan", "définition d'un essai"],
+    }
+    assert split["relevant_docs"] == {"1048585": {"1": 1, "0": 1}, "2": {"2": 1}}
+
+
+def test_the_collection_is_stored_once_for_all_languages(files: Path):
+    """Pins gigabytes written again for every language, or a stale corpus after the file was replaced."""
+    task = load("fra-eng", "spa-eng")
+    french, spanish = (task.dataset[subset]["dev"]["corpus"] for subset in ("fra-eng", "spa-eng"))
+    assert french.cache_files == spanish.cache_files
+    assert french.cache_files
+    assert list(task.dataset["spa-eng"]["dev"]["queries"]["text"]) == [
+        "qué es el proyecto manhattan",
+        "definición de ensayo",
+    ]
+    (files / "google/collections/english_collection.tsv").write_text(PASSAGES + "3\tNew .\n", encoding="utf-8")
+    assert list(load("fra-eng").dataset["fra-eng"]["dev"]["corpus"]["id"]) == ["0", "1", "2", "3"]
+
+
+def test_mteb_scores_a_corpus_in_a_file(files: Path, tiny_model, tmp_path: Path):
+    """Pins a memory-mapped corpus that MTEB cannot encode, and its empty titles read as text."""
+    task = load("fra-eng")
+    result = mteb.evaluate(tiny_model(), task, cache=None, show_progress_bar=False).task_results[0]
+    (scores,) = result.scores["dev"]
+    assert scores["hf_subset"] == "fra-eng"
+    assert scores["recall_at_10"] == 1.0
+    assert scores["per_query"]["ndcg_at_10"].keys() == {"1048585", "2"}
+
+
+def test_passages_without_text_are_left_out(files: Path, caplog: pytest.LogCaptureFixture):
+    """Pins an empty passage that is scored, or that stops the task."""
+    (files / "google/collections/english_collection.tsv").write_text(PASSAGES + "3\t\n4\t \n", encoding="utf-8")
+    assert list(load("fra-eng").dataset["fra-eng"]["dev"]["corpus"]["id"]) == ["0", "1", "2"]
+    assert "left out 2 documents" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("google/collections/english_collection.tsv", PASSAGES + "1\tTwice .\n", r"collection.tsv:4: .*'1' stands twice, .*:2;"),
+        ("google/collections/english_collection.tsv", PASSAGES + "no tab\n", r"collection.tsv:4: expected an id, a tab"),
+        ("google/collections/english_collection.tsv", b"0\t\xff\n", r"collection.tsv:1: byte 3 .*not valid UTF-8"),
+        ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "2\tencore\n", r"small.tsv:3: .*'2' stands twice"),
+        ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "9\t\n", r"small.tsv:3: query '9' has no text"),
+        ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "9\tsans\n", r"fra-eng/dev: query '9' has no rel"),
+        ("google/queries/dev/french_queries.dev.small.tsv", b"2\tdit\xe9\n", r"small.tsv:1: byte 6"),
+        ("qrels.dev.small.tsv", QRELS + "2\t0\t99\t1\n", r"fra-eng/dev: query '2' is judged on document '99'"),
+        ("qrels.dev.small.tsv", QRELS + "9\t0\t1\t1\n", r"fra-eng/dev: the judgements name query '9'"),
+        ("qrels.dev.small.tsv", QRELS + "2 0 1 1\n", r"qrels.dev.small.tsv:4: expected a query, a 0"),
+        ("qrels.dev.small.tsv", QRELS + "2\t0\t1\tyes\n", r"qrels.dev.small.tsv:4: expected a query, a 0"),
+    ],
+)  # fmt: skip
+def test_bad_line_is_refused_with_its_place(files: Path, name: str, content: str | bytes, message: str):
+    """Pins bad data that pass, or a traceback without file and line."""
+    (files / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message):
+        load("fra-eng")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "google/collections/english_collection.tsv",
+        "google/queries/dev/french_queries.dev.small.tsv",
+        "qrels.dev.small.tsv",
+    ],
+)
+def test_missing_file_is_one_line(files: Path, name: str):
+    """Pins a traceback where a file is not there; the line names its place."""
+    (files / name).unlink()
+    with pytest.raises(InputError, match=rf"mmarco: data/{name} is not here .*put it at .*mmarco/data/{name}"):
+        load("fra-eng")
+
+
+def test_only_the_chosen_language_is_read(files: Path):
+    """Pins a task that opens every language's queries."""
+    (files / "google/queries/dev/spanish_queries.dev.small.tsv").write_bytes(b"\xff")
+    assert list(load("fra-eng").dataset) == ["fra-eng"]

@@ -1,0 +1,160 @@
+"""NTREX-128: the publisher's files, small, and the real ones against a count of their own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import mteb
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.storage import local_data
+from optical_mteb.tasks.ntrex_retrieval import NTREXRetrieval
+
+REAL = local_data()
+REAL_FOLDER = None if REAL is None else REAL / "eval" / "ntrex"
+ARTICLES = ["bbc.1", "bbc.1", "cnn.2", "cnn.2", "cnn.2", "npr.3"]
+ENGLISH = ["Snow in May", "It snowed.", "Rain at last", "It rained.", "No more to say.", "The sun"]
+SOMALI = ["Baraf May", "Baraf baa da'ay.", "Roob ugu dambeyn", "Roob baa da'ay.", "Wax kale ma jiraan.", "Qorraxda"]
+DEFAULT = ["swh", "som", "fil", "mar", "fra", "spa", "por", "hau", "ibo", "yor", "zul", "amh"]
+
+
+@pytest.fixture
+def files(data: Path) -> Path:
+    folder = data / "ntrex"
+    (folder / "NTREX-128").mkdir(parents=True)
+    for name, lines in {
+        "DOCUMENT_IDS.tsv": ARTICLES,
+        "NTREX-128/newstest2019-src.eng.txt": ENGLISH,
+        "NTREX-128/newstest2019-ref.som.txt": SOMALI,
+    }.items():
+        (folder / name).write_bytes(("\n".join(lines) + "\n").encode())
+    return folder
+
+
+def load(*subsets: str):
+    task = NTREXRetrieval().filter_languages(None, hf_subsets=subsets)
+    task.load_data()
+    return {subset: splits["test"] for subset, splits in task.dataset.items()}
+
+
+def texts(dataset) -> dict[str, str]:
+    return dict(zip(dataset["id"], dataset["text"], strict=True))
+
+
+def test_metadata_is_complete():
+    """Pins what MTEB asks of a task, both tags of Swahili, and languages in two scripts."""
+    metadata = NTREXRetrieval.metadata
+    assert metadata.is_filled()
+    assert metadata.eval_langs["swh-eng"] == ["swh-Latn", "swa-Latn", "eng-Latn"]
+    assert metadata.eval_langs["eng-zho_Hant"] == ["eng-Latn", "zho-Hant"]
+    assert metadata.eval_langs["srp_Cyrl-eng"] == ["srp-Cyrl", "eng-Latn"]
+    assert len({tuple(tags) for tags in metadata.eval_langs.values()}) == len(metadata.eval_langs)
+
+
+def test_sentences_of_one_language_articles_of_the_other(files: Path):
+    """Pins the directions swapped, a headline left out, and sentences of two articles run together."""
+    dataset = load("som-eng", "eng-som")
+    to_english, to_somali = dataset["som-eng"], dataset["eng-som"]
+    assert texts(to_english["queries"]) == {str(number): text for number, text in enumerate(SOMALI, start=1)}
+    assert texts(to_somali["queries"]) == {str(number): text for number, text in enumerate(ENGLISH, start=1)}
+    assert texts(to_english["corpus"]) == {
+        "bbc.1": "Snow in May\nIt snowed.",
+        "cnn.2": "Rain at last\nIt rained.\nNo more to say.",
+        "npr.3": "The sun",
+    }
+    assert texts(to_somali["corpus"])["npr.3"] == "Qorraxda"
+    expected = {str(number): {article: 1} for number, article in enumerate(ARTICLES, start=1)}
+    assert to_english["relevant_docs"] == to_somali["relevant_docs"] == expected
+
+
+def test_a_sentence_that_stands_in_two_articles_is_relevant_to_both(files: Path):
+    """Pins a query that finds the one article and is told that it is wrong."""
+    path = files / "NTREX-128" / "newstest2019-ref.som.txt"
+    path.write_bytes(path.read_bytes().replace(b"Qorraxda", b"Baraf May "))
+    split = load("som-eng")["som-eng"]
+    assert split["relevant_docs"]["1"] == split["relevant_docs"]["6"] == {"bbc.1": 1, "npr.3": 1}
+    assert split["relevant_docs"]["2"] == {"bbc.1": 1}
+    assert load("eng-som")["eng-som"]["relevant_docs"]["1"] == {"bbc.1": 1}
+
+
+def test_twelve_languages_are_run_unasked():
+    """Pins a run of 250 subsets that nobody asked for, and a choice that is overruled."""
+    default = [f"{name}-eng" for name in DEFAULT] + [f"eng-{name}" for name in DEFAULT]
+    assert mteb.get_task("NTREXRetrieval").hf_subsets == default
+    assert mteb.get_task("NTREXRetrieval", languages=["som"]).hf_subsets == ["som-eng", "eng-som"]
+    assert mteb.get_task("NTREXRetrieval", languages=["deu"]).hf_subsets == ["deu-eng", "eng-deu"]
+    assert mteb.get_task("NTREXRetrieval", hf_subsets=["eng-deu"]).hf_subsets == ["eng-deu"]
+    assert len(mteb.get_task("NTREXRetrieval", languages=["eng"]).hf_subsets) == len(NTREXRetrieval.metadata.eval_langs)
+
+
+def test_mteb_finds_it_by_language():
+    """Pins a task that is not in MTEB's registry, or not under its languages."""
+    tasks = {task.metadata.name: task for task in mteb.get_tasks(languages=["som"])}
+    assert tasks["NTREXRetrieval"].hf_subsets == ["som-eng", "eng-som"]
+
+
+def test_only_the_chosen_language_is_read(files: Path):
+    """Pins a task that opens, or downloads, every language's file."""
+    (files / "NTREX-128" / "newstest2019-ref.swa.txt").write_bytes(b"\xff")
+    assert list(load("som-eng")) == ["som-eng"]
+    with pytest.raises(InputError, match=r"newstest2019-ref\.swa\.txt:1: byte 1 of the line is not valid UTF-8"):
+        load("som-eng", "swh-eng")
+    with pytest.raises(InputError, match=r"^ntrex: NTREX-128/newstest2019-ref\.zho-CN\.txt is not here .* put it at"):
+        load("zho_Hans-eng")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("DOCUMENT_IDS.tsv", b"npr.3\n", b"", r"DOCUMENT_IDS\.tsv:6: ends here, but .*ref\.som\.txt goes on"),
+        ("NTREX-128/newstest2019-ref.som.txt", b"Qorraxda\n", b"", r"ref\.som\.txt:6: ends here, but .*IDS\.tsv goes on"),
+        ("NTREX-128/newstest2019-src.eng.txt", b"The sun\n", b"", r"src\.eng\.txt:6: ends here, but .*IDS\.tsv goes on"),
+        ("NTREX-128/newstest2019-src.eng.txt", b"The sun", b"\xff", r"src\.eng\.txt:6: byte 1 of the line is not valid"),
+        ("NTREX-128/newstest2019-src.eng.txt", b"The sun", b" ", r"NTREXRetrieval/som-eng/test: document 'npr.3' has no t"),
+        ("DOCUMENT_IDS.tsv", b"npr.3", b"", r"NTREXRetrieval/som-eng/test: a document has no id"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_refused(files: Path, name: str, old: bytes, new: bytes, message: str):
+    """Pins unequal lengths, bytes that are no UTF-8, and articles without text or name."""
+    path = files / name
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match=message) as caught:
+        load("som-eng")
+    assert "\n" not in str(caught.value)
+
+
+def test_mteb_scores_it(files: Path, evaluate):
+    """Pins scores lost by query or direction, and a result that JSON changes."""
+    scores = evaluate(mteb.get_task("NTREXRetrieval", languages=["som"]))
+    assert list(scores["test"]) == ["som-eng", "eng-som"]
+    for subset in scores["test"].values():
+        assert subset["per_query"]["ndcg_at_10"].keys() == {"1", "2", "3", "4", "5", "6"}
+
+
+@pytest.mark.skipif(
+    REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/ntrex"
+)
+@pytest.mark.parametrize("language", ["swh", "som", "fil", "mar", "amh"])
+def test_real_files_against_an_independent_count(language: str):
+    """Pins sentences lost, doubled, or judged on another article, in both directions."""
+    published = {"swh": "swa"}.get(language, language)
+    ids, *sides = (
+        [line.strip() for line in (REAL_FOLDER / name).read_bytes().decode().removesuffix("\n").split("\n")]
+        for name in ("DOCUMENT_IDS.tsv", f"newstest2019-ref.{published}.txt", "newstest2019-src.eng.txt")
+    )
+    for subset, (asked, searched) in {f"{language}-eng": sides, f"eng-{language}": reversed(sides)}.items():
+        articles, relevant = defaultdict(list), {}
+        for article, sentence in zip(ids, searched, strict=True):
+            articles[article].append(sentence)
+        for number, sentence in enumerate(asked):
+            relevant[str(number + 1)] = {ids[place]: 1 for place, other in enumerate(asked) if other == sentence}
+        split = load(subset)[subset]
+        assert texts(split["queries"]) == {str(number): text for number, text in enumerate(asked, start=1)}
+        assert texts(split["corpus"]) == {article: "\n".join(text) for article, text in articles.items()}
+        assert split["relevant_docs"] == relevant
+        assert (len(split["queries"]), len(split["corpus"]), len(relevant)) == (1997, 123, 1997)
+        assert all(text.strip() for text in [*split["corpus"]["text"], *split["queries"]["text"]])

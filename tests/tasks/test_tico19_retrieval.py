@@ -1,0 +1,333 @@
+"""TICO-19: the publisher's translation memories, small, and the real ones against counts of its own."""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+import zipfile
+from collections import Counter, defaultdict
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.recipes import shipped_recipes
+from optical_mteb.storage import local_data
+from optical_mteb.tasks.tico19_retrieval import MISALIGNED, TEST_DOCUMENTS, TICO19Retrieval
+from optical_mteb.training.recipe import read_recipe
+
+REAL = local_data()
+REAL_FOLDER = None if REAL is None else REAL / "bitext" / "tico19"
+real_data = pytest.mark.skipif(
+    REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no bitext/tico19"
+)
+
+HEAD = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4"><header creationtool="unknown" '
+    'creationtoolversion="unknown" segtype="paragraph" o-tmf="unknown" adminlang="en" srclang="en" '
+    'datatype="text"></header><body>\n'
+)
+TAIL = "</body></tmx>\n"
+
+
+def unit(key: str, english: str, translation: str, code: str) -> str:
+    return (
+        f'<tu tuid="{key}">\n<prop type="note">https://en.wikipedia.org/</prop>\n<tuv xml:lang="en">\n'
+        f'<seg>{escape(english)}</seg></tuv>\n<tuv xml:lang="{code}"><seg>{escape(translation)}</seg></tuv>\n</tu>\n'
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data" / "bitext" / "tico19"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+def write(folder: Path, code: str, *rows: tuple[str, str, str]) -> Path:
+    path = folder / f"all.en-{code}.tmx"
+    path.write_text(HEAD + "".join(unit(*row, code) for row in rows) + TAIL, encoding="utf-8")
+    return path
+
+
+def load(*subsets: str):
+    task = TICO19Retrieval().filter_languages(None, hf_subsets=subsets or None)
+    task.load_data()
+    return {subset: splits["test"] for subset, splits in task.dataset.items()}
+
+
+def texts(dataset) -> dict[str, str]:
+    return dict(zip(dataset["id"], dataset["text"], strict=True))
+
+
+def test_metadata_is_complete():
+    """Pins what MTEB asks of a task, its 35 languages and the nine that are run unasked."""
+    metadata = TICO19Retrieval.metadata
+    assert metadata.is_filled()
+    assert len(metadata.eval_langs) == 35
+    assert metadata.eval_langs["swh-eng"] == ["swh-Latn", "swa-Latn", "eng-Latn"]
+    assert metadata.eval_langs["zho-eng"] == ["zho-Hans", "eng-Latn"]
+    default = [f"{name}-eng" for name in ("swh", "tgl", "mar", "fra", "spa", "por", "hau", "zul")]
+    assert TICO19Retrieval().filter_languages(None).hf_subsets == default
+
+
+def test_test_documents_in_blocks_of_five(folder: Path):
+    """Pins blocks across two documents, blocks of another size, and sentences of dev documents and of no document."""
+    rows = [("CMU_1:1", "any pain?", "maumivu?"), ("wiki_26:2435", "dev", "ukuzaji")]
+    rows += [(f"wiki_20:{n}", f"e{n} & <b>", f"s{n} & <b>") for n in range(2411, 2418)]
+    rows += [("wiki_7:2439", "last", " mwisho ")]
+    write(folder, "sw", *rows)
+    split = load("swh-eng")["swh-eng"]
+    assert texts(split["corpus"]) == {
+        "wiki_20:2411": "e2411 & <b>\ne2412 & <b>\ne2413 & <b>\ne2414 & <b>\ne2415 & <b>",
+        "wiki_20:2416": "e2416 & <b>\ne2417 & <b>",
+        "wiki_7:2439": "last",
+    }
+    assert texts(split["queries"]) == {
+        **{f"wiki_20:{n}": f"s{n} & <b>" for n in range(2411, 2418)},
+        "wiki_7:2439": "mwisho",
+    }
+    assert split["relevant_docs"] == {
+        **{f"wiki_20:{n}": {"wiki_20:2411": 1} for n in range(2411, 2416)},
+        **{f"wiki_20:{n}": {"wiki_20:2416": 1} for n in (2416, 2417)},
+        "wiki_7:2439": {"wiki_7:2439": 1},
+    }
+
+
+def test_a_sentence_that_two_documents_share_is_relevant_to_both(folder: Path):
+    """Pins a right answer that counts as wrong: English that differs in a comma, one translation of two sentences."""
+    write(
+        folder,
+        "sw",
+        ("wiki_4:1", "Fever, cough, and pain.", "homa"),
+        ("wiki_4:2", "One.", "moja"),
+        ("wiki_9:1", "Fever, cough and pain.", "kikohozi"),
+        ("wiki_10:1", "A single one.", "Moja!"),
+    )
+    assert load("swh-eng")["swh-eng"]["relevant_docs"] == {
+        "wiki_4:1": {"wiki_4:1": 1, "wiki_9:1": 1},
+        "wiki_4:2": {"wiki_10:1": 1, "wiki_4:1": 1},
+        "wiki_9:1": {"wiki_4:1": 1, "wiki_9:1": 1},
+        "wiki_10:1": {"wiki_10:1": 1, "wiki_4:1": 1},
+    }
+
+
+def test_marathi_that_differs_in_vowels_alone_is_not_the_same(folder: Path):
+    """Pins vowel signs that are taken for punctuation, and digits that are rewritten."""
+    write(folder, "mr", ("wiki_4:1", "a", "का १४"), ("wiki_9:1", "b", "की १४"))
+    split = load("mar-eng")["mar-eng"]
+    assert split["relevant_docs"] == {"wiki_4:1": {"wiki_4:1": 1}, "wiki_9:1": {"wiki_9:1": 1}}
+    assert texts(split["queries"]) == {"wiki_4:1": "का १४", "wiki_9:1": "की १४"}
+
+
+def test_sentences_without_translation_ask_nothing(folder: Path):
+    """Pins queries in English, empty ones and place holders; their English stays in the passage."""
+    write(
+        folder,
+        "tl",
+        ("wiki_4:1", "LICENSING: CC0", "LICENSING: CC0"),
+        ("wiki_4:2", '" The ""word"" is out.', '"The ""word"" is out.'),
+        ("wiki_4:3", "Genus", " "),
+        ("wiki_4:4", "Also trials.", "{NS}"),
+        ("wiki_4:5", "See also: Flight", "Tingnan din: Flight"),
+    )
+    split = load("tgl-eng")["tgl-eng"]
+    assert texts(split["queries"]) == {"wiki_4:5": "Tingnan din: Flight"}
+    assert texts(split["corpus"]) == {
+        "wiki_4:1": 'LICENSING: CC0\n" The ""word"" is out.\nGenus\nAlso trials.\nSee also: Flight'
+    }
+
+
+def test_documents_that_are_shifted_in_french_ask_nothing_in_french(folder: Path):
+    """Pins French queries judged on passages that they do not translate, and their answers taken for right ones."""
+    rows = [(f"{name}:1", f"english {name}", f"other {name}") for name in ("PubMed_8", "Wikinews_1", "Wikinews_3")]
+    rows += [("wiki_9:1", "sound", "other Wikinews_3")]
+    write(folder, "fr", *rows)
+    write(folder, "pt-BR", *rows)
+    splits = load("fra-eng", "por-eng")
+    assert splits["fra-eng"]["relevant_docs"] == {"wiki_9:1": {"wiki_9:1": 1}}
+    assert texts(splits["fra-eng"]["corpus"]) == texts(splits["por-eng"]["corpus"])
+    assert list(splits["por-eng"]["queries"]["id"]) == ["PubMed_8:1", "Wikinews_1:1", "Wikinews_3:1", "wiki_9:1"]
+
+
+def test_somali_is_read_from_the_repaired_file_alone(folder: Path):
+    """Pins Somali sentences that are a line off, and quotes that are taken for CSV."""
+    write(folder, "so", ("wiki_9:1", "a", "shifted"), ("wiki_9:2", "b", "too"))
+    place = re.escape(str(folder / "tico19.en-so.realigned.tsv"))
+    with pytest.raises(InputError, match=rf"^tico19: .* shifted by a line in two ranges; .* at {place}, or choose"):
+        load("som-eng")
+    (folder / "tico19.en-so.realigned.tsv").write_text(
+        'wiki_9:1\twiki_9\ttest\thttps://x\t"a\tkow\nwiki_26:1\twiki_26\tdev\thttps://x\tb\tlaba\n', encoding="utf-8"
+    )
+    split = load("som-eng")["som-eng"]
+    assert texts(split["corpus"]) == {"wiki_9:1": '"a'}
+    assert texts(split["queries"]) == {"wiki_9:1": "kow"}
+
+
+def test_somali_without_a_data_folder_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    """Pins an error that names no place to put the file."""
+    monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
+    with pytest.raises(InputError, match=r"at OPTICAL_MTEB_DATA/bitext/tico19/tico19\.en-so\.realigned\.tsv") as error:
+        load("som-eng")
+    assert "\n" not in str(error.value)
+
+
+def test_only_files_of_chosen_subsets_are_opened(folder: Path):
+    """Pins a subset that needs the files of another."""
+    write(folder, "zu", ("wiki_9:1", "a", "x"))
+    (folder / "all.en-fr.tmx").write_text("<broken")
+    assert list(load("zul-eng")) == ["zul-eng"]
+
+
+@pytest.mark.parametrize(("code", "subset"), [("es-LA", "spa-eng"), ("ti_ET", "tir-eng"), ("kr", "knc-eng")])
+def test_codes_of_the_publisher(folder: Path, code: str, subset: str):
+    """Pins codes that are no ISO 639-3: in the file's name, and in its `xml:lang`."""
+    write(folder, code, ("wiki_9:1", "a", "x"))
+    assert texts(load(subset)[subset]["queries"]) == {"wiki_9:1": "x"}
+
+
+def test_the_publishers_zip_is_unpacked(folder: Path):
+    """Pins the name of the file inside of the archive."""
+    path = write(folder, "sw", ("wiki_9:1", "a", "x"))
+    with zipfile.ZipFile(folder / "all.en-sw.tmx.zip", "w") as packed:
+        packed.write(path, "all.en-sw.tmx")
+    path.unlink()
+    assert texts(load("swh-eng")["swh-eng"]["queries"]) == {"wiki_9:1": "x"}
+
+
+def test_a_file_that_is_not_there(folder: Path):
+    """Pins a traceback where one line tells what to get."""
+    with pytest.raises(InputError, match=r"all\.en-sw\.tmx(\.zip)? is not here .*tico-19\.github\.io") as error:
+        load("swh-eng")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEAD + unit("wiki_9:1", "a", "x", "sw") + "<tu></tuv>\n", r"all\.en-sw\.tmx:9: not well-formed XML"),
+        (HEAD + unit("wiki_9:1", "a", "@", "sw") + TAIL, r"all\.en-sw\.tmx:7: not well-formed XML"),
+        (HEAD + unit("wiki_9:1", "a", "x", "so") + TAIL, r"all\.en-sw\.tmx:3: unit 'wiki_9:1' has en, so, expected"),
+        (HEAD + unit("wiki_9:1", "a", "x", "sw") * 2 + TAIL, r"tmx:9: query id 'wiki_9:1' stands twice"),
+        (HEAD + unit("wiki_9:1", " ", "x", "sw") + TAIL, r"tmx:3: document 'wiki_9:1' has no text"),
+        (HEAD + unit("wiki_26:1", "a", "x", "sw") + TAIL, r"TICO19Retrieval/swh-eng/test: there is no document"),
+    ],
+)
+def test_damaged_files_are_refused_by_line(folder: Path, content: str, message: str):
+    """Pins broken XML, bytes that are no UTF-8, units without a side, ids that stand twice and a file of dev alone."""
+    (folder / "all.en-sw.tmx").write_bytes(content.encode().replace(b"@", b"\xff"))
+    with pytest.raises(InputError, match=message):
+        load("swh-eng")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"wiki_9:1\twiki_9\ttest\tu\ta\tx\nwiki_9:2\twiki_9\ttest\tu\ta\t\xff\n", r"tsv:2: byte 26 of the line"),
+        (b"wiki_9:1\twiki_9\ttest\tu\ta\tx\nwiki_9:2\ta\tx\n", r"tsv:2: 3 columns, expected 6"),
+        (b"wiki_9:1\ta\tx\n", r"tsv:1: no column 4"),
+    ],
+)
+def test_a_damaged_somali_file_is_refused_by_line(folder: Path, content: bytes, message: str):
+    """Pins bytes that are no UTF-8, rows cut short and another layout."""
+    (folder / "tico19.en-so.realigned.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load("som-eng")
+
+
+def test_students_that_read_tico19_name_the_task():
+    """Pins a student whose scores on its own training data pass as zero-shot."""
+    reads = {name: read_recipe(path) for name, path in shipped_recipes().items()}
+    trained = {name for name, recipe in reads.items() if any("tico19" in each.source for each in recipe.bitext)}
+    assert {"tico19", "tico19-small"} <= trained
+    assert {name for name, recipe in reads.items() if "TICO19Retrieval" in recipe.mteb_tasks} == trained
+
+
+def real_rows(code: str) -> list[tuple[str, str, str]]:
+    if code == "so":
+        with (REAL_FOLDER / "tico19.en-so.realigned.tsv").open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+        return [(row[0], row[4].strip(), row[5].strip()) for row in rows]
+    units = ElementTree.parse(REAL_FOLDER / f"all.en-{code}.tmx").getroot().iter("tu")
+    return [(each.get("tuid"), *((seg.text or "").strip() for seg in each.iter("seg"))) for each in units]
+
+
+@real_data
+def test_test_documents_against_the_published_split():
+    """Pins the list of documents: all whose sentences are in the test split, and CMU_1 the only one that is divided."""
+    with (REAL_FOLDER / "tico19.en-so.realigned.tsv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    splits = defaultdict(Counter)
+    for row in rows:
+        splits[row[1]][row[2]] += 1
+    assert {name for name, counts in splits.items() if set(counts) == {"test"}} == TEST_DOCUMENTS
+    assert {name: dict(counts) for name, counts in splits.items() if len(counts) > 1} == {
+        "CMU_1": {"test": 104, "dev": 37}
+    }
+    assert sum(counts["test"] for counts in splits.values()) == 2100
+
+
+@real_data
+@pytest.mark.parametrize("code", ["sw", "tl", "mr", "fr", "es-LA", "pt-BR", "ha", "zu"])
+def test_misaligned_documents_against_the_figures_in_their_sentences(code: str):
+    """Pins documents whose translations are elsewhere: the numbers of a sentence must be in its translation."""
+    agreement = defaultdict(list)
+    for key, english, translation in real_rows(code):
+        digits = "".join(str(unicodedata.digit(each, each)) for each in translation)
+        numbers = set(re.findall(r"\d+", english))
+        if numbers:
+            agreement[key.partition(":")[0]].append(len(numbers & set(re.findall(r"\d+", digits))) / len(numbers))
+    shifted = {name for name, shares in agreement.items() if len(shares) > 2 and sum(shares) / len(shares) < 0.6}
+    assert shifted == (MISALIGNED["fra"] if code == "fr" else set())
+
+
+@real_data
+@pytest.mark.parametrize(
+    ("code", "subset", "queries"),
+    [
+        ("sw", "swh-eng", 1996),
+        ("so", "som-eng", 1996),
+        ("tl", "tgl-eng", 1978),
+        ("mr", "mar-eng", 1996),
+        ("fr", "fra-eng", 1637),
+        ("es-LA", "spa-eng", 1994),
+        ("pt-BR", "por-eng", 1996),
+        ("ha", "hau-eng", 1996),
+        ("zu", "zul-eng", 1996),
+    ],
+)
+def test_real_files_against_an_independent_count(code: str, subset: str, queries: int):
+    """Pins sentences lost, doubled or judged on a passage that does not have their English."""
+    split = load(subset)[subset]
+    corpus, asked = texts(split["corpus"]), texts(split["queries"])
+    rows = {
+        key: (english, translation)
+        for key, english, translation in real_rows(code)
+        if key.partition(":")[0] in TEST_DOCUMENTS
+    }
+    sizes = Counter(key.partition(":")[0] for key in rows)
+    skipped = {"PubMed_8", "Wikinews_1", "Wikinews_3"} if code == "fr" else set()
+    expected = {
+        key: translation
+        for key, (english, translation) in rows.items()
+        if key.partition(":")[0] not in skipped
+        and translation != "{NS}"
+        and re.sub(r"\W", "", translation) != re.sub(r"\W", "", english)
+    }
+    assert asked == expected
+    assert len(asked) == len(split["queries"]) == queries
+    assert len(corpus) == len(split["corpus"]) == sum((size + 4) // 5 for size in sizes.values()) == 405
+    assert "\n".join(corpus.values()) == "\n".join(english for english, _ in rows.values())
+    assert all(corpus.values())
+    assert all(asked.values())
+    assert split["relevant_docs"].keys() == asked.keys()
+    for key, relevant in split["relevant_docs"].items():
+        assert any(rows[key][0] in corpus[passage].split("\n") for passage in relevant)
+    shared = [relevant for relevant in split["relevant_docs"].values() if len(relevant) > 1]
+    assert sum(map(len, split["relevant_docs"].values())) == queries + len(shared)
+    assert len(shared) == (8 if code == "fr" else 6)

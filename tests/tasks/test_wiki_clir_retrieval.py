@@ -1,0 +1,95 @@
+"""WikiCLIR: ir_datasets' own code reads a small copy of the unpacked archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.tasks.wiki_clir_retrieval import WikiCLIRRetrieval
+
+pytest.importorskip("ir_datasets", reason="needs the extra ir-datasets")
+
+FILES = {
+    "english/wiki_en.queries": (
+        "12\tAnarchism\tis a political philosophy that advocates self-governed societies .\n"
+        "1074\tArchaeology\t, or , is the study of human activity .\n"
+        "5\tNobody\tis judged in no language .\n"
+    ),
+    "swahili/wiki_sw.documents": (
+        "2\tAkiolojia\t akiolojia ( kutoka kiyunani αρχαίος ) ni somo .\n"
+        "33\tLugha asilia\t lugha asilia ni lugha .\n"
+        "92114\tKaptura\t kaptura ni vazi .\n"
+    ),
+    "swahili/en2sw.rel": "1074\t2\t2\n1074\t33\t1\n12\t33\t2\n",
+    "tagalog/wiki_tl.documents": "5\tWikipedia\t ang wikipedia .\n603\tAstronomiya\t ang dalubtalaan .\n",
+    "tagalog/en2tl.rel": "12\t603\t2\n",
+    "norwegian_(bokmal)/wiki_no.documents": "2\tAkershus\t akershus .\n",
+    "norwegian_(bokmal)/en2no.rel": "12\t2\t2\n",
+}
+
+
+@pytest.fixture
+def archive(irds_home: Path) -> Path:
+    folder = irds_home / "wikiclir" / "source" / "wiki-clir"
+    for name, content in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return folder
+
+
+def load(*subsets: str):
+    task = WikiCLIRRetrieval().filter_languages(None, hf_subsets=subsets or None)
+    task.load_data()
+    return task.dataset
+
+
+def test_metadata_is_complete_and_swahili_and_tagalog_are_the_default():
+    """Pins what MTEB asks of a task, and a run that encodes 29 million articles unasked."""
+    assert WikiCLIRRetrieval.metadata.is_filled()
+    assert len(WikiCLIRRetrieval.metadata.eval_langs) == 24
+    assert WikiCLIRRetrieval().filter_languages(None).hf_subsets == ["eng-swh", "eng-tgl"]
+    assert WikiCLIRRetrieval.metadata.eval_langs["eng-swh"] == ["eng-Latn", "swh-Latn", "swa-Latn"]
+
+
+def test_english_sentence_foreign_article_graded(archive: Path):
+    """Pins query and document swapped, the title taken for the sentence, grades flattened."""
+    split = load("eng-swh")["eng-swh"]["test"]
+    assert split["corpus"].to_dict() == {
+        "id": ["2", "33", "92114"],
+        "text": ["akiolojia ( kutoka kiyunani αρχαίος ) ni somo .", "lugha asilia ni lugha .", "kaptura ni vazi ."],
+        "title": ["Akiolojia", "Lugha asilia", "Kaptura"],
+    }
+    assert split["queries"].to_dict() == {
+        "id": ["12", "1074"],
+        "text": [
+            "is a political philosophy that advocates self-governed societies .",
+            ", or , is the study of human activity .",
+        ],
+    }
+    assert split["relevant_docs"] == {"12": {"33": 2}, "1074": {"2": 2, "33": 1}}
+
+
+def test_only_what_is_asked_for_is_read(archive: Path):
+    """Pins the default, and a subset that opens the files of another."""
+    (archive / "norwegian_(bokmal)" / "wiki_no.documents").unlink()
+    dataset = load()
+    assert list(dataset) == ["eng-swh", "eng-tgl"]
+    assert dataset["eng-tgl"]["test"]["relevant_docs"] == {"12": {"603": 2}}
+
+
+def test_a_language_whose_folder_has_an_odd_name(archive: Path):
+    """Pins Bokmål under Wikipedia's code `no`."""
+    assert load("eng-nob")["eng-nob"]["test"]["relevant_docs"] == {"12": {"2": 2}}
+
+
+def test_every_subset_is_a_data_set_of_ir_datasets(irds_home: Path):
+    """Pins a language that is misspelled, or left out."""
+    import ir_datasets
+
+    from optical_mteb.tasks.wiki_clir_retrieval import _CODES
+
+    published = {name.partition("/")[2] for name in ir_datasets.registry if name.startswith("wikiclir/")}
+    assert set(_CODES.values()) == published - {"en-simple"}
+    assert list(WikiCLIRRetrieval.metadata.eval_langs) == [f"eng-{name}" for name in _CODES]
