@@ -30,6 +30,7 @@ _ARTICLES = Publication(
     page="https://huggingface.co/datasets/castorini/africlirmatrix",
     revision="f94e826e12c3589ff908d338492211a4ebabe7a9",
     hub="castorini/africlirmatrix",
+    kept_folders=1,
 )
 
 _LANGUAGES = {

@@ -50,7 +50,7 @@ _DAMAGE = (
 
 
 def unpack(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> None:
-    """Unpack the regular files of a zip or tar archive (plain, gzip, bzip2, xz) into a folder that is complete or absent.
+    """Unpack the files of a zip or tar archive (plain, gzip, bzip2, xz) into a folder that is complete or absent.
 
     Sizes are counted while unpacking: what the archive says of itself is not believed.
 
@@ -98,7 +98,7 @@ def _readable(archive: Path) -> Iterator[None]:
         raise
     except _DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{archive}: cannot be unpacked ({reason}); get the archive again") from error
+        raise InputError(f"{archive}: cannot be unpacked ({reason}); delete it and get it again") from error
 
 
 def _create(scratch: Path, name: str, archive: Path) -> IO[bytes]:
@@ -111,7 +111,9 @@ def _create(scratch: Path, name: str, archive: Path) -> IO[bytes]:
         (scratch / path).parent.mkdir(parents=True, exist_ok=True)
         return (scratch / path).open("xb")
     except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{archive}: holds {name!r} twice, or as file and folder; get the archive again") from error
+        raise InputError(
+            f"{archive}: holds {name!r} twice, or as file and folder; delete it and get it again"
+        ) from error
 
 
 def _blocks(content: IO[bytes], archive: Path) -> Iterator[bytes]:
@@ -130,7 +132,7 @@ def _members(archive: Path, allowed: int) -> Iterator[tuple[str, int, IO[bytes]]
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     if not zipfile.is_zipfile(archive):
-        raise InputError(f"{archive}: is a zip archive that is cut off; get the archive again")
+        raise InputError(f"{archive}: is a zip archive that is cut off; delete it and get it again")
     with zipfile.ZipFile(archive) as packed:
         for entry in packed.infolist():
             if entry.filename.endswith(("/", "\\")):
@@ -153,7 +155,7 @@ def _tar_members(archive: Path, start: bytes, allowed: int) -> Iterator[tuple[st
             packed = tarfile.TarFile(fileobj=cast(IO[bytes], bounded))
         except tarfile.ReadError as error:
             raise InputError(
-                f"{archive}: is no zip or tar archive (plain, gzip, bzip2, xz); get the archive again"
+                f"{archive}: is no zip or tar archive (plain, gzip, bzip2, xz); delete it and get it again"
             ) from error
         for member in packed:
             if member.isdir():
@@ -164,7 +166,7 @@ def _tar_members(archive: Path, start: bytes, allowed: int) -> Iterator[tuple[st
             yield member.name, member.size, content
         # A damaged header ends a tar archive without a word, and checksums come at a stream's very end.
         if bounded.last != bytes(_TAR_BLOCK):
-            raise InputError(f"{archive}: is a tar archive that is cut off or damaged; get the archive again")
+            raise InputError(f"{archive}: is a tar archive that is cut off or damaged; delete it and get it again")
         while bounded.read(_BLOCK):
             pass
 

@@ -32,8 +32,8 @@ class Publication:
         url: What a file's path is appended to, or None where the publisher has no files to download singly.
         hub: Hub data set, `owner/name`, or None.
         archives: URL of an archive by name, for files that come in one.
-        checksums: SHA-256 in hex, by a file's path or an archive's name, of what is downloaded from `url` or `archives`.
-            One that is absent is not checked; nor are the user's own copies, and the Hub's files, which a commit names.
+        checksums: SHA-256 in hex, by a file's path or an archive's name, of downloads from `url` and `archives`. One
+            that is absent is not checked; nor are the user's own copies, nor the Hub's files, which a commit names.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Publication:
     hub: str | None = None
     archives: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
+    kept_folders: int = 0
 
     @property
     def cache(self) -> Path:
@@ -60,8 +61,8 @@ class Publication:
             archive: Name of the archive that holds it, where it comes in one.
 
         Raises:
-            InputError: It cannot be had, and the text names the page and the folder to put it in; or the path leads out of
-                the data set's folder.
+            InputError: It cannot be had, and the text names the page and the folder to put it in; or the path leads out
+                of the data set's folder.
         """
         local = self.find_local(path)
         if local is not None:
@@ -85,7 +86,8 @@ class Publication:
         """
         if relative_path(path) is None:
             raise InputError(
-                f"{self.name}: the path {path!r} leads out of the data set's folder; expected one inside it, without '..'"
+                f"{self.name}: the path {path!r} leads out of the data set's folder; "
+                "expected one inside it, without '..'"
             )
         return next((place for place in self._local_places(path) if place.is_file()), None)
 
@@ -95,7 +97,7 @@ class Publication:
             return
         parts = PurePosixPath(path).parts
         for shelf in LOCAL_SHELVES:
-            for start in range(len(parts)):
+            for start in range(max(1, len(parts) - self.kept_folders)):
                 yield folder / shelf / self.name / Path(*parts[start:])
 
     def _from_archive(self, path: str, name: str) -> Path:
@@ -114,7 +116,10 @@ class Publication:
                     unpack(packed, folder)
         found = folder / path
         if not found.is_file():
-            raise InputError(f"{packed}: holds no {path}; expected what {url} holds at revision {self.revision}")
+            raise InputError(
+                f"{packed}: holds no {path}; expected what {url} holds at revision {self.revision}; "
+                f"get it from {self.page}"
+            )
         return found
 
     def _from_hub(self, path: str) -> Path:

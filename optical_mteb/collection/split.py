@@ -33,6 +33,10 @@ class Entry:
     where: str = ""
 
 
+class UnmatchedError(InputError):
+    """Judgements, documents and queries that are each as they should be, but do not belong together."""
+
+
 def retrieval_split(
     name: str, documents: Iterable[Entry] | Dataset, queries: Iterable[Entry], qrels: Qrels
 ) -> RetrievalSplitData:
@@ -40,8 +44,8 @@ def retrieval_split(
 
     Args:
         name: What to call it in error messages, `NTREXRetrieval/swh-eng/test`.
-        documents: All that is searched, relevant or not; white space around a text or title is taken off. Or a corpus that
-            `corpus_dataset` has checked.
+        documents: All that is searched, relevant or not; white space around a text or title is taken off. Or a corpus
+            that `corpus_dataset` has checked.
         queries: The queries.
         qrels: Judgements; grades of 0 and below are kept out, as MTEB expects of a task without hard negatives.
 
@@ -108,18 +112,18 @@ def check_qrels(name: str, relevant: Qrels, documents: Iterable[str], queries: I
         queries: Ids of all queries.
 
     Raises:
-        InputError: A judgement names no document or no query, or a query has no relevant document.
+        UnmatchedError: A judgement names no document or no query, or a query has no relevant document.
     """
     known, asked = _as_set(documents), dict.fromkeys(queries)
     for query, judged in relevant.items():
         if query not in asked:
-            raise InputError(f"{name}: the judgements name query {query!r}, which is not there; {_MEND}")
+            raise UnmatchedError(f"{name}: the judgements name query {query!r}, which is not there; {_MEND}")
         lost = next((key for key in judged if key not in known), None)
         if lost is not None:
-            raise InputError(f"{name}: query {query!r} is judged on document {lost!r}, which is not there; {_MEND}")
+            raise UnmatchedError(f"{name}: query {query!r} is judged on document {lost!r}, which is not there; {_MEND}")
     unanswered = next((query for query in asked if not relevant.get(query)), None)
     if unanswered is not None:
-        raise InputError(f"{name}: query {unanswered!r} has no relevant document; {_MEND}")
+        raise UnmatchedError(f"{name}: query {unanswered!r} has no relevant document; {_MEND}")
 
 
 _IDS_AT_ONCE = 10_000

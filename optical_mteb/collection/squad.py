@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from optical_mteb.collection.lines import read_lines
 from optical_mteb.collection.split import Entry
@@ -26,25 +26,21 @@ class Paragraph(NamedTuple):
     questions: list[Entry]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class _Question(_Strict):
+class _Question(BaseModel):
     id: str
     question: str
 
 
-class _Paragraph(_Strict):
+class _Paragraph(BaseModel):
     context: str
     qas: list[_Question]
 
 
-class _Article(_Strict):
+class _Article(BaseModel):
     paragraphs: list[_Paragraph]
 
 
-class _File(_Strict):
+class _File(BaseModel):
     data: list[_Article]
 
 

@@ -222,7 +222,7 @@ def test_no_file_is_one_line(tmp_path: Path):
 
 
 def test_an_encrypted_archive_says_so(tmp_path: Path):
-    """Pins advice to get the archive again, which does not help."""
+    """Pins advice to delete it and get it again, which does not help."""
     content = bytearray(zip_bytes({"secret": b"1"}))
     content[content.index(b"PK\3\4") + 6] |= 1
     content[content.index(b"PK\1\2") + 8] |= 1
@@ -247,7 +247,7 @@ def test_a_wrong_checksum_is_refused(tmp_path: Path):
         packed.writestr("x", b"the content of a file")
     path = tmp_path / "a.zip"
     path.write_bytes(buffer.getvalue().replace(b"content", b"c0ntent"))
-    refused(path, r"cannot be unpacked \(Bad CRC-32 for file 'x'\); get the archive again")
+    refused(path, r"cannot be unpacked \(Bad CRC-32 for file 'x'\); delete it and get it again")
 
 
 @pytest.mark.parametrize("form", [".zip", *PLAIN])
@@ -270,7 +270,7 @@ def test_changed_bytes_never_change_a_file(tmp_path: Path, form: str):
     whole = archive_of(tmp_path, form, FILES).read_bytes()
     path, rng = tmp_path / "changed", random.Random(form)
     outcomes = {True: 0, False: 0}
-    for _ in range(150):
+    for _ in range(80):
         changed = bytearray(whole)
         for _ in range(rng.choice([1, 1, 4])):
             changed[rng.randrange(len(whole))] = rng.randrange(256)
@@ -286,8 +286,8 @@ def test_changed_bytes_never_change_a_file(tmp_path: Path, form: str):
         assert len(found) == len(FILES) or form == ".zip"
         outcomes[True] += 1
         shutil.rmtree(tmp_path / "out")
-    assert outcomes[False] + outcomes[True] == 150
-    assert outcomes[False] > 50
+    assert outcomes[False] + outcomes[True] == 80
+    assert outcomes[False] > 40
 
 
 @pytest.mark.parametrize("form", [".zip", *PLAIN])

@@ -68,6 +68,13 @@ def test_a_broken_transfer_goes_on_where_it_stopped(publisher, target: Path):
     assert sum(request.sent for request in publisher.served) == len(CONTENT) + 5 + 9
 
 
+def test_a_line_that_breaks_often_gets_there(publisher, target: Path):
+    """Pins a megabyte lost at every break, so that a bad line never gets further."""
+    publisher.files["/file.bin"] = (CONTENT + OTHER)[:500_000]
+    publisher.cuts = [150_000] * (ATTEMPTS - 1)
+    assert download(f"{publisher.url}/file.bin", target).read_bytes() == (CONTENT + OTHER)[:500_000]
+
+
 def test_the_next_call_goes_on_after_the_last_attempt(publisher, target: Path):
     """Pins a partial file that is thrown away, or put in its place, when a call fails."""
     publisher.cuts = [3 * BLOCK] + [0] * (ATTEMPTS - 1)

@@ -464,3 +464,14 @@ def test_nothing_is_looked_up_before_a_file_is_asked_for(own_home: Path, connect
     a_set(url="http://127.0.0.1:9", hub="owner/name")
     assert connections == []
     assert not own_home.exists()
+
+
+def test_kept_folders_are_not_left_out_of_the_users_copy(data: Path):
+    """Pins one language's `corpus.jsonl` that is read for every language."""
+    published = Publication(name="set", page=PAGE, revision="1", kept_folders=1)
+    for place in ("corpus.jsonl", "swh/corpus.jsonl", "eval/yor/corpus.jsonl"):
+        (data / "set" / place).parent.mkdir(parents=True, exist_ok=True)
+        (data / "set" / place).write_text("{}", encoding="utf-8")
+    assert published.find_local("v1/swh/corpus.jsonl") == data / "set/swh/corpus.jsonl"
+    assert published.find_local("v1/hau/corpus.jsonl") is None
+    assert published.find_local("corpus.jsonl") == data / "set/corpus.jsonl"
