@@ -77,7 +77,7 @@ class AfriQARetrieval(CollectionRetrieval):
 
     metadata = TaskMetadata(
         name="AfriQARetrieval",
-        dataset={"path": "masakhane/afriqa-gold-passages", "revision": _AFRIQA.revision},
+        dataset={"path": "masakhane-io/afriqa", "revision": _AFRIQA.revision},
         description=(
             "Cross-lingual passage retrieval: the query is a question that a native speaker asked in an African "
             "language, the document a passage of English Wikipedia. From the gold passages of AfriQA."

@@ -109,17 +109,22 @@ class NTREXRetrieval(CollectionRetrieval):
         files = [_NTREX.find(_path(name)) for name in subset.split("-")]
         articles_file = _NTREX.find("DOCUMENT_IDS.tsv")
         articles: dict[str, list[str]] = defaultdict(list)
+        first_line: dict[str, int] = {}
         queries: list[Entry] = []
         articles_of: dict[str, set[str]] = defaultdict(set)
         lines = read_parallel_lines(articles_file, *files)
         for number, (article, sentence, document) in enumerate(lines, start=1):
             articles[article].append(document)
+            first_line.setdefault(article, number)
             articles_of[sentence].add(article)
             if sentence:
                 queries.append(Entry(str(number), sentence, where=f"{files[0]}:{number}"))
         return retrieval_split(
             f"{self.metadata.name}/{subset}/{split}",
-            [Entry(article, "\n".join(sentences)) for article, sentences in articles.items()],
+            [
+                Entry(article, "\n".join(sentences), where=f"{files[1]}:{first_line[article]}")
+                for article, sentences in articles.items()
+            ],
             queries,
             {query.id: dict.fromkeys(sorted(articles_of[query.text]), 1) for query in queries},
         )

@@ -207,10 +207,12 @@ def test_files_are_read_once_for_all_languages_and_anew_the_next_time(files: Fil
 
     read_json_lines = afriqa_retrieval.read_json_lines
     monkeypatch.setattr(afriqa_retrieval, "read_json_lines", counted)
-    load()
+    task = AfriQARetrieval()
+    task.load_data()
     assert sorted(read) == sorted(files.path(*published) for published in PUBLISHED if published[1] != "test")
     files.write("hau", "dev", row("0", "Sabo?", "New"))
-    assert texts(load("hau-eng")["hau-eng"]["dev"]["queries"]) == {"0": "Sabo?"}
+    for split in (task.load_split("hau-eng", "dev"), load("hau-eng")["hau-eng"]["dev"]):
+        assert texts(split["queries"]) == {"0": "Sabo?"}
 
 
 @pytest.mark.parametrize(

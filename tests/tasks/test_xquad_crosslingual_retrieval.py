@@ -14,7 +14,7 @@ from optical_mteb.tasks.xquad_crosslingual_retrieval import XQuADCrosslingualRet
 
 REAL = local_data()
 REAL_FOLDER = None if REAL is None else REAL / "eval" / "xquad"
-SUBSETS = [f"{name}-eng" for name in "spa deu ell rus tur arb vie tha zho hin ron".split()]
+SUBSETS = [f"{name}-eng" for name in ["spa", "deu", "ell", "rus", "tur", "arb", "vie", "tha", "zho", "hin", "ron"]]
 ENGLISH = [
     {"Snow falls.": {"56a": "What falls?", "56b": "Who knows?"}, "Rain falls.": {"56c": "What falls?"}},
     {"Tea grows.": {"56d": "What grows?"}},
