@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.split import Entry, check_entry
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, data_folder, not_writable
@@ -98,7 +98,7 @@ def write_corpus(name: str, entries: Callable[[], Iterable[Entry]], path: Path) 
     features = Features({column: Value("string") for column in ("id", "text", "title")})
     with _storing(path):
         writer = ArrowWriter(path=str(path), features=features)
-    with writer, Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
+    with writer, progress_bar(*_COLUMNS) as progress:
         bar = progress.add_task(name, total=None)
         documents = iter(entries())
         while batch := list(islice(documents, BATCH)):

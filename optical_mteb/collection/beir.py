@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from optical_mteb.collection.beir_corpus import MEND, beir_corpus, read_entries
 from optical_mteb.collection.lines import read_lines
-from optical_mteb.collection.split import Entry, documents_among, retrieval_split
+from optical_mteb.collection.split import Entry, UnmatchedError, documents_among, retrieval_split
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def read_beir(folder: Path, *, split: str = "test", name: str = "") -> Retrieval
         queries = [query for query in queries if query.id in qrels]
     try:
         return retrieval_split(name or str(folder), corpus, queries, qrels)
-    except InputError as error:
+    except UnmatchedError as error:
         _place(files, corpus, queries, error)
         raise
 
@@ -109,8 +109,8 @@ def _judgements(path: Path) -> Iterator[tuple[int, str, str, int]]:
         yield number, columns[0], columns[1], int(columns[2])
 
 
-def _place(files: BeirFiles, corpus: Dataset, queries: Sequence[Entry], error: InputError) -> None:
-    """Say at which line judgements, queries and documents do not belong together, where that is what is wrong."""
+def _place(files: BeirFiles, corpus: Dataset, queries: Sequence[Entry], error: UnmatchedError) -> None:
+    """Say at which line judgements, queries and documents do not belong together."""
     asked = {query.id for query in queries}
     known = documents_among(corpus, {document for _, _, document, grade in _judgements(files.qrels) if grade > 0})
     answered = set()

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from optical_mteb.collection.arrow_corpus import cached_corpus, corpus_folder, write_corpus
+from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.json_lines import read_json_lines
 from optical_mteb.collection.split import Entry
 from optical_mteb.errors import InputError
@@ -120,7 +120,7 @@ def _write_columns(source: Path, target: Path) -> None:
             arrow_json.open_json(lines, arrow_json.ReadOptions(block_size=BLOCK), parse) as blocks,
             pa.OSFile(str(target), "wb") as file,
             pa.ipc.new_stream(file, schema) as writer,
-            Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress,
+            progress_bar(*_COLUMNS) as progress,
         ):
             bar = progress.add_task(str(source), total=None)
             for block in blocks:

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.file_formats import FORMATS, FileFormat
 from optical_mteb.collection.split import Entry
 from optical_mteb.errors import InputError
@@ -160,7 +160,7 @@ def _writing(path: Path) -> TextIO:
 def _write_documents(corpus: Dataset, file_format: FileFormat, file: TextIO | None, name: str) -> str:
     """Write the documents, where there is a file; returns a digest of them."""
     digest = hashlib.sha256()
-    with Progress(*_BAR, console=Console(stderr=True), transient=True) as progress:
+    with progress_bar(*_BAR) as progress:
         bar = progress.add_task(name, total=len(corpus))
         for document in _entries(corpus):
             _check_id("document", document.id, file_format, name)

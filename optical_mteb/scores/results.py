@@ -1,70 +1,84 @@
-"""Scores of one model on one task, read from the folder that `mteb run --output-folder` writes."""
+"""Finding the results of one model: by its name in a folder that `mteb run --output-folder` wrote, or by a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mteb import ResultCache, TaskResult
+from mteb import ResultCache
 from mteb.models.get_model_meta import _MODEL_RENAMES
 from mteb.models.model_implementations import MODEL_REGISTRY
 
 from optical_mteb.errors import InputError
 
+_EXPERIMENTS = "experiments"  # MTEB's folder of results with settings of their own
+
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores of one model on one split of a task.
+class ModelResults:
+    """Where the results of one revision of a model are.
 
     Attributes:
         model: MTEB's name of the model.
         revision: Revision of the model.
-        task: MTEB's name of the task.
-        values: Score by subset and metric, as fractions of 1.
+        experiment: Settings that MTEB keeps apart from the plain model's results, such as those of an index.
+        folder: Folder with a JSON file for each task.
     """
 
     model: str
     revision: str
-    task: str
-    values: dict[str, dict[str, float]]
+    experiment: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks that there are results of."""
+        return sorted(path.stem for path in _result_files(self.folder))
+
+    def path(self, task: str) -> Path:
+        """The file of a task.
+
+        Raises:
+            InputError: There is none.
+        """
+        path = self.folder / f"{task}.json"
+        if not path.is_file():
+            raise InputError(f"{self.folder}: no results on {task}; there are {', '.join(self.tasks)}")
+        return path
 
 
-def read_scores(
-    folder: Path,
-    model: str,
-    task: str,
-    metrics: Sequence[str],
-    *,
-    split: str = "test",
-) -> Scores:
-    """Read the scores of one revision of a model.
+def find_results(source: str, cache: Path, tasks: Sequence[str] = ()) -> ModelResults:
+    """Find the results of one revision of a model.
 
     Args:
-        folder: Result folder of `mteb run`.
-        model: `organisation/name`, or the short name of one of this package's students or bases; `@` and a revision
+        source: A folder that holds the results of one revision, somewhere below it. Or a model in `cache`:
+            `organisation/name`, or the short name of one of this package's students or bases; `@` and a revision
             behind it choose that revision, else it is the registered one of this package's models, or the only one.
-        task: Name of the task.
-        metrics: Names of the scores, as in `ndcg_at_10`.
-        split: Split of the task.
+        cache: Result folder of `mteb run`.
+        tasks: Look for results on any of these only.
 
     Raises:
-        InputError: There are no such results, results of several revisions, or no such score.
+        InputError: There are no such results, or results of several revisions.
     """
-    name, _, revision = model.partition("@")
+    folder = Path(source)
+    below = _folders_below(folder, tasks) if folder.is_dir() else []
+    if below:
+        if len(below) > 1:
+            found = ", ".join(str(path.relative_to(folder)) for path in below)
+            raise InputError(f"{folder}: results of several models or revisions ({found}); name one of these folders")
+        return _model_results(below[0])
+    name, _, revision = source.partition("@")
     name = _MODEL_RENAMES.get(name, name)
-    path = _result_file(folder, name, task, revision or _registered_revision(name))
-    result = TaskResult.from_disk(path)
-    if split not in result.scores:
-        raise InputError(f"{path}: no split {split!r}; it has {', '.join(result.scores)}")
-    missing = [metric for metric in metrics if metric not in result.scores[split][0]]
-    if missing:
-        raise InputError(f"{path}: no score {missing[0]!r}; expected one such as ndcg_at_10, map_at_100 or mrr_at_10")
-    values = {
-        row["hf_subset"]: {metric: float(row[metric]) for metric in metrics}
-        for row in sorted(result.scores[split], key=lambda row: str(row["hf_subset"]))
-    }
-    return Scores(name, path.parent.name, task, values)
+    is_path = folder.is_dir() or folder.is_absolute() or source.startswith(".") or source.count("/") > 1
+    if is_path and name not in MODEL_REGISTRY:
+        raise InputError(
+            f"{folder}: no results{_on(tasks)}; expected a folder below the --output-folder of mteb run, "
+            "or the name of a model"
+        )
+    return _model_results(_folder_of(name, revision or _registered_revision(name), cache, tasks))
 
 
 def _registered_revision(name: str) -> str:
@@ -75,21 +89,82 @@ def _registered_revision(name: str) -> str:
     return "" if revision.startswith("no_revision") else revision
 
 
-def _result_file(folder: Path, name: str, task: str, revision: str) -> Path:
-    """The one result file of a model; `revision` may be the start of it, or empty where there is but one."""
-    paths = ResultCache(folder).get_cache_paths(
-        models=[name], tasks=[task], include_remote=False, require_model_meta=False
+def _folder_of(name: str, revision: str, cache: Path, tasks: Sequence[str]) -> Path:
+    """The one folder of a model's results; `revision` may be the start of it, or empty where there is but one."""
+    paths = ResultCache(cache).get_cache_paths(
+        models=[name],
+        tasks=tasks or None,
+        include_remote=False,
+        require_model_meta=False,
+        load_experiments="match_name",
     )
-    paths = [path for path in paths if path.stem == task and path.parent.name.startswith(revision)]
-    if not paths:
+    folders = _plain_ones(path.parent for path in paths if _is_result(path))
+    folders = [folder for folder in folders if _revision_folder(folder).name.startswith(revision)]
+    if not folders:
         which = f"{name} at revision {revision[:12]}" if revision else name
+        run = f"mteb run -m {name} -t {' '.join(tasks) or 'TASK'} --output-folder {cache}"
+        raise InputError(f"{cache}: no results of {which}{_on(tasks)}; run: {run}")
+    if len({_revision_folder(folder) for folder in folders}) > 1:
+        found = sorted({_revision_folder(folder).name[:12] for folder in folders})
         raise InputError(
-            f"{folder}: no results of {which} on {task}; run: mteb run -m {name} -t {task} --output-folder {folder}"
-        )
-    if len(paths) > 1:
-        found = sorted(path.parent.name[:12] for path in paths)
-        raise InputError(
-            f"{folder}: {name} has results of several revisions on {task} ({', '.join(found)}); "
+            f"{cache}: {name} has results of several revisions{_on(tasks)} ({', '.join(found)}); "
             f"choose one, as in {name}@{found[0]}"
         )
-    return paths[0]
+    if len(folders) > 1:
+        raise InputError(
+            f"{cache}: {name} has results of several experiments{_on(tasks)}; "
+            f"name the folder of one: {', '.join(map(str, folders))}"
+        )
+    return folders[0]
+
+
+def _on(tasks: Sequence[str]) -> str:
+    return f" on {' or '.join(tasks)}" if tasks else ""
+
+
+def _folders_below(folder: Path, tasks: Sequence[str]) -> list[Path]:
+    """Folders with results on any of the tasks, the folder itself before all others."""
+    if any(not tasks or path.stem in tasks for path in _result_files(folder)):
+        return [folder]
+    return _plain_ones(
+        path.parent for path in folder.rglob("*.json") if _is_result(path) and (not tasks or path.stem in tasks)
+    )
+
+
+def _plain_ones(folders: Iterable[Path]) -> list[Path]:
+    """The distinct folders; those of experiments only where there are no others."""
+    distinct = sorted(set(folders))
+    return [folder for folder in distinct if folder.parent.name != _EXPERIMENTS] or distinct
+
+
+def _revision_folder(folder: Path) -> Path:
+    return folder.parent.parent if folder.parent.name == _EXPERIMENTS else folder
+
+
+def _result_files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.json") if _is_result(path)]
+
+
+def _is_result(path: Path) -> bool:
+    if path.name == "model_meta.json" or path.stem.endswith("_predictions"):
+        return False
+    # Other JSON may lie about; MTEB's results begin with the revision of the data.
+    with path.open(encoding="utf-8", errors="replace") as text:
+        return '"dataset_revision"' in text.read(4096)
+
+
+def _model_results(folder: Path) -> ModelResults:
+    revision = _revision_folder(folder)
+    record: dict[str, Any] = {}
+    path = folder / "model_meta.json"
+    if path.is_file():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path}: not JSON ({error}); evaluate the model again") from None
+    return ModelResults(
+        model=record.get("name") or revision.parent.name.replace("__", "/", 1),
+        revision=record.get("revision") or revision.name,
+        experiment=record.get("experiment_kwargs") or ({"experiment": folder.name} if folder != revision else {}),
+        folder=folder,
+    )

@@ -21,7 +21,7 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 """Level of an interval."""
 
-_DRAWS = 2**16  # per piece of work: index, counts and weights stay in a core's cache
+_DRAWS = 2**16  # per piece of work, so that buffers stay in a core's cache
 _SIGNS = (256, 1024)  # resamples and queries of a piece of work
 
 

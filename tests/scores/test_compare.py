@@ -1,86 +1,246 @@
-"""Reading MTEB's results and the table of two models."""
+"""Comparisons of models: rows against plain loops, planted differences, and what must not be compared."""
 
-import json
+import itertools
+from statistics import fmean
 
+import numpy as np
 import pytest
-from rich.console import Console
 
 from optical_mteb.errors import InputError
-from optical_mteb.scores.compare import comparison_table
-from optical_mteb.scores.results import read_scores
+from optical_mteb.scores.compare import compare_models, regressions
+from optical_mteb.scores.results import find_results
 
 METRICS = ["ndcg_at_10", "map_at_100"]
+SUBSETS = ["fra-eng", "mar-eng", "som-eng", "spa-eng", "swh-eng", "yor-eng"]
 
 
-@pytest.fixture
-def results(tmp_path):
-    """A result folder as `mteb run` writes it: two models, three subsets."""
-
-    def write(model, revision, scores):
-        folder = tmp_path / "results" / model.replace("/", "__") / revision
-        folder.mkdir(parents=True)
-        rows = [
-            {"hf_subset": subset, "languages": ["som-Latn"], "main_score": a, "ndcg_at_10": a, "map_at_100": b}
-            for subset, (a, b) in scores.items()
-        ]
-        content = {
-            "dataset_revision": "1",
-            "task_name": "CLDRNameRetrieval",
-            "mteb_version": "2.26.0",
-            "scores": {"test": rows},
-            "evaluation_time": 1.0,
-            "kg_co2_emissions": None,
-        }
-        (folder / "CLDRNameRetrieval.json").write_text(json.dumps(content))
-        (folder / "model_meta.json").write_text(json.dumps({"name": model, "revision": revision}))
-
-    write("a/base", "r1", {"som-eng": (0.5, 0.4), "swh-eng": (0.6, 0.5), "fra-eng": (0.9, 0.8)})
-    write("b/student", "r2", {"fra-eng": (0.8, 0.7), "som-eng": (0.7, 0.6), "swh-eng": (0.7, 0.65)})
-    return tmp_path
+def compare(cache, *names, **options):
+    baseline, *models = (find_results(name, cache) for name in names)
+    return compare_models(baseline, models, **{"metrics": METRICS, **options})
 
 
-def test_differences_and_group_means(results):
+def rows_of(comparison, metric="ndcg_at_10"):
+    return {row.name: row for row in comparison.rows if row.metric == metric}
+
+
+def lower(scores, subset, amount, share=0.3, seed=1):
+    """The same scores, those of some queries of a subset lower."""
+    generator = np.random.default_rng(seed)
+    changed = {q: max(0, s - amount * (generator.random() < share)) for q, s in scores[subset].items()}
+    return {**scores, subset: changed}
+
+
+def test_means_differences_and_groups(write, cache):
     """Pins rows of one subset beside those of another, and means over the wrong ones."""
-    pair = [read_scores(results, name, "CLDRNameRetrieval", METRICS) for name in ("a/base", "b/student")]
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(comparison_table(*pair, metrics=METRICS, groups={"low-resource": ["som-eng", "swh-eng", "mar-eng"]}))
-    rows = {line.split()[0]: line.split()[1:] for line in console.export_text().splitlines() if line.split()}
-    assert rows["som-eng"] == ["50.0", "70.0", "+20.0", "40.0", "60.0", "+20.0"]
-    assert rows["fra-eng"] == ["90.0", "80.0", "-10.0", "80.0", "70.0", "-10.0"]
-    assert rows["low-resource"] == ["55.0", "70.0", "+15.0", "45.0", "62.5", "+17.5"]
-    assert rows["all"] == ["66.7", "73.3", "+6.7", "56.7", "65.0", "+8.3"]
+    write("a/base", {"som-eng": {"q": 0.5}, "swh-eng": {"q": 0.6}, "fra-eng": {"q": 0.9}})
+    write("b/student", {"fra-eng": {"q": 0.8}, "som-eng": {"q": 0.7}, "swh-eng": {"q": 0.7}})
+    [comparison] = compare(cache, "a/base", "b/student", groups={"low-resource": ["som-eng", "swh-eng", "mar-eng"]})
+    found = {name: (row.baseline, row.model, row.difference) for name, row in rows_of(comparison).items()}
+    assert list(found) == ["fra-eng", "som-eng", "swh-eng", "low-resource", "all"]
+    assert found["som-eng"] == pytest.approx((0.5, 0.7, 0.2))
+    assert found["fra-eng"] == pytest.approx((0.9, 0.8, -0.1))
+    assert found["low-resource"] == pytest.approx((0.55, 0.7, 0.15))
+    assert found["all"] == pytest.approx((2 / 3, 2.2 / 3, 0.2 / 3))
 
 
-@pytest.mark.parametrize(
-    ("model", "metrics", "message"),
-    [
-        ("a/other", METRICS, r"no results of a/other on CLDRNameRetrieval; run: mteb run -m a/other"),
-        ("a/base", ["ndcg_at_7"], r"no score 'ndcg_at_7'"),
-    ],
-)
-def test_what_is_not_there_is_named(results, model, metrics, message):
-    """Pins a KeyError for missing results or scores."""
-    with pytest.raises(InputError, match=message):
-        read_scores(results, model, "CLDRNameRetrieval", metrics)
+def test_a_planted_regression_is_caught_by_name(write, cache, draw):
+    """Pins a guard that misses languages that got worse, or names others."""
+    base = draw(SUBSETS)
+    noise = np.random.default_rng(5)
+    student = {s: {q: min(1, max(0, v + noise.normal(0, 0.02))) for q, v in of.items()} for s, of in base.items()}
+    write("a/base", base)
+    write("b/student", lower(lower(student, "som-eng", 0.4), "mar-eng", 0.4, seed=2))
+    [comparison] = compare(cache, "a/base", "b/student")
+    worse = regressions(comparison, 0.5, "ndcg_at_10")
+    assert {row.name for row in worse if not row.is_group} == {"som-eng", "mar-eng"}
+    significant = {row.name for row in comparison.rows if not row.is_group and row.significance.adjusted < 0.05}
+    assert significant == {"som-eng", "mar-eng"}
+    by_points = -100 * rows_of(comparison)["som-eng"].difference
+    assert "som-eng" not in {row.name for row in regressions(comparison, by_points + 0.1, "ndcg_at_10")}
 
 
-def test_two_revisions_are_never_mixed(results):
-    """Pins scores of one training taken for another's."""
-    folder = results / "results" / "a__base"
-    (folder / "r9").mkdir()
-    for path in (folder / "r1").iterdir():
-        (folder / "r9" / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match=r"several revisions on CLDRNameRetrieval \(r1, r9\)"):
-        read_scores(results, "a/base", "CLDRNameRetrieval", METRICS)
-    assert read_scores(results, "a/base@r9", "CLDRNameRetrieval", METRICS).revision == "r9"
-    with pytest.raises(InputError, match="no results of a/base at revision r7"):
-        read_scores(results, "a/base@r7", "CLDRNameRetrieval", METRICS)
+def test_a_difference_within_chance_is_no_regression(write, cache):
+    """Pins a guard that fails on a lower mean alone, and one that stays silent where only means are known."""
+    base = {"som-eng": {f"q{number}": number % 2 for number in range(40)}}
+    student = {"som-eng": {f"q{number}": (number // 2) % 2 if number < 39 else 0 for number in range(40)}}
+    for keep, expected in ((True, []), (False, ["som-eng"])):
+        write("a/base", base, keep=keep)
+        write("b/student", student, keep=keep)
+        [comparison] = compare(cache, "a/base", "b/student")
+        assert comparison.rows[0].difference < -0.01
+        assert [row.name for row in regressions(comparison, 0.5, "ndcg_at_10")] == expected
 
 
-def test_different_subsets_are_refused(results):
+def test_identical_results_are_ties(write, cache, draw):
+    """Pins NaN, and wins of rounding."""
+    write("a/base", draw(SUBSETS))
+    write("b/student", draw(SUBSETS))
+    [comparison] = compare(cache, "a/base", "b/student")
+    assert len(comparison.rows) == 2 * (len(SUBSETS) + 2)
+    for row in comparison.rows:
+        found = row.significance
+        assert (row.difference, found.low, found.high, found.p_value, found.effect_size) == (0, 0, 0, 1, 0)
+        assert (found.wins, found.ties, found.losses) == (0, found.queries, 0)
+        assert found.adjusted == (None if row.is_group else 1)
+    assert regressions(comparison, 0, "ndcg_at_10") == []
+
+
+def test_two_seeds_are_mostly_alike(write, cache, draw):
+    """Pins significance out of noise: scores of each query drawn anew around the same mean."""
+    base = draw(SUBSETS, queries=150)
+    for model, seed in (("a/seed13", 1), ("b/seed14", 2)):
+        noise = np.random.default_rng(seed)
+        write(model, {s: {q: np.clip(v + noise.normal(0, 0.1), 0, 1) for q, v in of.items()} for s, of in base.items()})
+    [comparison] = compare(cache, "a/seed13", "b/seed14")
+    assert sum(row.significance.adjusted < 0.05 for row in comparison.rows if not row.is_group) <= 1
+
+
+def test_the_family_is_all_subsets_of_all_tasks(write, cache, draw):
+    """Pins a correction by task, with groups or other scores in the family, or of all models together."""
+    subsets = SUBSETS[:2]
+    for task in ("CLDRNameRetrieval", "NTREXRetrieval"):
+        write("a/base", draw(subsets, seed=1), task=task)
+        write("b/student", lower(draw(subsets, seed=1), "fra-eng", 0.5), task=task)
+        write("c/other", draw(subsets, seed=3), task=task)
+    for comparison in compare(cache, "a/base", "b/student", "c/other"):
+        rows = [row for row in comparison.rows if row.metric == "ndcg_at_10" and not row.is_group]
+        assert [(row.task, row.name) for row in rows] == [
+            (task, subset) for task in ("CLDRNameRetrieval", "NTREXRetrieval") for subset in subsets
+        ]
+        smallest = min(row.significance.p_value for row in rows)
+        assert min(row.significance.adjusted for row in rows) == pytest.approx(min(1, 4 * smallest))
+
+
+def test_wins_ties_losses_and_effect_size(write, cache):
+    """Pins counts of the wrong side, and an effect size that is not that of pairs."""
+    write("a/base", {"som-eng": {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4}})
+    write("b/student", {"som-eng": {"a": 0.1, "b": 0.5, "c": 0.2, "d": 0.9}})
+    [comparison] = compare(cache, "a/base", "b/student", metrics=["map_at_100"])
+    [row] = comparison.rows
+    found = row.significance
+    assert (found.queries, found.wins, found.ties, found.losses) == (4, 2, 1, 1)
+    assert found.effect_size == pytest.approx(fmean([0, 0.3, -0.1, 0.5]) / np.std([0, 0.3, -0.1, 0.5], ddof=1))
+    signs = [abs(a * 0.3 - b * 0.1 + c * 0.5) for a, b, c in itertools.product((-1, 1), repeat=3)]
+    assert found.p_value == sum(value >= 0.7 - 1e-9 for value in signs) / 8
+
+
+def test_a_group_of_subsets_with_queries_of_their_own(write, cache, draw):
+    """Pins weights by number of queries, and resamples that change the subsets' weights: a stratified bootstrap by loop."""
+    base = {**draw(["som-eng"], 30, 1), **draw(["swh-eng"], 90, 2)}
+    student = lower({**draw(["som-eng"], 30, 1), **draw(["swh-eng"], 90, 2)}, "som-eng", 0.5, share=0.6)
+    write("a/base", base)
+    write("b/student", student)
+    [comparison] = compare(cache, "a/base", "b/student")
+    row = rows_of(comparison)["all"]
+    samples = [np.array([student[s][q] - base[s][q] for q in base[s]]) for s in base]
+    generator = np.random.default_rng(0)
+    resampled = [fmean(generator.choice(each, len(each)).mean() for each in samples) for _ in range(4000)]
+    flipped = [
+        abs(fmean((each * generator.choice([-1, 1], len(each))).mean() for each in samples)) for _ in range(4000)
+    ]
+    expected = np.quantile(resampled, [0.025, 0.975])
+    assert [row.significance.low, row.significance.high] == pytest.approx(expected, abs=0.2 * np.std(resampled))
+    assert row.significance.p_value == pytest.approx(np.mean(np.array(flipped) >= abs(row.difference)), abs=0.03)
+    assert row.significance.queries == 120
+
+
+def test_a_group_of_subsets_that_ask_the_same_queries(write, cache):
+    """Pins subsets that are taken for independent: a bootstrap of queries, each with all its languages, by loop."""
+    generator = np.random.default_rng(3)
+    ids = [f"q{number}" for number in range(50)]
+    gains = generator.choice([0, 0, 0.2, -0.2, 0.1], 50)
+    base = {s: dict(zip(ids, generator.uniform(0.3, 0.7, 50).round(6), strict=True)) for s in SUBSETS}
+    student = {s: {q: v + gain for (q, v), gain in zip(of.items(), gains, strict=True)} for s, of in base.items()}
+    write("a/base", base)
+    write("b/student", student)
+    [comparison] = compare(cache, "a/base", "b/student", groups={})
+    found = rows_of(comparison)["all"].significance
+    resampled = [generator.choice(gains, 50).mean() for _ in range(4000)]
+    expected = np.quantile(resampled, [0.025, 0.975])
+    assert [found.low, found.high] == pytest.approx(expected, abs=0.2 * np.std(resampled))
+    flipped = [abs((gains * generator.choice([-1, 1], 50)).mean()) for _ in range(4000)]
+    assert found.p_value == pytest.approx(np.mean(np.array(flipped) >= abs(gains.mean()) - 1e-9), abs=0.03)
+    assert found.p_value == pytest.approx(rows_of(comparison)["som-eng"].significance.p_value, abs=0.02)
+
+
+def test_different_subsets_are_refused_or_left_out(write, cache, draw):
     """Pins means over languages that only one model was scored on."""
-    base = read_scores(results, "a/base", "CLDRNameRetrieval", METRICS)
-    student = read_scores(results, "b/student", "CLDRNameRetrieval", METRICS)
-    del student.values["fra-eng"]
-    with pytest.raises(InputError, match="only one side has scores of fra-eng"):
-        comparison_table(base, student, metrics=METRICS, groups={})
+    write("a/base", draw(SUBSETS[:3]))
+    write("b/student", draw(SUBSETS[:2]))
+    with pytest.raises(InputError, match=r"CLDRNameRetrieval: only one side has scores of som-eng; .*--intersect"):
+        compare(cache, "a/base", "b/student")
+    [comparison] = compare(cache, "a/base", "b/student", intersect=True)
+    assert set(rows_of(comparison)) == {*SUBSETS[:2], "low-resource", "all"}
+    assert any("left out, as only one side has scores of it: som-eng" in note for note in comparison.notes)
+
+
+def test_queries_in_common_make_the_means(write, cache):
+    """Pins means over all queries beside a test of some."""
+    write("a/base", {"som-eng": {"a": 0.5, "b": 1.0, "c": 0.0}})
+    write("b/student", {"som-eng": {"a": 0.5, "b": 0.7, "d": 1.0}})
+    with pytest.raises(InputError, match="--intersect"):
+        compare(cache, "a/base", "b/student")
+    [comparison] = compare(cache, "a/base", "b/student", intersect=True)
+    row = rows_of(comparison)["som-eng"]
+    assert (row.baseline, row.model) == pytest.approx((0.75, 0.6))
+    assert "som-eng: ndcg_at_10 of the 2 queries that both sides have, of 3 and 3" in comparison.notes[0]
+
+
+def test_other_data_are_refused_or_flagged(write, cache, draw):
+    """Pins a comparison across revisions of a task's data."""
+    write("a/base", draw(SUBSETS), data="CLDR-46")
+    write("b/student", draw(SUBSETS))
+    write("c/other", draw(SUBSETS), data="CLDR-46")
+    with pytest.raises(InputError, match=r"a__base.* is of data revision CLDR-46, .*b__student.* of CLDR-47"):
+        compare(cache, "a/base", "b/student")
+    [comparison] = compare(cache, "a/base", "c/other")
+    installed = r"CLDRNameRetrieval: both results are of data revision CLDR-46; the installed task has CLDR-47"
+    assert installed in comparison.notes
+
+
+def test_an_approximate_index_is_flagged(write, cache, draw):
+    """Pins the loss of an index that is taken for the model's."""
+    write("a/base", draw(SUBSETS))
+    write("b/student", draw(SUBSETS), experiment={"index": "hnsw"})
+    [comparison] = compare(cache, "a/base", "b/student")
+    [note] = comparison.notes
+    assert note.startswith("settings differ: none for ")
+    assert "index = hnsw for " in note
+
+
+def test_without_scores_by_query_one_line_says_so(write, cache, draw):
+    """Pins a test of means alone, and a line for each row."""
+    write("a/base", draw(SUBSETS), keep=False)
+    folder = write("b/student", draw(SUBSETS))
+    [comparison] = compare(cache, "a/base", "b/student")
+    assert all(row.significance is None for row in comparison.rows)
+    [note] = comparison.notes
+    assert "a__base" in note
+    assert str(folder) not in note
+    assert "--overwrite-strategy always" in note
+
+
+def test_tasks_are_those_in_common(write, cache, draw):
+    """Pins tasks of one side, or of other scores, that stop a comparison or vanish without a word."""
+    for model in ("a/base", "b/student"):
+        write(model, draw(SUBSETS[:1]))
+    write("a/base", draw(SUBSETS[:1]), task="NTREXRetrieval")
+
+    def rename(content):
+        content["scores"]["test"] = [
+            {"hf_subset": "default", "languages": ["eng-Latn"], "main_score": 0.5, "accuracy": 0.5}
+        ]
+
+    for model in ("a/base", "b/student"):
+        write(model, draw(SUBSETS[:1]), task="Banking77Classification", edit=rename)
+    [comparison] = compare(cache, "a/base", "b/student")
+    assert {row.task for row in comparison.rows} == {"CLDRNameRetrieval"}
+    assert comparison.notes == [
+        "left out, as one side has no ndcg_at_10, map_at_100 on the split test: Banking77Classification, NTREXRetrieval"
+    ]
+    with pytest.raises(InputError, match="no results on NTREXRetrieval"):
+        compare(cache, "a/base", "b/student", tasks=["NTREXRetrieval"])
+    with pytest.raises(InputError, match="no score 'ndcg_at_10' of default"):
+        compare(cache, "a/base", "b/student", tasks=["Banking77Classification"])
+    with pytest.raises(InputError, match="have no task in common with ndcg_at_10, map_at_100 on the split dev"):
+        compare(cache, "a/base", "b/student", split="dev")

@@ -1,0 +1,229 @@
+"""Comparisons as tables for the terminal, Markdown and LaTeX, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Column, Table
+
+from optical_mteb.scores.compare import Comparison
+from optical_mteb.scores.results import ModelResults
+from optical_mteb.scores.rows import Row, Significance
+from optical_mteb.scores.significance import CONFIDENCE, RESAMPLES
+
+INTERVAL = f"{CONFIDENCE:.0%}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text.
+
+    Attributes:
+        title: What stands above it.
+        headings: One a column; a column with an empty one belongs to the column before it.
+        rows: Cells by row.
+        groups_from: Number of the first row of a group of subsets.
+    """
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+    groups_from: int
+
+
+def grids(comparison: Comparison, *, details: bool = False) -> list[Grid]:
+    """The tables of a comparison, scores in points (hundredths).
+
+    Args:
+        comparison: What `compare_models` returned.
+        details: A table for each task and metric with all there is, in place of one for each task.
+    """
+    found = []
+    baseline, model = labels(comparison)
+    for task in dict.fromkeys(row.task for row in comparison.rows):
+        by_metric: dict[str, list[Row]] = {}
+        for row in comparison.rows:
+            if row.task == task:
+                by_metric.setdefault(row.metric, []).append(row)
+        title = f"{task}: {baseline} -> {model}"
+        parts = [{metric: rows} for metric, rows in by_metric.items()] if details else [by_metric]
+        found += [_grid(title, part, details=details) for part in parts]
+    return found
+
+
+def legend(comparison: Comparison) -> list[str]:
+    """What the signs in the tables mean, and what was tested; empty where nothing was."""
+    rows = [row for row in comparison.rows if row.significance]
+    if not rows:
+        return []
+    family = max(
+        sum(row.metric == metric and not row.is_group for row in rows) for metric in {row.metric for row in rows}
+    )
+    corrected = f"after Holm's correction for {family} {'subset' if family == 1 else 'subsets'}"
+    lines = [
+        f"{INTERVAL}: bootstrap interval of the difference, percentiles of {RESAMPLES:,} resamples of the queries",
+        f"*: p < {1 - CONFIDENCE:.2f} in a two-sided paired randomisation test, {corrected}",
+    ]
+    groups = list(dict.fromkeys(row.name for row in rows if row.is_group))
+    if groups:
+        lines.append(
+            f"{', '.join(groups)}: subsets weigh alike, a query id that several have is resampled as one; "
+            "tested apart, p uncorrected"
+        )
+    return lines
+
+
+def labels(comparison: Comparison) -> tuple[str, str]:
+    """Names of the two models, with as much behind them as tells them apart."""
+    sides = (comparison.baseline, comparison.model)
+    for name in (_name, _name_and_revision, _name_and_experiment):
+        before, after = (name(side) for side in sides)
+        if before != after:
+            return before, after
+    return str(sides[0].folder), str(sides[1].folder)
+
+
+def as_table(grid: Grid) -> Table:
+    """For the terminal: columns that belong together share one."""
+    starts = [number for number, heading in enumerate(grid.headings) if heading]
+    spans = list(zip(starts, [*starts[1:], len(grid.headings)], strict=True))
+    table = Table(
+        Column(grid.headings[0], no_wrap=True),
+        *(Column(grid.headings[start], justify="right") for start, _ in spans[1:]),
+        title=grid.title,
+        box=None,
+    )
+    for number, row in enumerate(grid.rows):
+        if number == grid.groups_from:
+            table.add_section()
+        cells = [
+            " ".join(f"{cell:>5}" for cell in row[start:end]) if end - start > 1 else row[start] for start, end in spans
+        ]
+        table.add_row(*cells, style="bold" if number >= grid.groups_from else None)
+    return table
+
+
+def as_markdown(grid: Grid, notes: Sequence[str] = ()) -> str:
+    """A pipe table under its title in bold, notes as a list below."""
+    rules = ["---", *["---:"] * (len(grid.headings) - 1)]
+    lines = [_pipes(grid.headings), f"| {' | '.join(rules)} |", *map(_pipes, grid.rows)]
+    return "\n".join([f"**{_markdown(grid.title)}**", "", *lines, *_after(f"- {_markdown(note)}" for note in notes)])
+
+
+def as_latex(grid: Grid, notes: Sequence[str] = ()) -> str:
+    r"""A `tabular` with the rules of the package booktabs; title and notes are comments."""
+    headings = []
+    for number, heading in enumerate(grid.headings):
+        if heading:
+            shared = next((k for k, other in enumerate(grid.headings[number + 1 :]) if other), None)
+            span = 1 + (len(grid.headings) - number - 1 if shared is None else shared)
+            headings.append(_latex(heading) if span == 1 else rf"\multicolumn{{{span}}}{{c}}{{{_latex(heading)}}}")
+    lines = [f"% {grid.title}", rf"\begin{{tabular}}{{l{'r' * (len(grid.headings) - 1)}}}", r"\toprule"]
+    lines += [" & ".join(headings) + r" \\", r"\midrule"]
+    for number, row in enumerate(grid.rows):
+        if number == grid.groups_from:
+            lines.append(r"\midrule")
+        lines.append(" & ".join([_latex(row[0]), *map(_latex_number, row[1:])]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes)]
+    return "\n".join(lines)
+
+
+def as_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
+    """All there is, scores as fractions of 1.
+
+    Args:
+        comparisons: What `compare_models` returned.
+        settings: What to record beside them, such as the split.
+    """
+    content = {
+        "baseline": _record(comparisons[0].baseline),
+        "settings": {"confidence": CONFIDENCE, "resamples": RESAMPLES, **settings},
+        "comparisons": [
+            {
+                "model": _record(comparison.model),
+                "rows": [{**asdict(row), "difference": row.difference} for row in comparison.rows],
+                "notes": comparison.notes,
+            }
+            for comparison in comparisons
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _grid(title: str, by_metric: Mapping[str, Sequence[Row]], *, details: bool) -> Grid:
+    by_row = list(zip(*by_metric.values(), strict=True))
+    headings, columns = ["subset"], []
+    for number, (metric, rows) in enumerate(by_metric.items()):
+        is_tested = any(row.significance for row in rows)
+        headings += [metric, "", "diff", *([INTERVAL] if is_tested else [])]
+        headings += ["p", "Holm", "w/t/l", "d_z"] if is_tested and details else []
+        columns.append((number, is_tested))
+    cells = [
+        [row[0].name, *(cell for number, is_tested in columns for cell in _cells(row[number], is_tested, details))]
+        for row in by_row
+    ]
+    groups_from = sum(not row[0].is_group for row in by_row)
+    return Grid(title, headings, cells, groups_from)
+
+
+def _cells(row: Row, is_tested: bool, details: bool) -> list[str]:
+    found = row.significance
+    mark = "*" if found and _is_significant(found) else ""
+    cells = [f"{100 * row.baseline:.1f}", f"{100 * row.model:.1f}", f"{100 * row.difference:+.1f}{mark}"]
+    if not is_tested:
+        return cells
+    if found is None:
+        return cells + [""] * (5 if details else 1)
+    cells.append(f"{100 * found.low:.1f} to {100 * found.high:.1f}")
+    if details:
+        adjusted = "" if found.adjusted is None else f"{found.adjusted:.4f}"
+        effect = "" if found.effect_size is None else f"{found.effect_size:+.2f}"
+        cells += [f"{found.p_value:.4f}", adjusted, f"{found.wins}/{found.ties}/{found.losses}", effect]
+    return cells
+
+
+def _is_significant(found: Significance) -> bool:
+    return (found.p_value if found.adjusted is None else found.adjusted) < 1 - CONFIDENCE
+
+
+def _name(results: ModelResults) -> str:
+    return results.model
+
+
+def _name_and_revision(results: ModelResults) -> str:
+    return f"{results.model}@{results.revision[:12]}"
+
+
+def _name_and_experiment(results: ModelResults) -> str:
+    settings = ", ".join(f"{key} = {value}" for key, value in sorted(results.experiment.items()))
+    return f"{results.model} ({settings or 'plain'})"
+
+
+def _record(results: ModelResults) -> dict[str, Any]:
+    return {**asdict(results), "folder": str(results.folder)}
+
+
+def _after(lines: Any) -> list[str]:  # noqa: ANN401
+    found = list(lines)
+    return ["", *found] if found else []
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_markdown, cells))} |"
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([|*])", r"\\\1", text)
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"([_%&#$])", r"\\\1", text)
+
+
+def _latex_number(cell: str) -> str:
+    """Signs as minus signs, and the mark raised."""
+    return re.sub(r"[+-]?\d+(?:\.\d+)?", r"$\g<0>$", cell).replace("*", "$^{*}$")

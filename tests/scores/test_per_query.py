@@ -1,0 +1,144 @@
+"""Reading a result, and what is wrong with one."""
+
+import math
+
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.scores.per_query import MissingScoreError, pair, read_scores
+from optical_mteb.scores.results import find_results
+
+METRICS = ["ndcg_at_10", "map_at_100"]
+SCORES = {"swh-eng": {"x": 0.25, "y": 0.75}, "som-eng": {"b": 1.0, "a": 0.5, "c": 0.0}}
+
+
+def read(cache, model="a/base", metrics=METRICS):
+    return read_scores(find_results(model, cache), "CLDRNameRetrieval", metrics)
+
+
+def row(content, number=0):
+    return content["scores"]["test"][number]
+
+
+def test_scores_are_those_of_the_file(write, cache):
+    """Pins subsets or queries that are mixed up."""
+    write("a/base", SCORES)
+    scores = read(cache)
+    assert list(scores.values) == ["som-eng", "swh-eng"]
+    assert scores.values["som-eng"] == {"ndcg_at_10": 0.5, "map_at_100": 0.5}
+    assert scores.per_query["som-eng"]["map_at_100"] == {"a": 0.5, "b": 1.0, "c": 0.0}
+    assert scores.data_revision == "CLDR-47"
+
+
+def test_results_without_scores_by_query_have_means(write, cache):
+    """Pins results of MTEB's own tasks that are refused."""
+    write("a/base", SCORES, keep=False)
+    scores = read(cache)
+    assert scores.values["swh-eng"]["ndcg_at_10"] == 0.5
+    assert pair(scores, scores, "swh-eng", "ndcg_at_10") is None
+
+
+def set_mean(content):
+    row(content)["ndcg_at_10"] = 0.55
+
+
+def set_query(content):
+    row(content)["per_query"]["map_at_100"]["x"] = 0.3
+
+
+def set_nan(content):
+    row(content)["per_query"]["ndcg_at_10"]["x"] = math.nan
+
+
+def set_null(content):
+    row(content, 1)["map_at_100"] = None
+
+
+def set_empty(content):
+    row(content)["per_query"]["ndcg_at_10"] = {}
+
+
+def set_list(content):
+    row(content)["per_query"] = [0.5]
+
+
+def set_twice(content):
+    row(content)["hf_subset"] = "som-eng"
+
+
+def set_name(content):
+    content["task_name"] = "NTREXRetrieval"
+
+
+def set_scores(content):
+    content["scores"]["test"] = 3
+
+
+def set_revision(content):
+    content["dataset_revision"] = None
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (set_mean, r"subset swh-eng: ndcg_at_10 is 0\.55000, but the mean of its 2 queries is 0\.50000"),
+        (set_query, r"subset swh-eng: map_at_100 is 0\.50000, but the mean of its 2 queries is 0\.52500"),
+        (set_nan, r"subset swh-eng: ndcg_at_10 of query x is NaN, expected a number"),
+        (set_null, r"subset som-eng: map_at_100 is None, expected a number"),
+        (set_empty, r"subset swh-eng: ndcg_at_10: no scores by query"),
+        (set_list, r"subset swh-eng: per_query is no mapping"),
+        (set_twice, r"subset som-eng is there twice"),
+        (set_name, r"results on NTREXRetrieval, expected CLDRNameRetrieval"),
+        (set_scores, r"not a result of MTEB"),
+        (set_revision, r"not a result of MTEB"),
+    ],
+)
+def test_a_damaged_or_edited_result_is_refused(write, cache, edit, message):
+    """Pins figures from a file that nobody should believe; the line names the file."""
+    folder = write("a/base", SCORES, edit=edit)
+    with pytest.raises(InputError, match=message) as caught:
+        read(cache)
+    assert str(folder / "CLDRNameRetrieval.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_rounding_is_no_edit(write, cache):
+    """Pins a refusal of means that MTEB rounded to five digits, and of queries that it rounded to six."""
+    scores = {f"q{number}": 1 / math.log2(2 + number % 9) for number in range(777)}
+    write("a/base", {"som-eng": scores})
+    assert len(read(cache).per_query["som-eng"]["ndcg_at_10"]) == 777
+
+
+def test_scores_that_are_not_there_are_named(write, cache):
+    """Pins a KeyError for scores and splits."""
+    write("a/base", SCORES)
+    with pytest.raises(MissingScoreError, match="no score 'ndcg_at_7' of som-eng; expected one such as ndcg_at_10"):
+        read(cache, metrics=["ndcg_at_7"])
+    with pytest.raises(MissingScoreError, match="no split 'dev'; it has test"):
+        read_scores(find_results("a/base", cache), "CLDRNameRetrieval", METRICS, split="dev")
+    with pytest.raises(InputError, match="no results on NTREXRetrieval; there are CLDRNameRetrieval"):
+        read_scores(find_results("a/base", cache), "NTREXRetrieval", METRICS)
+
+
+def test_queries_stand_side_by_side(write, cache):
+    """Pins a pairing by position."""
+    write("a/base", SCORES)
+    write("b/student", {"swh-eng": {"y": 0.75, "x": 1.0}, "som-eng": {"c": 0.5, "a": 0.5, "b": 0.9999995}})
+    paired = pair(read(cache), read(cache, "b/student"), "som-eng", "ndcg_at_10")
+    assert paired.queries == ["a", "b", "c"]
+    assert paired.differences.tolist() == [0, 0, 0.5]
+    assert pair(read(cache), read(cache, "b/student"), "swh-eng", "ndcg_at_10").differences.tolist() == [0.75, 0]
+
+
+def test_queries_of_one_side_are_refused(write, cache):
+    """Pins means over different queries; the line says which side lacks which."""
+    write("a/base", {"som-eng": {"a": 0.5, "b": 1.0, "c": 0.0}})
+    write("b/student", {"som-eng": {"a": 0.5, "b": 1.0}})
+    write("c/other", {"som-eng": {"z": 0.5}})
+    base, student, other = (read(cache, model) for model in ("a/base", "b/student", "c/other"))
+    for sides in ((base, student), (student, base)):
+        with pytest.raises(InputError, match=r"b__student.*1 queries of the other side have no score here \(c\)"):
+            pair(*sides, "som-eng", "ndcg_at_10")
+    assert pair(base, student, "som-eng", "ndcg_at_10", intersect=True).queries == ["a", "b"]
+    with pytest.raises(InputError, match="no query in common"):
+        pair(base, other, "som-eng", "ndcg_at_10", intersect=True)

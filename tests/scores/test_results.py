@@ -1,0 +1,86 @@
+"""Finding results by a model's name or by a folder."""
+
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.scores.results import find_results
+
+SCORES = {"som-eng": {"a": 0.5, "b": 1.0}}
+TASK = "CLDRNameRetrieval"
+
+
+def test_a_name_and_a_folder_find_the_same(write, cache, monkeypatch):
+    """Pins a folder at any height that is not looked into, and a model whose name is not its folder's."""
+    folder = write("a/base", SCORES)
+    by_name = find_results("a/base", cache)
+    assert (by_name.model, by_name.revision, by_name.tasks) == ("a/base", "r1", [TASK])
+    for path in (folder, folder.parent, cache):
+        assert find_results(str(path), cache / "elsewhere") == by_name
+    monkeypatch.chdir(cache)
+    assert find_results("results/a__base", cache / "elsewhere").model == "a/base"
+
+
+def test_two_revisions_are_never_mixed(write, cache):
+    """Pins scores of one training taken for another's, by name or by folder."""
+    write("a/base", SCORES, revision="r1")
+    folder = write("a/base", SCORES, revision="r9")
+    with pytest.raises(InputError, match=rf"several revisions on {TASK} \(r1, r9\); choose one, as in a/base@r1"):
+        find_results("a/base", cache, [TASK])
+    assert find_results("a/base@r9", cache).revision == "r9"
+    with pytest.raises(InputError, match="no results of a/base at revision r7"):
+        find_results("a/base@r7", cache)
+    with pytest.raises(InputError, match=r"models or revisions \(r1, r9\); name one of these folders"):
+        find_results(str(folder.parent), cache)
+    assert find_results(str(folder), cache).revision == "r9"
+
+
+def test_only_revisions_with_the_task_count(write, cache):
+    """Pins a choice that is asked for although one revision alone has the task."""
+    write("a/base", SCORES, revision="r1")
+    write("a/base", SCORES, revision="r9", task="NTREXRetrieval")
+    assert find_results("a/base", cache, ["NTREXRetrieval"]).revision == "r9"
+    with pytest.raises(InputError, match="several revisions"):
+        find_results("a/base", cache)
+
+
+def test_experiments_are_not_the_plain_results(write, cache):
+    """Pins scores of an approximate index taken for those of the exact search."""
+    plain = write("a/base", SCORES)
+    hnsw = write("a/base", SCORES, experiment={"index": "hnsw"})
+    write("b/student", SCORES, experiment={"index": "ivf"})
+    assert find_results("a/base", cache).folder == find_results(str(plain.parent), cache).folder == plain
+    assert find_results(str(hnsw), cache).experiment == {"index": "hnsw"}
+    found = find_results("b/student", cache)
+    assert (found.revision, found.experiment) == ("r1", {"index": "ivf"})
+    write("b/student", SCORES, experiment={"index": "hnsw"})
+    with pytest.raises(InputError, match=r"several experiments; name the folder of one: .*index_hnsw.*index_ivf"):
+        find_results("b/student", cache)
+
+
+def test_other_files_are_no_results(write, cache):
+    """Pins predictions, settings and stray JSON that are taken for tasks."""
+    folder = write("a/base", SCORES)
+    for name in (f"{TASK}_predictions.json", "notes.json"):
+        (folder / name).write_text('{"mteb_model_meta": {}}')
+    (cache / "objectives").mkdir()
+    (cache / "objectives" / "figures.json").write_text('{"scores": []}')
+    assert find_results(str(cache), cache).tasks == [TASK]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("a/other", r"no results of a/other on CLDRNameRetrieval; run: mteb run -m a/other -t CLDRNameRetrieval"),
+        ("./a/other", r"a/other: no results on CLDRNameRetrieval; expected a folder .* or the name of a model"),
+        ("empty", r"empty: no results on CLDRNameRetrieval"),
+        ("a__base/r1", r"a__base/r1/model_meta.json: not JSON"),
+    ],
+)
+def test_what_is_not_there_is_named(write, cache, monkeypatch, source, message):
+    """Pins tracebacks, and a path taken for a model that should be run."""
+    folder = write("a/base", SCORES)
+    (folder / "model_meta.json").write_text("{")
+    monkeypatch.chdir(cache / "results")
+    (cache / "results" / "empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        find_results(source, cache, [TASK])

@@ -1,0 +1,121 @@
+"""The command `optical-mteb tasks`: list, add, remove, export; exit codes and one-line errors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from optical_mteb import cli
+from optical_mteb.registry import package_tasks, register
+from tests.collection.test_own_task import TOML, write_collection
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A working folder with a data folder in it, and a wide terminal; no own task stays in mteb's registry."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    monkeypatch.setenv("OPTICAL_MTEB_HOME", str(tmp_path / "empty"))
+    register()
+
+
+def run_main(monkeypatch, capsys, *arguments: str):
+    """Runs the command as its console script does; returns exit code, output and errors."""
+    monkeypatch.setattr(sys, "argv", ["optical-mteb", "tasks", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    captured = capsys.readouterr()
+    return stopped.value.code or 0, captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", ["", "list", "add", "remove", "export"])
+def test_every_command_has_help_with_an_example(command: str):
+    """Pins help without an example."""
+    result = CliRunner().invoke(cli.app, ["tasks", *command.split(), "--help"])
+    assert result.exit_code == 0
+    assert f"Example: optical-mteb tasks {command}".strip() in result.output
+
+
+def test_a_task_is_added_listed_exported_and_removed(monkeypatch, capsys, place: Path):
+    """Pins the path from a folder to a task, and back."""
+    folder = write_collection(place / "mine", TOML + 'licence = "cc0-1.0"\n')
+    code, output, errors = run_main(monkeypatch, capsys, "add", "mine")
+    assert (code, errors) == (0, "")
+    assert output.splitlines() == [
+        "added MyNewsRetrieval (som-eng, test): 3 documents, 2 queries",
+        "evaluate on it: mteb run -m optical-student -t MyNewsRetrieval",
+    ]
+    for arguments in ([], ["list"]):
+        code, output, _ = run_main(monkeypatch, capsys, *arguments)
+        rows = [line.split() for line in output.splitlines()]
+        assert (code, rows[0]) == (0, ["task", "subsets", "licence", "data"])
+        assert ["MyNewsRetrieval", "som-eng", "cc0-1.0", str(folder)] in rows
+        assert {task.metadata.name for task in package_tasks()} <= {row[0] for row in rows if row}
+    code, output, _ = run_main(monkeypatch, capsys, "export", "MyNewsRetrieval", "--format", "trec")
+    assert (code, output) == (0, "wrote MyNewsRetrieval-trec/som-eng\n")
+    assert (place / "MyNewsRetrieval-trec" / "som-eng" / "topics.tsv").read_text() == "q1\tabc\nq2\tjkl\n"
+    code, output, _ = run_main(monkeypatch, capsys, "remove", "MyNewsRetrieval")
+    assert (code, output) == (0, f"removed MyNewsRetrieval; its folder stays: {folder}\n")
+    assert "MyNews" not in run_main(monkeypatch, capsys)[1]
+
+
+def test_options_of_export(monkeypatch, capsys, place: Path):
+    """Pins options that the command keeps to itself."""
+    arguments = [
+        "CLDRNameRetrieval",
+        "--subset",
+        "som-eng",
+        "--subset",
+        "swh-eng",
+        "--split",
+        "test",
+        "--output",
+        "out",
+    ]
+    code, output, _ = run_main(monkeypatch, capsys, "export", *arguments)
+    assert (code, output) == (0, "wrote out/som-eng\nwrote out/swh-eng\n")
+    assert sorted(path.name for path in (place / "out" / "som-eng").iterdir()) == [
+        "corpus.jsonl",
+        "qrels",
+        "queries.jsonl",
+    ]
+
+
+def test_a_damaged_task_is_listed_with_what_is_wrong(monkeypatch, capsys, place: Path):
+    """Pins a table without the task that somebody looks for, and a table that fails."""
+    write_collection(place / "data" / "tasks" / "broken", "name = 1\n")
+    code, output, _ = run_main(monkeypatch, capsys)
+    assert code == 0
+    (row,) = [line for line in output.splitlines() if line.split()[:2] == ["left", "out"]]
+    assert "broken/task.toml:1: name: " in row
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["add", "nowhere"], "nowhere/task.toml: not a readable TOML file"),
+        (["add", "bad"], "bad/queries.jsonl:2: query id 'q1' stands twice, the first at "),
+        (["remove", "NothingRetrieval"], "no task 'NothingRetrieval' was added; list the tasks: optical-mteb tasks"),
+        (["export", "NothingRetrieval"], "task NothingRetrieval: 'NothingRetrieval' not found"),
+        (["export", "STS12"], "task STS12: is STS of text; only Retrieval of text"),
+        (["export", "CLDRNameRetrieval", "--format", "csv"], "format 'csv' is unknown; write one of beir, trec"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, place: Path, arguments, message: str):
+    """Pins tracebacks, other exit codes, and what a refused command leaves behind."""
+    bad = write_collection(place / "bad")
+    with (bad / "queries.jsonl").open("w") as file:
+        file.write('{"_id": "q1", "text": "abc"}\n{"_id": "q1", "text": "jkl"}\n{"_id": "q2", "text": "jkl"}\n')
+    code, output, errors = run_main(monkeypatch, capsys, *arguments)
+    assert (code, output) == (2, "")
+    assert errors.startswith("optical-mteb: error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert sorted(path.name for path in place.iterdir() if path.name != "home") == ["bad", "data"]
+    assert not (place / "home" / "tasks.json").exists()
