@@ -91,18 +91,24 @@ def as_table(grid: Grid) -> Table:
     """For the terminal: columns that belong together share one."""
     starts = [number for number, heading in enumerate(grid.headings) if heading]
     spans = list(zip(starts, [*starts[1:], len(grid.headings)], strict=True))
+    marked = [any(cell.endswith("*") for cell in column) for column in zip(*grid.rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*grid.rows, strict=True)]
     table = Table(
         Column(grid.headings[0], no_wrap=True),
         *(Column(grid.headings[start], justify="right") for start, _ in spans[1:]),
         title=grid.title,
         box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for number, row in enumerate(grid.rows):
         if number == grid.groups_from:
             table.add_section()
-        cells = [
-            " ".join(f"{cell:>5}" for cell in row[start:end]) if end - start > 1 else row[start] for start, end in spans
+        aligned = [
+            (cell if cell.endswith("*") or not has_mark else f"{cell} ").rjust(width)
+            for cell, width, has_mark in zip(row, widths, marked, strict=True)
         ]
+        cells = [row[0], *(" ".join(aligned[start:end]) for start, end in spans[1:])]
         table.add_row(*cells, style="bold" if number >= grid.groups_from else None)
     return table
 
@@ -178,7 +184,7 @@ def _cells(row: Row, is_tested: bool, details: bool) -> list[str]:
         return cells
     if found is None:
         return cells + [""] * (5 if details else 1)
-    cells.append(f"{100 * found.low:.1f} to {100 * found.high:.1f}")
+    cells.append(f"[{100 * found.low:.1f}, {100 * found.high:.1f}]")
     if details:
         adjusted = "" if found.adjusted is None else f"{found.adjusted:.4f}"
         effect = "" if found.effect_size is None else f"{found.effect_size:+.2f}"

@@ -1,0 +1,127 @@
+"""Scores by query from predictions, against those that MTEB itself computed in the same run."""
+
+import json
+
+import mteb
+import pytest
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
+from optical_mteb.errors import InputError
+from optical_mteb.scores.per_query import read_scores
+from optical_mteb.scores.predictions import with_predictions
+from optical_mteb.scores.results import find_results
+from optical_mteb.tasks import CLDRNameRetrieval
+
+TASK = "CLDRNameRetrieval"
+METRICS = ["ndcg_at_10", "map_at_100"]
+
+
+def evaluate(folder, base):
+    """Scores of a tiny model with predictions beside them, as `mteb run --prediction-folder` writes both."""
+    model = SentenceTransformerEncoderWrapper(str(base), device="cpu")
+    model.mteb_model_meta = model.mteb_model_meta.model_copy(update={"name": "a/tiny", "revision": "r1"})
+    task = mteb.get_task(TASK, hf_subsets=["por-eng", "zul-eng"])
+    cache = mteb.ResultCache(folder / "results")
+    options = {"co2_tracker": False, "show_progress_bar": False}
+    mteb.evaluate(model, task, cache=cache, prediction_folder=folder / "predictions", **options)
+    return read(folder)
+
+
+def read(folder):
+    return read_scores(find_results("a/tiny", folder / "results", [TASK]), TASK, METRICS)
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def forget(content):
+    for row in content["scores"]["test"]:
+        del row["per_query"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, tiny_base):
+    """A folder with predictions and results without scores by query, and the scores that these had."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPTICAL_MTEB_HOME", str(folder / "home"))
+        expected = evaluate(folder, tiny_base)
+    edit(expected.path, forget)
+    return folder, expected
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_they_are_those_of_mteb(evaluated, tiny_base, tmp_path, monkeypatch, changed):
+    """Pins other measures, judgements of another subset, and runs that MTEB changes before it scores them."""
+    if changed:
+        monkeypatch.setattr(CLDRNameRetrieval, "ignore_identical_ids", True)
+        monkeypatch.setattr(CLDRNameRetrieval, "skip_first_result", True)
+        folder, expected = tmp_path, evaluate(tmp_path, tiny_base)
+        assert expected.values != evaluated[1].values
+        edit(expected.path, forget)
+    else:
+        folder, expected = evaluated
+    stripped = read(folder)
+    assert stripped.per_query == {"por-eng": {}, "zul-eng": {}}
+    [found] = with_predictions([stripped], [folder / "predictions"])
+    assert found.values == expected.values
+    for subset, by_metric in expected.per_query.items():
+        for metric, by_query in by_metric.items():
+            assert found.per_query[subset][metric] == pytest.approx(by_query, abs=6e-7)
+
+
+def test_nothing_is_loaded_without_need(evaluated, monkeypatch):
+    """Pins a task whose data are read although all scores are there, or nothing was predicted."""
+    folder, expected = evaluated
+
+    def load_data(*_, **__):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(CLDRNameRetrieval, "load_data", load_data)
+    assert with_predictions([expected], [folder / "predictions"]) == [expected]
+    assert with_predictions([read(folder)], [folder / "results"]) == [read(folder)]
+    assert with_predictions([read(folder)], []) == [read(folder)]
+
+
+def change_owner(content):
+    content["mteb_model_meta"]["revision"] = "r2"
+
+
+def change_scores(content):
+    for documents in content["zul-eng"]["test"].values():
+        documents.update(dict.fromkeys(documents, 0.5))
+
+
+def test_predictions_of_another_run_are_not_taken(evaluated, tmp_path):
+    """Pins scores of one run tested beside the means of another."""
+    folder, _ = evaluated
+    path = tmp_path / "model" / f"{TASK}_predictions.json"
+    path.parent.mkdir()
+    for change, expected in ((change_owner, None), (change_scores, "zul-eng: ndcg_at_10 is .* but the mean")):
+        path.write_bytes((folder / "predictions" / path.name).read_bytes())
+        edit(path, change)
+        if expected is None:
+            assert with_predictions([read(folder)], [tmp_path]) == [read(folder)]
+        else:
+            with pytest.raises(InputError, match=expected):
+                with_predictions([read(folder)], [tmp_path])
+
+
+def test_what_cannot_be_read_is_named(evaluated, tmp_path):
+    """Pins tracebacks, and a choice between two files that nobody made."""
+    folder, _ = evaluated
+    with pytest.raises(InputError, match="absent: no such folder"):
+        with_predictions([read(folder)], [tmp_path / "absent"])
+    (tmp_path / f"{TASK}_predictions.json").write_text("{")
+    with pytest.raises(InputError, match=f"{TASK}_predictions.json: not JSON"):
+        with_predictions([read(folder)], [tmp_path])
+    (tmp_path / f"{TASK}_predictions.json").write_text("[]")
+    with pytest.raises(InputError, match=f"{TASK}_predictions.json: no predictions of MTEB"):
+        with_predictions([read(folder)], [tmp_path])
+    source = folder / "predictions" / f"{TASK}_predictions.json"
+    (tmp_path / f"{TASK}_predictions.json").write_bytes(source.read_bytes())
+    with pytest.raises(InputError, match="both have predictions of a/tiny"):
+        with_predictions([read(folder)], [folder / "predictions", tmp_path])
