@@ -34,3 +34,4 @@ bench: install
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/transport.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/tasks.py
