@@ -21,8 +21,11 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 """Level of an interval."""
 
-_DRAWS = 2**16  # per piece of work, so that buffers stay in a core's cache
-_SIGNS = (256, 1024)  # resamples and queries of a piece of work
+_DRAWN = (128, 1024)
+"""Resamples and queries that are drawn at a time: buffers stay in a core's cache."""
+
+_SIGNED = (2048, 1024)
+"""Resamples and queries that get signs at a time: few products, as BLAS waits for all its threads after each."""
 
 
 def bootstrap_intervals(
@@ -30,7 +33,7 @@ def bootstrap_intervals(
 ) -> Array:
     """Percentile intervals of means: quantiles of the means of resamples, drawn with replacement (Efron 1979).
 
-    Samples of one length share their draws.
+    Samples share their random numbers.
 
     Args:
         samples: Differences, `[n_i]` each.
@@ -46,13 +49,9 @@ def bootstrap_intervals(
     """
     if not all(len(sample) for sample in samples):
         raise ValueError("a sample without differences has no interval")
-    intervals = np.empty((len(samples), 2))
     tail = (1 - confidence) / 2
-    for size in sorted({len(sample) for sample in samples}):
-        members = [index for index, sample in enumerate(samples) if len(sample) == size]
-        means = _resampled_means([samples[index] for index in members], resamples, seed)
-        intervals[members] = np.quantile(means, [tail, 1 - tail], axis=1).T
-    return intervals
+    means = _resampled_means(samples, resamples, seed)
+    return np.quantile(means, [tail, 1 - tail], axis=1, overwrite_input=True).T
 
 
 def randomisation_tests(samples: Sequence[Array], *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
@@ -119,27 +118,35 @@ def effect_size(sample: Array) -> float | None:
 
 
 def _resampled_means(samples: Sequence[Array], resamples: int, seed: int) -> Array:
-    """Means of resamples of samples of one length, `[samples, resamples]`."""
-    means = np.empty((len(samples), resamples))
-    size = len(samples[0])
-    rows = max(1, _DRAWS // size)
+    """Means of resamples, `[samples, resamples]`; a random number is an index into every sample, times its length."""
+    rows, width = _DRAWN
+    by_size: dict[int, list[int]] = {}
+    for number, sample in enumerate(samples):
+        by_size.setdefault(len(sample), []).append(number)
+    sums = np.zeros((len(samples), resamples))
     workers = os.cpu_count() or 1
 
     def work(worker: int) -> None:
         # Buffers that are kept: fresh pages cost more than the draws.
-        uniform, values = np.empty((rows, size)), np.empty((rows, size))
-        indices = np.empty((rows, size), np.int64)
+        uniform, indices, values = np.empty((rows, width)), np.empty(rows * width, np.int64), np.empty(rows * width)
         for start in range(worker * rows, resamples, workers * rows):
-            np.random.Generator(np.random.SFC64([seed, start])).random(out=uniform)
-            uniform *= size
-            np.copyto(indices, uniform, casting="unsafe")
-            for sample, of_sample in zip(samples, means, strict=True):
-                np.take(sample, indices, out=values, mode="clip")
-                piece = of_sample[start : start + rows]
-                piece[:] = values.mean(axis=1)[: len(piece)]
+            for first in range(0, max(by_size, default=0), width):
+                np.random.Generator(np.random.SFC64([seed, start, first])).random(out=uniform)
+                for size, members in by_size.items():
+                    used = min(width, size - first)
+                    if used <= 0:
+                        continue
+                    of_size = values[: rows * used].reshape(rows, used)
+                    drawn = indices[: rows * used].reshape(rows, used)
+                    np.multiply(uniform[:, :used], size, out=of_size)
+                    np.copyto(drawn, of_size, casting="unsafe")
+                    for number in members:
+                        np.take(samples[number], drawn, out=of_size, mode="clip")
+                        sums[number, start : start + rows] += of_size.sum(axis=1)[: resamples - start]
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, range(workers)))
+    means: Array = sums / np.array([[len(sample)] for sample in samples]).reshape(-1, 1)
     return means
 
 
@@ -150,7 +157,8 @@ def _share_of_all_patterns(sample: Array) -> float:
 
 def _reaching_patterns(samples: Sequence[Array], resamples: int, seed: int) -> NDArray[np.int64]:
     """Number of random sign patterns, of `resamples`, that reach the mean of each sample; longest sample first."""
-    rows, width = _SIGNS
+    rows, width = _SIGNED
+    rows = min(rows, resamples)
     blocks = []
     for start in range(0, len(samples[0]), width):
         parts = [sample[start : start + width] for sample in samples if len(sample) > start]
