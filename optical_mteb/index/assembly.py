@@ -1,0 +1,221 @@
+"""From shards to the files of an index: trained on a sample, filled shard by shard, tuned, and put in its place."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from optical_mteb import __version__
+from optical_mteb.errors import InputError
+from optical_mteb.index.documents import writing
+from optical_mteb.index.faiss_file import new_index, read_index, training_size, write_index
+from optical_mteb.index.manifest import (
+    DOCUMENTS_FILE,
+    FAISS_FILE,
+    VECTORS_FILE,
+    CorpusRecord,
+    FileRecord,
+    IndexManifest,
+    ModelRecord,
+)
+from optical_mteb.index.place import new_version, storing
+from optical_mteb.index.progress import progress_bar
+from optical_mteb.index.searcher import Searcher
+from optical_mteb.index.shards import ShardStore, Vectors
+from optical_mteb.index.spec import AUTO, IndexSpec, choose
+from optical_mteb.index.tuning import tune
+from optical_mteb.index.vectors_file import VectorsWriter
+
+SHARD_SIZE = 8192
+"""Documents that are sorted by length and encoded together; those under way are encoded again after a kill."""
+
+SAVE_EVERY = 600.0
+"""Seconds of adding that may be lost when a process is killed."""
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How an index is built.
+
+    Attributes:
+        spec: What `IndexSpec.parse` reads, or `auto`.
+        recall: Share of the exact best that searching should find.
+        depth: Ranks that the recall counts.
+        memory: Bytes that the index may take, for `auto`; half of the machine's by default.
+        texts: Whether titles and texts are kept, for snippets.
+        shard_size: Documents of a shard.
+        seed: Of k-means and samples.
+    """
+
+    spec: str = AUTO
+    recall: float = 0.99
+    depth: int = 100
+    memory: int | None = None
+    texts: bool = True
+    shard_size: int = SHARD_SIZE
+    seed: int = 0
+
+    def check(self, count: int, width: int | None) -> None:
+        """Check, before anything is encoded, that an index can be built so.
+
+        Args:
+            count: Documents.
+            width: Components of a vector, where it is known.
+
+        Raises:
+            InputError: The spec cannot be read or needs more documents or another width, or the recall is none.
+        """
+        if self.spec != AUTO:
+            spec = IndexSpec.parse(self.spec)
+            spec.check(width or max(spec.parts, 1), count)
+        if not 0 < self.recall <= 1:
+            raise InputError(f"recall {self.recall:g}: expected a share of more than 0 and 1 at most")
+
+
+def assemble(
+    site: Path,
+    folder: Path,
+    store: ShardStore,
+    corpus: CorpusRecord,
+    model: ModelRecord | None,
+    settings: BuildSettings,
+    queries: Vectors,
+    *,
+    sample: str,
+    say: Callable[[str], None],
+) -> IndexManifest:
+    """Make an index of shards that are all there.
+
+    Args:
+        site: The folder that `building` gave.
+        folder: Where the index goes.
+        store: The shards.
+        corpus: What they are of.
+        model: What encoded them.
+        settings: How to build it.
+        queries: To tune on, [n, width].
+        sample: Where they came from, in words.
+        say: Takes the lines that report progress.
+
+    Raises:
+        InputError: The index cannot be built over so few documents, a shard is damaged, or there is no room on the disk.
+    """
+    count, width, truncated = store.key.count, store.width, store.truncated()
+    if truncated and model is not None:
+        say(
+            f"{truncated:,} of {count:,} documents are longer than the {model.max_tokens:,} tokens that the model reads; "
+            "what follows is not searched"
+        )
+    spec, chosen = _spec(settings, count, width)
+    if chosen or spec.doubt(count):
+        say(chosen or spec.doubt(count))
+    index = _filled(site, spec, store, settings.seed, say)
+    with new_version(site, folder) as new:
+        write_index(index, new / FAISS_FILE)
+        del index
+        _write_documents(new, store, spec)
+        searcher = Searcher(new, spec, count=count, width=width)
+        tuning = tune(searcher, spec, store, queries, target=settings.recall, depth=settings.depth, sample=sample)
+        names = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if spec.refine else [])]
+        manifest = IndexManifest(
+            spec=str(spec),
+            chosen=chosen,
+            width=width,
+            count=count,
+            model=model,
+            corpus=corpus.model_copy(update={"truncated": truncated}),
+            tuning=tuning,
+            seed=settings.seed,
+            created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            versions=versions(),
+            files={name: FileRecord.of(new / name) for name in names},
+        )
+        manifest.write(new)
+    if tuning.recall < tuning.target:
+        say(
+            f"{spec}: finds {tuning.recall:.3f} of the exact best {tuning.depth} at most, {tuning.target:g} was asked for; "
+            f"{'a code of more bytes' if spec.refine else '+refine'} finds more"
+        )
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that write an index."""
+    others = ("numpy", "pyarrow", "sentence-transformers", "torch")
+    return {"optical-mteb": __version__, "faiss": faiss.__version__, **{name: version(name) for name in others}}
+
+
+def _spec(settings: BuildSettings, count: int, width: int) -> tuple[IndexSpec, str]:
+    """The spec, and why where it was chosen."""
+    if settings.spec == AUTO:
+        memory = settings.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        choice = choose(count, width, memory=memory, recall=settings.recall)
+        return choice.spec, choice.reason
+    spec = IndexSpec.parse(settings.spec)
+    spec.check(width, count)
+    return spec, ""
+
+
+def _filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Callable[[str], None]) -> faiss.Index:
+    """The index with all shards in it, from where it was last saved."""
+    name = f"{str(spec).removesuffix('+refine')}-{seed}"
+    done = -1
+    for file in sorted(site.glob("*.faiss")):
+        if not file.name.startswith(f"{name}-"):
+            file.unlink()
+        else:
+            done = max(done, int(file.stem.rpartition("-")[2]))
+    if done < 0:
+        index = _trained(spec, store, seed, say)
+        done = 0
+        _save(index, site, name, done)
+    else:
+        index = read_index(site / f"{name}-{done:06d}.faiss", spec, mapped=False)
+    saved = time.monotonic()
+    with progress_bar("add", store.key.count, index.ntotal) as advance:
+        for number in range(done, len(store)):
+            vectors = store.vectors(number).astype(np.float32)
+            index.add(vectors)
+            advance(len(vectors))
+            if time.monotonic() - saved > SAVE_EVERY:
+                _save(index, site, name, number + 1)
+                saved = time.monotonic()
+    return index
+
+
+def _trained(spec: IndexSpec, store: ShardStore, seed: int, say: Callable[[str], None]) -> faiss.Index:
+    index = new_index(spec, store.width, seed)
+    if not index.is_trained:
+        count = store.key.count
+        size = min(training_size(spec), count)
+        say(f"trains {spec} on {size:,} of {count:,} documents")
+        chosen = np.random.default_rng(seed).choice(count, size, replace=False)
+        index.train(store.rows(np.sort(chosen)))
+    return index
+
+
+def _save(index: faiss.Index, site: Path, name: str, done: int) -> None:
+    """Save an index with the first `done` shards in it, and remove what was saved before."""
+    with storing(site):
+        write_index(index, site / f"{name}-{done:06d}.faiss")
+        for file in site.glob(f"{name}-*.faiss"):
+            if file.stem != f"{name}-{done:06d}":
+                file.unlink()
+
+
+def _write_documents(new: Path, store: ShardStore, spec: IndexSpec) -> None:
+    with writing(new / DOCUMENTS_FILE, store.schema) as documents:
+        for number in range(len(store)):
+            documents.write_batch(store.documents(number))
+    if spec.refine:
+        with VectorsWriter(new / VECTORS_FILE, store.key.count, store.width) as vectors:
+            for number in range(len(store)):
+                vectors.append(store.vectors(number))

@@ -1,0 +1,208 @@
+"""From documents to an index, in steps that a killed process goes on from.
+
+Documents are encoded into shards, a sample of them trains the index, the shards are added, and what is written is tuned.
+Memory holds the index and one shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.assembly import BuildSettings, assemble
+from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.documents import as_batch
+from optical_mteb.index.manifest import MANIFEST, CorpusRecord, IndexManifest, ModelRecord
+from optical_mteb.index.place import building
+from optical_mteb.index.progress import progress_bar
+from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit
+from optical_mteb.index.spec import AUTO
+
+if TYPE_CHECKING:
+    from optical_mteb.index.encoder import Encoder
+
+SAMPLE = 500
+"""Queries that search parameters are tuned on."""
+
+QUERY_CHARACTERS = 80
+"""Characters of a document that stand for a query where there are no queries."""
+
+Say = Callable[[str], None]
+
+
+def build_index(
+    folder: Path,
+    corpus: Corpus,
+    encoder: Encoder,
+    *,
+    settings: BuildSettings | None = None,
+    queries: Sequence[str] = (),
+    say: Say = print,
+) -> IndexManifest:
+    """Build an index, or go on with a build that was interrupted.
+
+    Args:
+        folder: Where the index is put once it is whole; beside it, `NAME.build` holds what is finished until then.
+        corpus: The documents.
+        encoder: The model.
+        settings: How to build it.
+        queries: To tune on; the corpus's own by default, else the beginnings of its documents.
+        say: Takes the lines that report progress.
+
+    Raises:
+        InputError: The folder holds something else, another process builds into it, the index cannot be built over so
+            few documents, a document's vector is not finite, or there is no room on the disk; what is finished is kept.
+    """
+    settings = settings or BuildSettings()
+    settings.check(len(corpus), encoder.model.get_embedding_dimension())
+    if corpus.task is not None:
+        encoder = encoder.for_task(corpus.task)
+    if encoder.model.similarity_fn_name == "dot":
+        say(f"{encoder.record.name}: was made for the dot product; the index compares directions alone")
+    source = CorpusRecord(source=corpus.source, fingerprint=corpus.fingerprint, count=len(corpus))
+    folder = folder.expanduser()
+    with building(folder) as site:
+        existing = _existing(folder, source, encoder.record, settings, say)
+        if existing is not None:
+            return existing
+        store = ShardStore(site / "shards", _key(source, encoder.record, settings))
+        fill_shards(store, corpus, encoder, say)
+        asked, sample = _sample(corpus, queries, settings.seed)
+        vectors = encoder.queries(asked)
+        return assemble(site, folder, store, source, encoder.record, settings, vectors, sample=sample, say=say)
+
+
+def build_from_vectors(
+    folder: Path,
+    ids: Sequence[str],
+    vectors: Vectors,
+    *,
+    settings: BuildSettings | None = None,
+    queries: Vectors | None = None,
+    say: Say = print,
+) -> IndexManifest:
+    """Build an index over vectors that are there already; it is searched by vectors.
+
+    Args:
+        folder: As for `build_index`.
+        ids: Of the documents.
+        vectors: Of the documents, [n, width]; may be a memory map; are brought to length 1.
+        settings: How to build it; `texts` counts for nothing.
+        queries: To tune on, [m, width]; some of the documents by default.
+        say: Takes the lines that report progress.
+
+    Raises:
+        InputError: As `build_index`.
+    """
+    settings = replace(settings or BuildSettings(), texts=False)
+    if vectors.ndim != 2 or len(vectors) != len(ids):
+        raise InputError(f"expected {len(ids):,} vectors as one array of rows, found the shape {vectors.shape}")
+    settings.check(len(ids), vectors.shape[1])
+    titles = [""] * len(ids)
+    digest = hashlib.sha256(Corpus.of(ids, titles, source="vectors").fingerprint.encode())
+    size = settings.shard_size
+    for start in range(0, len(ids), size):
+        digest.update(np.ascontiguousarray(vectors[start : start + size]).tobytes())
+    source = CorpusRecord(source="vectors", fingerprint=digest.hexdigest(), count=len(ids))
+    folder = folder.expanduser()
+    with building(folder) as site:
+        existing = _existing(folder, source, None, settings, say)
+        if existing is not None:
+            return existing
+        store = ShardStore(site / "shards", _key(source, None, settings))
+        for number in store.missing():
+            start, stop = store.bounds(number)
+            rows = unit(np.asarray(vectors[start:stop], np.float32), ids[start:stop])
+            store.write(number, rows, as_batch(ids[start:stop], [], [], store.schema))
+        if queries is None:
+            chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(ids))[:SAMPLE])
+            asked, sample = store.rows(chosen), "documents"
+        else:
+            asked, sample = unit(np.asarray(queries, np.float32), range(1, len(queries) + 1), kind="query"), "queries"
+        return assemble(site, folder, store, source, None, settings, asked, sample=sample, say=say)
+
+
+def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -> None:
+    """Encode the documents of the shards that are missing.
+
+    Raises:
+        InputError: A document's vector is not finite, or a shard cannot be written.
+    """
+    from optical_mteb.index.encoding import fast_precision
+
+    missing = store.missing()
+    if not missing:
+        return
+    finished = len(store) - len(missing)
+    if finished:
+        say(f"goes on: {finished:,} of {len(store):,} shards are encoded already")
+    precision = None
+    with progress_bar("encode", len(corpus), store.bounds(missing[0])[0]) as advance:
+        for number in missing:
+            start, stop = store.bounds(number)
+            part = corpus.read(start, stop)
+            texts = part.as_read()
+            if precision is None:
+                precision = fast_precision(encoder.model, texts[:64], encoder.record.document_prompt)
+            encoded = encoder.documents(texts, precision)
+            documents = as_batch(part.ids, part.titles, part.texts, store.schema)
+            store.write(number, unit(encoded.vectors, part.ids), documents, truncated=encoded.truncated)
+            advance(stop - start)
+
+
+def _existing(
+    folder: Path, source: CorpusRecord, model: ModelRecord | None, settings: BuildSettings, say: Say
+) -> IndexManifest | None:
+    """The index that is there already, if it is the one to build."""
+    if not (folder / MANIFEST).is_file():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder}: is there already and is no index; choose another folder")
+        return None
+    found = IndexManifest.read(folder)
+    same = (
+        found.corpus.fingerprint == source.fingerprint
+        and (found.model.revision if found.model else "") == (model.revision if model else "")
+        and settings.spec in (AUTO, found.spec)
+        and (found.tuning.target, found.seed) == (settings.recall, settings.seed)
+        and found.count == found.corpus.count
+    )
+    if not same:
+        by = f" by {found.model.name}" if found.model else ""
+        raise InputError(
+            f"{folder}: holds another index already, {found.spec} over {found.corpus.source}{by}, for recall "
+            f"{found.tuning.target:g}; choose another folder, or remove this one"
+        )
+    say(f"{folder}: is complete already: {found.spec}, {found.count:,} documents")
+    return found
+
+
+def _key(source: CorpusRecord, model: ModelRecord | None, settings: BuildSettings) -> ShardKey:
+    return ShardKey(
+        fingerprint=source.fingerprint,
+        count=source.count,
+        revision=model.revision if model else "",
+        document_prompt=model.document_prompt if model else "",
+        max_tokens=model.max_tokens if model else None,
+        shard_size=settings.shard_size,
+        texts=settings.texts,
+    )
+
+
+def _sample(corpus: Corpus, queries: Sequence[str], seed: int) -> tuple[list[str], str]:
+    """Texts to tune on, and where they came from."""
+    generator = np.random.default_rng(seed)
+    for asked, sample in ((queries, "queries"), (corpus.queries, f"queries of {corpus.source}")):
+        texts = [text for text in asked if text.strip()]
+        if texts:
+            chosen = np.sort(generator.permutation(len(texts))[:SAMPLE])
+            return [texts[index] for index in chosen], sample
+    drawn: list[str] = []
+    for position in np.sort(generator.permutation(len(corpus))[:SAMPLE]).tolist():
+        drawn += [text[:QUERY_CHARACTERS] for text in corpus.read(position, position + 1).as_read() if text]
+    return drawn or ["?"], "beginnings of documents"

@@ -1,0 +1,176 @@
+"""Documents put into an index, and taken out of it, without building it again.
+
+New ones go to the end; the centroids and codes stay those that the index was trained to. Those taken out keep their
+place, and are passed over in every search: their room is free again once the index is built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.assembly import SHARD_SIZE, versions
+from optical_mteb.index.build import Say, fill_shards
+from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.documents import as_batch, writing
+from optical_mteb.index.faiss_file import read_index, write_index
+from optical_mteb.index.faiss_index import FaissIndex
+from optical_mteb.index.manifest import (
+    DOCUMENTS_FILE,
+    FAISS_FILE,
+    REMOVED_FILE,
+    VECTORS_FILE,
+    FileRecord,
+    IndexManifest,
+)
+from optical_mteb.index.place import building, keep, new_version
+from optical_mteb.index.progress import progress_bar
+from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit
+from optical_mteb.index.spec import IndexSpec
+from optical_mteb.index.vectors_file import VectorsWriter, mapped_vectors
+
+if TYPE_CHECKING:
+    from optical_mteb.index.encoder import Encoder
+
+
+def add_documents(
+    folder: Path, corpus: Corpus, *, encoder: Encoder | None = None, device: str | None = None, say: Say = print
+) -> IndexManifest:
+    """Put documents into an index; a process that is killed meanwhile goes on when it is repeated.
+
+    Args:
+        folder: The index.
+        corpus: The documents.
+        encoder: The model; loaded by the name on record by default.
+        device: Torch device to load it to.
+        say: Takes the lines that report progress.
+
+    Raises:
+        InputError: An id is in the index already, the model is not that of the index, another process builds or
+            changes it, or there is no room on the disk; the index stays as it was.
+    """
+    with building(folder) as site:
+        index = FaissIndex.open(folder, encoder=encoder, device=device)
+        model = index.encoder()
+        store = _store(site, index, corpus, shard_size=SHARD_SIZE)
+        fill_shards(store, corpus, model, say)
+        return _append(site, index, store)
+
+
+def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexManifest:
+    """Put vectors into an index that was built from vectors.
+
+    Args:
+        folder: The index.
+        ids: Of the documents.
+        vectors: Of the documents, [n, width]; are brought to length 1.
+
+    Raises:
+        InputError: As `add_documents`; or the vectors are not finite or of another width.
+    """
+    with building(folder) as site:
+        index = FaissIndex.open(folder)
+        if vectors.shape != (len(ids), index.manifest.width):
+            raise InputError(
+                f"{folder}: expected vectors of shape {(len(ids), index.manifest.width)}, found {vectors.shape}"
+            )
+        if index.manifest.model is not None:
+            raise InputError(f"{folder}: was built by {index.manifest.model.name}; add documents with their texts")
+        store = _store(site, index, Corpus.of(ids, [""] * len(ids)), shard_size=max(len(ids), 1))
+        store.write(0, unit(np.asarray(vectors, np.float32), ids), as_batch(ids, [], [], store.schema))
+        return _append(site, index, store)
+
+
+def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
+    """Take documents out of an index.
+
+    Args:
+        folder: The index.
+        ids: Of the documents.
+
+    Raises:
+        InputError: An id is not in the index, another process builds or changes it, or there is no room on the disk;
+            the index stays as it was.
+    """
+    with building(folder) as site:
+        index = FaissIndex.open(folder)
+        found = _live(index, ids)
+        lost = next((key for key in ids if key not in found), None)
+        if lost is not None:
+            raise InputError(f"{folder}: has no document {lost!r}; nothing was removed")
+        removed = np.sort(np.concatenate([index.searcher.removed, np.array(list(found.values()), np.int64)]))
+        with new_version(site, folder) as new:
+            for name in index.manifest.files:
+                if name != REMOVED_FILE:
+                    keep(folder / name, new)
+            np.save(new / REMOVED_FILE, removed, allow_pickle=False)
+            files = index.manifest.files | {REMOVED_FILE: FileRecord.of(new / REMOVED_FILE)}
+            manifest = index.manifest.model_copy(update={"removed": len(removed), "files": files})
+            manifest.write(new)
+    return manifest
+
+
+def _live(index: FaissIndex, ids: Sequence[str]) -> dict[str, int]:
+    """Where documents stand that are not removed; an id that none of them has is no key."""
+    removed = set(index.searcher.removed.tolist())
+    places = {
+        key: [place for place in found if place not in removed] for key, found in index.documents.positions(ids).items()
+    }
+    return {key: found[0] for key, found in places.items() if found}
+
+
+def _store(site: Path, index: FaissIndex, corpus: Corpus, *, shard_size: int) -> ShardStore:
+    """A place for the vectors of documents that are none of the index's yet."""
+    for start in range(0, len(corpus), SHARD_SIZE):
+        there = _live(index, corpus.read(start, start + SHARD_SIZE).ids)
+        if there:
+            raise InputError(
+                f"{index.folder}: has a document {next(iter(there))!r} already; remove it first, or leave it out"
+            )
+    model = index.manifest.model
+    key = ShardKey(
+        fingerprint=corpus.fingerprint,
+        count=len(corpus),
+        revision=model.revision if model else "",
+        document_prompt=model.document_prompt if model else "",
+        max_tokens=model.max_tokens if model else None,
+        shard_size=shard_size,
+        texts=index.documents.has_texts,
+    )
+    return ShardStore(site / "added", key)
+
+
+def _append(site: Path, index: FaissIndex, store: ShardStore) -> IndexManifest:
+    """Write the index anew, with the documents of the shards at its end."""
+    folder, manifest = index.folder, index.manifest
+    spec, count = IndexSpec.parse(manifest.spec), manifest.count + store.key.count
+    with new_version(site, folder) as new, progress_bar("add", store.key.count) as advance:
+        filled = read_index(folder / FAISS_FILE, spec, mapped=False)
+        for number in range(len(store)):
+            vectors = store.vectors(number).astype(np.float32)
+            filled.add(vectors)
+            advance(len(vectors))
+        write_index(filled, new / FAISS_FILE)
+        del filled
+        with writing(new / DOCUMENTS_FILE, store.schema) as documents:
+            for batch in index.documents.batches():
+                documents.write_batch(batch)
+            for number in range(len(store)):
+                documents.write_batch(store.documents(number))
+        if spec.refine:
+            old = mapped_vectors(folder / VECTORS_FILE, manifest.count, manifest.width)
+            with VectorsWriter(new / VECTORS_FILE, count, manifest.width) as file:
+                for start in range(0, len(old), SHARD_SIZE):
+                    file.append(old[start : start + SHARD_SIZE])
+                for number in range(len(store)):
+                    file.append(store.vectors(number))
+        if REMOVED_FILE in manifest.files:
+            keep(folder / REMOVED_FILE, new)
+        files = {name: FileRecord.of(new / name) for name in manifest.files}
+        changed = manifest.model_copy(update={"count": count, "files": files, "versions": versions()})
+        changed.write(new)
+    return changed

@@ -1,0 +1,138 @@
+"""The model of an index: loaded as MTEB loads it, with the prompts that MTEB gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optical_mteb.bases import base_revision, load_base
+from optical_mteb.errors import InputError
+from optical_mteb.index.manifest import ModelRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from mteb.abstasks.task_metadata import TaskMetadata
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+    from optical_mteb.index.encoding import Encoded
+
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""Names under which a model keeps its prompt for documents, as sentence-transformers looks them up."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model with one vector a text.
+
+    Attributes:
+        model: The model.
+        record: What an index keeps of it.
+    """
+
+    model: SentenceTransformer
+    record: ModelRecord
+
+    @classmethod
+    def of(cls, model: SentenceTransformer, *, name: str, revision: str | None = None) -> Encoder:
+        """An encoder with a model's own prompts.
+
+        Args:
+            model: The model.
+            name: What it is loaded by.
+            revision: Of it; by default what `base_revision` says.
+        """
+        default = model.prompts.get(model.default_prompt_name or "") or ""
+        documents = next((model.prompts[key] for key in DOCUMENT_PROMPTS if key in model.prompts), default)
+        longest = getattr(model[0], "document_length", None) or model.max_seq_length
+        # Tokenizers without a limit name a number that no text reaches.
+        limit = longest if longest is not None and longest < 1 << 30 else None
+        record = ModelRecord(
+            name=name,
+            revision=revision or base_revision(model),
+            document_prompt=documents or "",
+            query_prompt=model.prompts.get("query", default) or "",
+            max_tokens=limit,
+        )
+        return cls(model, record)
+
+    def documents(self, texts: Sequence[str], precision: torch.dtype) -> Encoded:
+        """Vectors of documents, by the prompt for documents, and how many were longer than the model reads."""
+        from optical_mteb.index.encoding import encode
+
+        record = self.record
+        return encode(
+            self.model,
+            texts,
+            task="document",
+            prompt=record.document_prompt,
+            max_tokens=record.max_tokens,
+            precision=precision,
+        )
+
+    def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of queries, by the prompt for queries, [n, width]."""
+        from optical_mteb.index.encoding import encode
+
+        return encode(self.model, texts, task="query", prompt=self.record.query_prompt).vectors
+
+    def for_task(self, task: TaskMetadata) -> Encoder:
+        """The encoder with the prompts that MTEB's order of precedence picks for a task."""
+        from mteb.models.abs_encoder import get_prompt
+        from mteb.types import PromptType
+
+        known = {name: text for name, text in self.model.prompts.items() if text}
+        prompts = {
+            "document_prompt": get_prompt(known, task, PromptType.document),
+            "query_prompt": get_prompt(known, task, PromptType.query),
+        }
+        chosen = {field: text for field, text in prompts.items() if text is not None}
+        return Encoder(self.model, self.record.model_copy(update=chosen))
+
+
+def load_encoder(name: str, *, device: str | None = None) -> Encoder:
+    """Load a model by MTEB's name for it, a student's name, a `pypi:` spec, a folder or a Hub id.
+
+    Args:
+        name: A model of MTEB's registry is loaded as MTEB does, with its prompts; others with their own.
+        device: As in torch; None for the best one there is.
+
+    Raises:
+        InputError: There is no such model, it cannot be loaded, or it does not give one vector a text.
+    """
+    if Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser().resolve()
+        return Encoder.of(load_base(str(folder), device=device), name=str(folder))
+    return _registered(name, device) or Encoder.of(load_base(name, device=device), name=name)
+
+
+def _registered(name: str, device: str | None) -> Encoder | None:
+    """A model of MTEB's registry, or None where it has none of that name."""
+    import mteb
+    from mteb.models.get_model_meta import _MODEL_RENAMES
+    from mteb.models.model_implementations import MODEL_REGISTRY
+    from sentence_transformers import SentenceTransformer
+
+    full = _MODEL_RENAMES.get(name, name)
+    if full not in MODEL_REGISTRY:
+        return None
+    try:
+        wrapper = mteb.get_model(full, device=device)
+    except InputError:
+        raise
+    # Nothing narrower: loaders let errors of any library through unchanged.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"model {name}: MTEB cannot load it ({reason}); mend that, or use another model") from error
+    model = getattr(wrapper, "model", None)
+    if not isinstance(model, SentenceTransformer):
+        raise InputError(
+            f"model {name}: does not give one vector a text through sentence-transformers; use a dense model"
+        )
+    prompts = getattr(wrapper, "model_prompts", None)
+    if prompts:
+        model.prompts.update(prompts)
+    return Encoder.of(model, name=full, revision=MODEL_REGISTRY[full].revision)

@@ -1,0 +1,164 @@
+"""Texts to vectors, in batches of texts of about the same length that have about the same number of tokens.
+
+Texts are sorted by length, so that little of a batch is padding, and a batch has as many as fit into a budget of
+tokens, so that short ones do not leave the device idle nor long ones fill its memory. While the model reads one part
+of them, the next is tokenized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
+
+TOKENS_PER_BATCH = 8192
+"""Tokens that the model reads at once, padding counted in."""
+
+TOKENIZED_AT_ONCE = 1024
+SAME = 0.999
+"""Cosine with the vector computed in float32 from which another precision counts as as good."""
+
+Task = Literal["query", "document"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of texts.
+
+    Attributes:
+        vectors: Of length 1, [n, width], float32; not finite where the model gave no number, or only zeros.
+        truncated: Texts that the model did not read to the end.
+    """
+
+    vectors: NDArray[np.float32]
+    truncated: int
+
+
+def encode(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    *,
+    task: Task,
+    prompt: str = "",
+    max_tokens: int | None = None,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+    precision: torch.dtype = torch.float32,
+) -> Encoded:
+    """The vectors that `model.encode_document`, or `encode_query`, gives, normalised.
+
+    Args:
+        model: The model; it is put into evaluation mode.
+        texts: At least one, without the prompt.
+        task: What the texts are, for models that tell the two apart.
+        prompt: Text before every text.
+        max_tokens: Longest input that the model reads, for counting longer ones; None to count none.
+        tokens_per_batch: Tokens in a batch; a text by itself may have more.
+        precision: What the model computes in, under autocast where it is not float32.
+    """
+    model.eval()
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    parts = [order[start : start + TOKENIZED_AT_ONCE] for start in range(0, len(order), TOKENIZED_AT_ONCE)]
+    rows: list[torch.Tensor] = []
+    truncated = 0
+
+    def tokenized(part: NDArray[np.int64]) -> tuple[dict[str, Any], int]:
+        chosen = [texts[index] for index in part]
+        features: dict[str, Any] = model.preprocess(chosen, prompt=prompt or None, task=task)
+        return features, _count_truncated(model, chosen, features, prompt, max_tokens)
+
+    with torch.inference_mode(), ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(tokenized, parts[0])
+        for number, part in enumerate(parts):
+            features, longer = coming.result()
+            if number + 1 < len(parts):
+                coming = ahead.submit(tokenized, parts[number + 1])
+            truncated += longer
+            rows.append(_forward(model, features, len(part), task, tokens_per_batch, precision))
+    sorted_vectors = torch.cat(rows)
+    vectors = np.empty(tuple(sorted_vectors.shape), np.float32)
+    # A vector of zeros has no direction: dividing by its length makes it not a number, which is what is looked for.
+    vectors[order] = (sorted_vectors / sorted_vectors.norm(dim=1, keepdim=True)).numpy()
+    return Encoded(vectors, truncated)
+
+
+def as_good_as_float32(model: SentenceTransformer, texts: Sequence[str], precision: torch.dtype, prompt: str) -> bool:
+    """Whether documents encoded in a precision have a cosine of `SAME` at least with those encoded in float32."""
+    pair = [
+        encode(model, texts, task="document", prompt=prompt, precision=each).vectors
+        for each in (torch.float32, precision)
+    ]
+    return bool(np.einsum("nw,nw->n", *pair).min() >= SAME)
+
+
+def fast_precision(model: SentenceTransformer, texts: Sequence[str], prompt: str) -> torch.dtype:
+    """bfloat16 on a GPU that computes in it, where a sample of documents comes out as in float32; else float32."""
+    if model.device.type != "cuda" or not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float32
+    return torch.bfloat16 if as_good_as_float32(model, texts, torch.bfloat16, prompt) else torch.float32
+
+
+def _forward(
+    model: SentenceTransformer, features: dict[str, Any], count: int, task: Task, budget: int, precision: torch.dtype
+) -> torch.Tensor:
+    """What the model makes of tokenized texts, [count, width], float32 and in memory."""
+    device = model.device
+    low = precision != torch.float32
+    vectors: list[torch.Tensor] = []
+    places: list[torch.Tensor] = []
+    for place, batch in _batches(features, count, budget):
+        with torch.autocast(device.type, dtype=precision) if low else nullcontext():
+            output = model(batch_to_device(batch, device), task=task)["sentence_embedding"]
+        vectors.append(output[:, : model.truncate_dim].float())
+        places.append(place)
+    flat = torch.cat(vectors).cpu()
+    return torch.empty_like(flat).index_copy_(0, torch.cat(places), flat)
+
+
+def _batches(features: dict[str, Any], count: int, budget: int) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+    """Rows of tokenized texts, longest first, with the columns that any of them fills."""
+    mask = features.get("attention_mask")
+    if not isinstance(mask, torch.Tensor) or mask.shape[:1] != (count,) or mask.ndim != 2:
+        # Flat inputs, as of static embeddings, have no padding.
+        yield torch.arange(count), features
+        return
+    lengths, order = mask.sum(1).sort(descending=True, stable=True)
+    start = 0
+    while start < count:
+        size = max(budget // max(int(lengths[start]), 1), 1)
+        rows = order[start : start + size]
+        filled = mask[rows].any(0).nonzero()
+        first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 1)
+        yield rows, {key: _cut(value, rows, mask.shape, first, last) for key, value in features.items()}
+        start += size
+
+
+def _cut(value: Any, rows: torch.Tensor, shape: torch.Size, first: int, last: int) -> Any:  # noqa: ANN401 - features are of any kind
+    if not isinstance(value, torch.Tensor) or value.shape[:1] != shape[:1]:
+        return value
+    return value[rows, first:last] if value.shape[1:2] == shape[1:] else value[rows]
+
+
+def _count_truncated(
+    model: SentenceTransformer, texts: Sequence[str], features: dict[str, Any], prompt: str, max_tokens: int | None
+) -> int:
+    """Texts that have more tokens than the model reads."""
+    if max_tokens is None:
+        return 0
+    mask = features.get("attention_mask")
+    if isinstance(mask, torch.Tensor) and mask.shape[:1] == (len(texts),) and mask.ndim == 2:
+        full = (mask.sum(1) >= max_tokens).nonzero().flatten().tolist()
+    else:
+        full = [index for index, text in enumerate(texts) if len(text.encode()) >= max_tokens]
+    if not full:
+        return 0
+    # One that fills the limit may end there: only all its tokens tell.
+    whole = model.tokenizer([prompt + texts[index] for index in full], truncation=False, verbose=False)
+    return sum(len(ids) > max_tokens for ids in whole["input_ids"])

@@ -1,0 +1,192 @@
+"""An index that is searched: opened memory-mapped, asked by vectors or by texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.documents import Documents, Integers
+from optical_mteb.index.manifest import DOCUMENTS_FILE, FAISS_FILE, REMOVED_FILE, FileRecord, IndexManifest
+from optical_mteb.index.searcher import NOTHING, Searcher
+from optical_mteb.index.shards import Vectors, unit
+from optical_mteb.index.spec import IndexSpec
+
+if TYPE_CHECKING:
+    from optical_mteb.index.encoder import Encoder
+
+CHECKED_AT_OPENING = 32 << 20
+"""Bytes up to which a file's checksum is compared whenever it is opened; larger ones by `verify` alone."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best documents for a query, best first.
+
+    Attributes:
+        ids: Of the documents.
+        scores: Inner products, [n].
+        positions: Positions of the documents in the index, [n].
+    """
+
+    ids: list[str]
+    scores: NDArray[np.float32]
+    positions: Integers
+
+
+class FaissIndex:
+    """An index on disk. Use `open`.
+
+    Attributes:
+        folder: The index.
+        manifest: What is on record about it.
+        documents: Ids by position, and texts where they are kept.
+        searcher: Its files, opened.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: IndexManifest,
+        documents: Documents,
+        searcher: Searcher,
+        *,
+        encoder: Encoder | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.folder, self.manifest, self.documents, self.searcher = folder, manifest, documents, searcher
+        self._encoder = self._checked(encoder) if encoder is not None else None
+        self._device = device
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str,
+        *,
+        encoder: Encoder | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> FaissIndex:
+        """Open an index memory-mapped: nothing is read but what a search needs.
+
+        Args:
+            folder: The index.
+            encoder: The model for queries that are texts; loaded by the name on record when first needed by default.
+            device: Torch device to load it to.
+            threads: Threads of FAISS in this process; all cores by default.
+
+        Raises:
+            InputError: The folder is no index, a file of it is missing, truncated or edited, FAISS cannot read it, or
+                the encoder is another than the documents'.
+        """
+        folder = Path(folder).expanduser()
+        manifest = IndexManifest.read(folder)
+        for name, record in manifest.files.items():
+            if record.bytes <= CHECKED_AT_OPENING and FileRecord.of(folder / name) != record:
+                raise InputError(f"{folder / name}: has changed since it was written; copy or build the index again")
+        spec, count = IndexSpec.parse(manifest.spec), manifest.count
+        documents = Documents(folder / DOCUMENTS_FILE)
+        if len(documents) != count:
+            raise InputError(
+                f"{folder / DOCUMENTS_FILE}: has {len(documents):,} documents, expected {count:,}; "
+                "copy or build the index again"
+            )
+        if threads is not None:
+            faiss.omp_set_num_threads(threads)
+        removed = np.load(folder / REMOVED_FILE, allow_pickle=False) if REMOVED_FILE in manifest.files else None
+        searcher = Searcher(
+            folder,
+            spec,
+            count=count,
+            width=manifest.width,
+            removed=removed,
+            written_by=manifest.versions.get("faiss", ""),
+        )
+        return cls(folder, manifest, documents, searcher, encoder=encoder, device=device)
+
+    def __len__(self) -> int:
+        """Documents that can be found."""
+        return self.searcher.live
+
+    @property
+    def size(self) -> int:
+        """Bytes of the FAISS file, which is what the index takes in memory once all of it was searched."""
+        return self.manifest.files[FAISS_FILE].bytes
+
+    def search(self, queries: Sequence[str] | Vectors, k: int = 10) -> list[Ranking]:
+        """Rank documents for queries.
+
+        Args:
+            queries: Texts, or vectors, [n, width], which are brought to length 1.
+            k: Documents a query; more than there are give all of them.
+
+        Returns:
+            A ranking for each query, of `min(k, documents)`.
+
+        Raises:
+            InputError: k is less than 1, a query is empty, vectors are of another width, not finite or zero, or the
+                model on record is not there in its revision.
+        """
+        if k < 1:
+            raise InputError(f"top {k}: expected 1 document at least")
+        vectors = self._vectors(queries)
+        scores, positions = self.searcher.search(vectors, k, self.manifest.tuning)
+        rankings = []
+        for row_scores, row in zip(scores, positions, strict=True):
+            found = row != NOTHING
+            rankings.append(Ranking(self.documents.ids(row[found]), row_scores[found], row[found]))
+        return rankings
+
+    def encode(self, queries: Sequence[str]) -> Vectors:
+        """The vectors of queries, [n, width].
+
+        Raises:
+            InputError: A query is empty, or the model on record is not there in its revision.
+        """
+        blank = next((number for number, query in enumerate(queries, start=1) if not query.strip()), None)
+        if blank is not None:
+            raise InputError(f"query {blank} is empty; expected text")
+        if not queries:
+            return np.empty((0, self.manifest.width), np.float32)
+        return self.encoder().queries(queries)
+
+    def encoder(self) -> Encoder:
+        """The model of the index, with the prompts on record; loaded when it is first needed.
+
+        Raises:
+            InputError: The index was built from vectors, or its model is not there in the revision on record.
+        """
+        record = self.manifest.model
+        if record is None:
+            raise InputError(f"{self.folder}: was built from vectors, not by a model; search and change it by vectors")
+        if self._encoder is None:
+            from optical_mteb.index.encoder import load_encoder
+
+            self._encoder = self._checked(load_encoder(record.name, device=self._device))
+        return self._encoder
+
+    def _vectors(self, queries: Sequence[str] | Vectors) -> Vectors:
+        vectors = np.asarray(queries, np.float32) if isinstance(queries, np.ndarray) else self.encode(queries)
+        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.width:
+            raise InputError(
+                f"{self.folder}: expected query vectors of shape (n, {self.manifest.width}), found {vectors.shape}"
+            )
+        return unit(vectors, range(1, len(vectors) + 1), kind="query")
+
+    def _checked(self, encoder: Encoder) -> Encoder:
+        """The encoder with the prompts on record, if it is the one that encoded the documents."""
+        record = self.manifest.model
+        if record is None:
+            return encoder
+        if encoder.record.revision != record.revision:
+            raise InputError(
+                f"{self.folder}: was built by {record.name} at revision {record.revision[:12]}, found revision "
+                f"{encoder.record.revision[:12]}; build the index again, or get that revision of the model"
+            )
+        return replace(encoder, record=record)

@@ -1,0 +1,177 @@
+"""`manifest.json`: what is on record about an index; the folder is an index once it is there."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+
+from optical_mteb.errors import InputError
+
+MANIFEST = "manifest.json"
+FAISS_FILE = "index.faiss"
+DOCUMENTS_FILE = "documents.arrow"
+VECTORS_FILE = "vectors.npy"
+REMOVED_FILE = "removed.npy"
+
+
+class FileRecord(BaseModel):
+    """A file as it was written.
+
+    Attributes:
+        bytes: Its size.
+        sha256: Of its content.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: NonNegativeInt
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileRecord:
+        """The record of a file that is there."""
+        with path.open("rb") as stream:
+            return cls(bytes=path.stat().st_size, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+class ModelRecord(BaseModel):
+    """The model that encoded the documents, and how.
+
+    Attributes:
+        name: What it is loaded by.
+        revision: MTEB's revision of it, or the hash of its files.
+        document_prompt: Text before every document, empty for none.
+        query_prompt: Text before every query, empty for none.
+        max_tokens: Longest document that it reads, prompt and special tokens counted in; None where it has no limit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    revision: str
+    document_prompt: str = ""
+    query_prompt: str = ""
+    max_tokens: PositiveInt | None = None
+
+
+class CorpusRecord(BaseModel):
+    """The documents that an index was built from.
+
+    Attributes:
+        source: Where they came from, in words.
+        fingerprint: SHA-256 of their ids, titles and texts, in order.
+        count: Documents.
+        truncated: Of them, those that the model did not read to the end.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    fingerprint: str
+    count: PositiveInt
+    truncated: NonNegativeInt = 0
+
+
+class Tuning(BaseModel):
+    """Search parameters, and the recall that they were measured to have.
+
+    Attributes:
+        target: Recall that was asked for.
+        recall: Share of the exact best `depth` documents that were found, mean over the queries.
+        depth: Ranks that the recall counts.
+        queries: Queries of the sample.
+        sample: Where they came from, in words.
+        nprobe: Lists to look into, for `ivf`.
+        ef_search: Nodes to keep in view, for `hnsw`.
+        candidates: Documents that are scored again, for `+refine`; in proportion more where more than `depth` are wanted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: float
+    recall: float = 1.0
+    depth: PositiveInt
+    queries: NonNegativeInt = 0
+    sample: str = ""
+    nprobe: PositiveInt | None = None
+    ef_search: PositiveInt | None = None
+    candidates: PositiveInt | None = None
+
+
+class IndexManifest(BaseModel):
+    """All that is on record about an index.
+
+    Attributes:
+        format: Version of the folder's layout.
+        spec: What `IndexSpec.parse` reads.
+        chosen: Why, where it was chosen by `auto`.
+        metric: Always the inner product, of vectors of length 1.
+        width: Components of a vector.
+        count: Documents that were ever put in; each has the position of its row.
+        removed: Of them, those taken out again.
+        model: What encoded them; None where vectors were given.
+        corpus: What the index was built from.
+        tuning: Search parameters.
+        seed: Of k-means and samples.
+        created: Day of building, ISO 8601.
+        versions: Versions of the libraries that wrote it.
+        files: The folder's other files.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    spec: str
+    chosen: str = ""
+    metric: Literal["inner product"] = "inner product"
+    width: PositiveInt
+    count: PositiveInt
+    removed: NonNegativeInt = 0
+    model: ModelRecord | None
+    corpus: CorpusRecord
+    tuning: Tuning
+    seed: int
+    created: str
+    versions: dict[str, str]
+    files: dict[str, FileRecord] = {}
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest into the folder of an index, whole or not at all."""
+        scratch = folder / f"{MANIFEST}.new"
+        scratch.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        scratch.replace(folder / MANIFEST)
+
+    @classmethod
+    def read(cls, folder: Path, *, complete: bool = True) -> IndexManifest:
+        """The manifest of an index.
+
+        Args:
+            folder: The index.
+            complete: Whether the files have to be there, and of the sizes on record.
+
+        Raises:
+            InputError: The folder is no index, its manifest is not valid, or a file is missing or of another size.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise InputError(
+                f"{folder}: no index there, as it has no {MANIFEST}; build one: optical-mteb index build {folder}"
+            )
+        try:
+            manifest = cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the file"
+            raise InputError(f"{path}: {place}: {first['msg']}; build the index again") from error
+        for name, record in manifest.files.items() if complete else ():
+            file = folder / name
+            size = file.stat().st_size if file.is_file() else None
+            if size != record.bytes:
+                found = "is not there" if size is None else f"has {size:,} bytes"
+                raise InputError(f"{file}: {found}, expected {record.bytes:,} bytes; copy or build the index again")
+        return manifest

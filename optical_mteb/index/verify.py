@@ -1,0 +1,100 @@
+"""Whether an index is as it was written, and finds its own documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.documents import Integers
+from optical_mteb.index.faiss_index import FaissIndex
+from optical_mteb.index.manifest import VECTORS_FILE, FileRecord, IndexManifest
+from optical_mteb.index.shards import Vectors
+from optical_mteb.index.vectors_file import mapped_vectors
+
+SELVES = 200
+"""Documents that are searched by their own vectors."""
+
+SELF_DEPTH = 10
+SELF_SHARE = 0.95
+"""Share of them that has to be among the best `SELF_DEPTH` for itself: codes of a few bytes are not one to a document."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check, in one line."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+def verify(folder: Path) -> Iterator[Check]:
+    """Check an index: its files, its counts, its ids, and whether documents are found by their own vectors.
+
+    Args:
+        folder: The index.
+
+    Raises:
+        InputError: The folder has no manifest that can be read.
+    """
+    folder = folder.expanduser()
+    manifest = IndexManifest.read(folder, complete=False)
+    whole = True
+    for name, record in manifest.files.items():
+        problem = _problem(folder / name, record)
+        whole &= not problem
+        yield Check(name, not problem, problem or f"{record.bytes:,} bytes, checksum as written")
+    if not whole:
+        return
+    try:
+        index = FaissIndex.open(folder)
+    except InputError as error:
+        yield Check("opening", False, str(error))
+        return
+    live = manifest.count - manifest.removed
+    yield Check("counts", len(index) == live, f"{len(index):,} documents to be found, {live:,} on record")
+    yield _unique(index)
+    yield _selves(index)
+
+
+def _problem(path: Path, record: FileRecord) -> str:
+    if not path.is_file():
+        return "is not there"
+    size = path.stat().st_size
+    if size != record.bytes:
+        return f"has {size:,} bytes, {record.bytes:,} were written"
+    return "" if FileRecord.of(path) == record else "has changed since it was written: another checksum"
+
+
+def _unique(index: FaissIndex) -> Check:
+    hashes = []
+    for batch in index.documents.batches():
+        ids = batch.column("id").to_pylist()
+        hashes.append(np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids)))
+    every = np.concatenate(hashes)
+    kept = np.delete(every, index.searcher.removed)
+    twice = len(kept) - len(np.unique(kept))
+    return Check("ids", not twice, f"{twice:,} stand twice" if twice else "no two documents share one")
+
+
+def _selves(index: FaissIndex) -> Check:
+    live = np.setdiff1d(np.arange(index.manifest.count), index.searcher.removed)
+    if not len(live):
+        return Check("self-retrieval", True, "no document is left to be found")
+    chosen = np.random.default_rng(index.manifest.seed).choice(live, min(SELVES, len(live)), replace=False)
+    rankings = index.search(_own_vectors(index, np.sort(chosen)), SELF_DEPTH)
+    found = [position in ranking.positions for position, ranking in zip(np.sort(chosen), rankings, strict=True)]
+    share = float(np.mean(found))
+    text = f"{sum(found)} of {len(found)} documents are among the best {SELF_DEPTH} for their own vectors"
+    return Check("self-retrieval", share >= SELF_SHARE, text)
+
+
+def _own_vectors(index: FaissIndex, positions: Integers) -> Vectors:
+    if VECTORS_FILE in index.manifest.files:
+        stored = mapped_vectors(index.folder / VECTORS_FILE, index.manifest.count, index.manifest.width)
+        return stored[positions].astype(np.float32)
+    return index.searcher.reconstruct(positions)

@@ -1,0 +1,139 @@
+"""Index specs: what they read, print and choose."""
+
+import faiss
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.faiss_file import new_index
+from optical_mteb.index.spec import IndexSpec, choose, parse_memory
+
+SPECS = ["flat", "hnsw32", "hnsw32,sq8", "ivf4096", "ivf4096,sq8", "ivf4096,pq48"]
+
+
+@pytest.mark.parametrize("text", [*SPECS, *(f"{spec}+refine" for spec in SPECS)])
+def test_specs_print_as_they_parse(text):
+    """Pins a spec that changes on its way through the parser."""
+    assert str(IndexSpec.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Flat", "flat,sq8", "hnsw", "hnsw032", "hnsw32,pq8", "ivf,sq8", "ivf16,pq", "ivf16,sq4", "ivf16+rerank", " flat", "ivf16,sq8+refine+refine"],
+)  # fmt: skip
+def test_other_texts_are_refused_with_examples(text):
+    """Pins a misspelt spec that is taken for another one."""
+    with pytest.raises(InputError, match="ivf4096,pq48"):
+        IndexSpec.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("flat", faiss.IndexFlat),
+        ("hnsw8", faiss.IndexHNSWFlat),
+        ("hnsw8,sq8", faiss.IndexHNSWSQ),
+        ("ivf4", faiss.IndexIVFFlat),
+        ("ivf4,sq8", faiss.IndexIVFScalarQuantizer),
+        ("ivf4,pq8", faiss.IndexIVFPQ),
+    ],
+)
+def test_faiss_makes_the_index_of_a_spec_by_inner_product(text, kind):
+    """Pins FAISS's default of Euclidean distance, and its minutes of training for codes that nobody compares."""
+    index = new_index(IndexSpec.parse(text), 32, seed=3)
+    assert type(index) is kind
+    assert index.metric_type == faiss.METRIC_INNER_PRODUCT
+    if isinstance(index, faiss.IndexIVF):
+        assert (index.cp.seed, index.quantizer.metric_type) == (3, faiss.METRIC_INNER_PRODUCT)
+    if isinstance(index, faiss.IndexIVFPQ):
+        assert not index.do_polysemous_training
+        assert index.pq.code_size == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "count", "expected"),
+    [
+        ("ivf16,pq7", 32, 1000, "use pq8"),
+        ("ivf64", 32, 63, "64 documents at least, found 63"),
+        ("ivf4,pq8", 32, 255, "256 documents at least"),
+        ("hnsw1", 32, 1000, "hnsw32"),
+    ],
+)
+def test_what_cannot_be_built_is_said_in_one_line(text, width, count, expected):
+    """Pins a build that ends hours later in an error of FAISS."""
+    with pytest.raises(InputError, match=expected):
+        IndexSpec.parse(text).check(width, count)
+
+
+def test_an_index_that_can_be_built_passes():
+    """Pins a check that refuses the smallest index that FAISS can train."""
+    IndexSpec.parse("ivf64").check(32, 64)
+    IndexSpec.parse("ivf4,pq8").check(32, 256)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("flat", 4 * 384 * 1_000_000),
+        ("ivf4096,sq8", (384 + 8) * 1_000_000 + 4 * 384 * 4096),
+        ("ivf4096,pq48+refine", (48 + 8) * 1_000_000 + 4 * 384 * 4096),
+        ("hnsw32", (4 * 384 + 4 * 64 + 16 + 12) * 1_000_000),
+    ],
+)
+def test_memory_of_an_index(text, expected):
+    """Pins an estimate that counts the vectors that stay on disk, or none of the links."""
+    assert IndexSpec.parse(text).memory(384, 1_000_000) == expected
+
+
+def test_estimated_memory_is_that_of_faiss(collection):
+    """Pins an estimate that has nothing to do with the file that FAISS writes."""
+    for text in ("flat", "ivf16,sq8", "ivf16,pq8", "hnsw16", "hnsw16,sq8"):
+        spec = IndexSpec.parse(text)
+        index = new_index(spec, 32, seed=0)
+        index.train(collection.vectors)
+        index.add(collection.vectors)
+        written = len(faiss.serialize_index(index))
+        # The centroids of a product quantizer weigh something in so small an index.
+        own = 4 * 256 * 32 if spec.codec == "pq" else 0
+        assert spec.memory(32, 2000) + own == pytest.approx(written, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("count", "memory", "recall", "expected"),
+    [
+        (20_000, 10**9, 0.99, "flat"),
+        (1_000_000, 10**9, 0.95, "ivf4096,sq8"),
+        (1_000_000, 10**9, 0.99, "ivf4096,sq8+refine"),
+        (1_000_000, 2 * 10**8, 0.95, "ivf4096,pq96+refine"),
+        (5_000_000, 6 * 10**8, 0.95, "ivf8192,pq96+refine"),
+        (20_000, 10**7, 0.9, "ivf512,sq8"),
+        (1_000, 4 * 10**5, 0.9, "ivf16,pq96+refine"),
+    ],
+)
+def test_the_choice_goes_by_count_memory_and_recall(count, memory, recall, expected):
+    """Pins a choice that does not fit, or takes a code where exact search is quick."""
+    choice = choose(count, 384, memory=memory, recall=recall)
+    assert str(choice.spec) == expected
+    assert choice.spec.memory(384, count) <= memory
+    choice.spec.check(384, count)
+    assert choice.reason.startswith(f"auto: {expected}, as ")
+    assert "\n" not in choice.reason
+
+
+def test_a_budget_that_nothing_fits_is_refused():
+    """Pins an index that is built all the same, and fills the memory."""
+    with pytest.raises(InputError, match="--memory"):
+        choose(1_000_000, 384, memory=10**6, recall=0.9)
+
+
+def test_budgets():
+    """Pins a unit that is a thousand times off."""
+    assert [parse_memory(text) for text in ("4GB", "1.5 GB", "500MB", "10kB", "7B")] == [
+        4 * 10**9,
+        15 * 10**8,
+        5 * 10**8,
+        10**4,
+        7,
+    ]
+    for text in ("4", "GB", "4 gigabytes", "-4GB", "0GB"):
+        with pytest.raises(InputError, match="4GB"):
+            parse_memory(text)
