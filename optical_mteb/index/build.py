@@ -66,7 +66,7 @@ def build_index(
     if encoder.model.similarity_fn_name == "dot":
         say(f"{encoder.record.name}: was made for the dot product; the index compares directions alone")
     source = CorpusRecord(source=corpus.source, fingerprint=corpus.fingerprint, count=len(corpus))
-    folder = folder.expanduser()
+    folder = folder.expanduser().absolute()
     with building(folder) as site:
         existing = _existing(folder, source, encoder.record, settings, say)
         if existing is not None:
@@ -110,7 +110,7 @@ def build_from_vectors(
     for start in range(0, len(ids), size):
         digest.update(np.ascontiguousarray(vectors[start : start + size]).tobytes())
     source = CorpusRecord(source="vectors", fingerprint=digest.hexdigest(), count=len(ids))
-    folder = folder.expanduser()
+    folder = folder.expanduser().absolute()
     with building(folder) as site:
         existing = _existing(folder, source, None, settings, say)
         if existing is not None:

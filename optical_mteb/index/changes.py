@@ -53,6 +53,7 @@ def add_documents(
         InputError: An id is in the index already, the model is not that of the index, another process builds or
             changes it, or there is no room on the disk; the index stays as it was.
     """
+    folder = folder.expanduser().absolute()
     with building(folder) as site:
         index = FaissIndex.open(folder, encoder=encoder, device=device)
         model = index.encoder()
@@ -72,6 +73,7 @@ def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexMani
     Raises:
         InputError: As `add_documents`; or the vectors are not finite or of another width.
     """
+    folder = folder.expanduser().absolute()
     with building(folder) as site:
         index = FaissIndex.open(folder)
         if vectors.shape != (len(ids), index.manifest.width):
@@ -96,6 +98,7 @@ def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
         InputError: An id is not in the index, another process builds or changes it, or there is no room on the disk;
             the index stays as it was.
     """
+    folder = folder.expanduser().absolute()
     with building(folder) as site:
         index = FaissIndex.open(folder)
         found = _live(index, ids)

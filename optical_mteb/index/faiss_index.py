@@ -85,7 +85,7 @@ class FaissIndex:
             InputError: The folder is no index, a file of it is missing, truncated or edited, FAISS cannot read it, or
                 the encoder is another than the documents'.
         """
-        folder = Path(folder).expanduser()
+        folder = Path(folder).expanduser().absolute()
         manifest = IndexManifest.read(folder)
         for name, record in manifest.files.items():
             if record.bytes <= CHECKED_AT_OPENING and FileRecord.of(folder / name) != record:

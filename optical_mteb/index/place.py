@@ -41,7 +41,9 @@ def building(target: Path) -> Iterator[Path]:
     try:
         with storing(target):
             site.mkdir(exist_ok=True)
-            _take_place(site, target)
+            if _take_place(site, target):
+                shutil.rmtree(site)
+                site.mkdir()
         yield site
     finally:
         with suppress(OSError):
@@ -66,7 +68,11 @@ def new_version(site: Path, target: Path) -> Iterator[Path]:
     with storing(target):
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        yield new
+        try:
+            yield new
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
         _take_place(site, target)
         shutil.rmtree(site, ignore_errors=True)
 
@@ -99,10 +105,11 @@ def keep(file: Path, new: Path) -> None:
         shutil.copyfile(file, new / file.name)
 
 
-def _take_place(site: Path, target: Path) -> None:
-    """Put a complete new version in the place of the index; a process that is killed in between leaves both whole."""
+def _take_place(site: Path, target: Path) -> bool:
+    """Put a complete new version, if there is one, in the place of the index; a kill in between leaves both whole."""
     new, old = site / _NEW, site / _OLD
-    if (new / MANIFEST).is_file():
+    complete = (new / MANIFEST).is_file()
+    if complete:
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
@@ -110,3 +117,4 @@ def _take_place(site: Path, target: Path) -> None:
     elif old.exists() and not target.exists():
         old.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+    return complete
