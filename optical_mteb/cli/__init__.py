@@ -1,0 +1,50 @@
+"""The `optical-mteb` command: a module for each group of commands, which imports what a command needs inside that command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from optical_mteb import __version__
+from optical_mteb.cli import evaluation, index, tasks, training
+from optical_mteb.errors import InputError
+
+app = typer.Typer(
+    name="optical-mteb",
+    help="Low-resource cross-lingual retrieval for MTEB: train students, evaluate them, compare their scores.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(training.app)
+app.add_typer(evaluation.app)
+app.add_typer(tasks.app, name="tasks", epilog="Example: optical-mteb tasks")
+app.add_typer(index.app, name="index")
+
+
+def main() -> None:
+    """Run the command; bad input prints one line and exits with code 2."""
+    try:
+        app()
+    except InputError as error:
+        rank = int(os.environ.get("RANK", "0"))
+        print(f"optical-mteb: error{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"optical-mteb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,129 @@
+"""Commands that run MTEB and compare its results."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from optical_mteb.errors import InputError
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: optical-mteb run -m optical-student -t CLDRNameRetrieval",
+)
+def run(context: typer.Context) -> None:
+    """Run `mteb run` with this package's models and tasks, import hook or not; takes its arguments."""
+    if {"-h", "--help"} & set(context.args):
+        typer.echo("Example: optical-mteb run -m optical-student -t CLDRNameRetrieval")
+    from optical_mteb.registry import register
+
+    register()
+    from mteb.cli import main as mteb_main
+
+    sys.argv = ["mteb", "run", *context.args]
+    mteb_main()
+
+
+class TableFormat(StrEnum):
+    """How a comparison is printed."""
+
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    JSON = "json"
+
+
+@app.command(epilog="Example: optical-mteb compare pypi/multilingual-e5-small optical-student -t CLDRNameRetrieval")
+def compare(
+    baseline: Annotated[
+        str, typer.Argument(help="Model to compare with: MTEB's name, NAME@REVISION, or a folder of its results.")
+    ],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models to compare, likewise.")],
+    task: Annotated[
+        list[str] | None, typer.Option("-t", "--task", help="Task to compare on; all that both sides have by default.")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Folder that `mteb run --output-folder` wrote.")] = Path("results"),
+    split: Annotated[str, typer.Option(help="Split of the tasks.")] = "test",
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Scores to show; ndcg_at_10 and map_at_100 by default.")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that `mteb run --prediction-folder` wrote, for results without scores by query."),
+    ] = None,
+    intersect: Annotated[
+        bool, typer.Option("--intersect", help="Compare the subsets and queries that both sides have.")
+    ] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Show p-values, wins/ties/losses and the effect size d_z, too.")
+    ] = False,
+    table_format: Annotated[TableFormat, typer.Option("--format", help="What to print.")] = TableFormat.TERMINAL,
+    fail_if_worse: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Exit with 1 where the first score of a subset or group is worse by more than so many hundredths, "
+            "and the interval of the difference is below zero.",
+        ),
+    ] = None,
+) -> None:
+    """Show the scores of models beside a baseline, subset by subset, and which differences are more than chance.
+
+    Results that keep the score of every query (this package's tasks do) get a 95% bootstrap interval of each
+    difference, and a mark where a paired randomisation test, Holm-corrected, calls it significant.
+    """
+    from optical_mteb.registry import register
+
+    register()
+    from optical_mteb.scores import formats
+    from optical_mteb.scores.compare import compare_models, regressions
+    from optical_mteb.scores.results import find_results
+
+    if fail_if_worse is not None and not fail_if_worse >= 0:
+        raise InputError(f"--fail-if-worse {fail_if_worse}: expected a number of points, 0 or more")
+    metrics = metric or ["ndcg_at_10", "map_at_100"]
+    tasks = list(dict.fromkeys(task or ()))
+    sides = [find_results(source, results, tasks) for source in (baseline, *models)]
+    comparisons = compare_models(
+        sides[0],
+        sides[1:],
+        metrics=metrics,
+        tasks=tasks,
+        split=split,
+        intersect=intersect,
+        predictions=predictions or (),
+    )
+    worse = []
+    if fail_if_worse is not None:
+        for comparison in comparisons:
+            _, name = formats.labels(comparison)
+            worse += [
+                f"{row.task} {row.name}: {name} is worse by {-100 * row.difference:.1f} points of {row.metric}"
+                for row in regressions(comparison, fail_if_worse, metrics[0])
+            ]
+    if table_format is TableFormat.JSON:
+        typer.echo(formats.as_json(comparisons, {"split": split, "intersect": intersect}))
+    elif table_format is TableFormat.TERMINAL:
+        for comparison in comparisons:
+            for grid in formats.grids(comparison, details=details):
+                Console().print(formats.astable_of(grid))
+            for line in [*formats.legend(comparison), *comparison.notes]:
+                typer.echo(line)
+    else:
+        render = formats.as_markdown if table_format is TableFormat.MARKDOWN else formats.as_latex
+        for comparison in comparisons:
+            notes = [*formats.legend(comparison), *comparison.notes]
+            *first, last = formats.grids(comparison, details=details)
+            typer.echo("\n\n".join([*map(render, first), render(last, notes)]))
+    for line in worse:
+        typer.echo(line, err=True)
+    if worse:
+        raise typer.Exit(1)

@@ -1,0 +1,93 @@
+"""`optical-mteb tasks`: list, add, remove and export tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from optical_mteb.cli.console import table_of
+
+app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def tasks(context: typer.Context) -> None:
+    """List the tasks of this package and the user's own; add, remove and export tasks."""
+    if context.invoked_subcommand is None:
+        list_tasks()
+
+
+@app.command(name="list", epilog="Example: optical-mteb tasks list")
+def list_tasks() -> None:
+    """List the tasks of this package and the user's own."""
+    from optical_mteb.registry import package_tasks, register
+
+    register()
+    from optical_mteb.collection.own_task import own_tasks
+
+    table = table_of("task", "subsets", "licence", "data")
+    for task in package_tasks():
+        about = task.metadata
+        table.add_row(about.name, _few(about.hf_subsets), about.license or "", about.dataset["path"])
+    for own in own_tasks():
+        if own.task is None:
+            table.add_row("left out", "", "", own.problem)
+        else:
+            about = own.task.metadata
+            table.add_row(about.name, _few(about.hf_subsets), about.license or "", str(own.folder))
+    Console().print(table)
+
+
+def _few(subsets: list[str]) -> str:
+    return " ".join(subsets) if len(subsets) <= 4 else f"{len(subsets)}: {' '.join(subsets[:3])} ..."
+
+
+@app.command(name="add", epilog="Example: optical-mteb tasks add my-collection")
+def add_task(
+    folder: Annotated[Path, typer.Argument(help="Has corpus.jsonl, queries.jsonl, qrels.tsv and task.toml.")],
+) -> None:
+    """Check a collection of your own and make it a task; the folder stays where it is."""
+    from optical_mteb.registry import register
+
+    register()
+    from optical_mteb.collection.own_task import add_task as add
+
+    task = add(folder)
+    about = task.metadata
+    subset, split = about.hf_subsets[0], about.eval_splits[0]
+    data = task.dataset[subset][split]
+    sizes = f"{len(data['corpus']):,} documents, {len(data['queries']):,} queries"
+    typer.echo(f"added {about.name} ({subset}, {split}): {sizes}")
+    typer.echo(f"evaluate on it: mteb run -m optical-student -t {about.name}")
+
+
+@app.command(name="remove", epilog="Example: optical-mteb tasks remove MyNewsRetrieval")
+def remove_task(name: Annotated[str, typer.Argument(help="Task that was added.")]) -> None:
+    """Forget a task of your own; its folder stays as it is."""
+    from optical_mteb.collection.own_task import remove_task as remove
+
+    typer.echo(f"removed {name}; its folder stays: {remove(name)}")
+
+
+@app.command(name="export", epilog="Example: optical-mteb tasks export CLDRNameRetrieval --subset swh-eng")
+def export(
+    name: Annotated[str, typer.Argument(help="A text retrieval task of this package, of yours or of MTEB.")],
+    file_format: Annotated[str, typer.Option("--format", help="beir or trec.")] = "beir",
+    subset: Annotated[list[str] | None, typer.Option(help="Subset to write; as `mteb run` by default.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Split to write; as `mteb run` by default.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder that gets one for each subset; NAME-FORMAT by default.")
+    ] = None,
+) -> None:
+    """Write a task as files for other programs: documents, queries and judgements."""
+    from optical_mteb.registry import register
+
+    register()
+    from optical_mteb.collection.export import export_task
+
+    target = output or Path(f"{name}-{file_format}")
+    for folder in export_task(name, file_format, target, subsets=subset or (), splits=split or (), say=typer.echo):
+        typer.echo(f"wrote {folder}")

