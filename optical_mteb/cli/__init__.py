@@ -27,6 +27,8 @@ app.add_typer(index.app, name="index")
 
 def main() -> None:
     """Run the command; bad input prints one line and exits with code 2."""
+    # Read when torch is loaded: it then asks the kernel for large pages, and a training spends less time on page faults.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
     except InputError as error:

@@ -41,19 +41,25 @@ class Examples(Dataset[dict[str, str]]):
 
 
 def pool_of(
-    corpus: ParallelCorpus, student: SentenceTransformer, *, prompt: str = "", max_tokens: int | None = None
+    corpus: ParallelCorpus,
+    student: SentenceTransformer,
+    *,
+    prompt: str = "",
+    english_prompt: str | None = None,
+    max_tokens: int | None = None,
 ) -> Pool:
     """The pairs of a corpus as numbers.
 
     Args:
         corpus: The pairs.
         student: Reads them.
-        prompt: Text before every sentence.
+        prompt: Text before every translation.
+        english_prompt: Text before every English sentence; by default, the same.
         max_tokens: Longer sentences are cut.
     """
     languages = corpus.languages
     english = {text: number for number, text in enumerate(dict.fromkeys(pair.english for pair in corpus))}
-    of_english = token_counts(student, list(english), prompt, max_tokens)
+    of_english = token_counts(student, list(english), prompt if english_prompt is None else english_prompt, max_tokens)
     numbers = np.array([english[pair.english] for pair in corpus], np.int64)
     index = {code: number for number, code in enumerate(languages)}
     return Pool(

@@ -60,6 +60,15 @@ class Models:
         known = list(self.student.prompts.values())
         return self.teacher_prompt if self.teacher_prompt in known else self.student.prompts.get("document") or ""
 
+    @property
+    def monolingual_prompt(self) -> str:
+        """Text before an English sentence that the student reads as the teacher does.
+
+        It is that of documents, but where the student's pooling leaves prompts out: it takes them all to be of one length.
+        """
+        poolings = [module for module in self.student.modules() if isinstance(module, Pooling)]
+        return self.target_prompt if all(module.include_prompt for module in poolings) else self.student_prompt
+
 
 def load_models(
     recipe: Recipe, corpus: ParallelCorpus, *, device: str | None = None, say: Callable[[str], None] = print

@@ -160,7 +160,13 @@ def batches(
     recipe: Recipe, models: Models, corpus: ParallelCorpus, *, rank: int = 0, world: int = 1
 ) -> tuple[Pool, HybridBatchSampler]:
     """The pairs as numbers, and the batches that are drawn from them."""
-    pool = pool_of(corpus, models.student, prompt=models.student_prompt, max_tokens=recipe.student.max_tokens)
+    pool = pool_of(
+        corpus,
+        models.student,
+        prompt=models.student_prompt,
+        english_prompt=models.monolingual_prompt,
+        max_tokens=recipe.student.max_tokens,
+    )
     sampler = HybridBatchSampler(
         pool,
         recipe.mixture,
@@ -345,6 +351,7 @@ def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) ->
         "english": models.teacher_prompt,
         "translation": models.student_prompt,
         "partner": models.target_prompt,
+        "monolingual": models.monolingual_prompt,
     }
     if settings.tensorboard:
         if find_spec("tensorboard") is None:
@@ -363,7 +370,7 @@ def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) ->
         bf16=_in_bfloat16(settings.precision, device),
         use_cpu=device == "cpu",
         seed=recipe.seed,
-        prompts={column: prompt for column, prompt in prompts.items() if prompt},
+        prompts={column: prompt for column, prompt in prompts.items() if prompt or column == "monolingual"},
         logging_steps=settings.log_every,
         logging_nan_inf_filter=False,
         save_strategy="steps" if save else "no",

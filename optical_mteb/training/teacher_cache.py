@@ -21,6 +21,7 @@ from torch import Tensor
 
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, home
+from optical_mteb.training.examples import token_counts
 from optical_mteb.training.losses.encoding import blank_tokens, content_mask, special_token_ids
 from optical_mteb.training.teacher_shards import (
     CacheKey,
@@ -100,9 +101,12 @@ class TeacherCache:
                 the layers; the store then is as it was.
         """
         self._read_shards()
-        missing = sorted((text for text in dict.fromkeys(texts) if text not in self), key=len, reverse=True)
+        missing = [text for text in dict.fromkeys(texts) if text not in self]
         if not missing:
             return 0
+        # Sentences of one length share a batch, and none is padded.
+        lengths = token_counts(self._teacher, missing, self._key.prompt, self._key.max_tokens)
+        missing = [missing[index] for index in np.argsort(-lengths, kind="stable")]
         # A name of its own: two processes that encode the same texts at once never touch each other's shard.
         target = self._folder / f"shard-{uuid.uuid4().hex}"
         with atomic_folder(target) as scratch, ShardWriter(scratch, target) as shard, self._encoding() as encode:

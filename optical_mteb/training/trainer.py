@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -21,11 +21,14 @@ from optical_mteb.training.batching import HybridBatchSampler
 from optical_mteb.training.checkpoints import Checkpoints, restore_optimizer, restore_weights
 from optical_mteb.training.examples import Examples, group_of
 from optical_mteb.training.losses.combined import CombinedLoss
-from optical_mteb.training.losses.encoding import Encoded, blank_tokens
+from optical_mteb.training.losses.encoding import Encoded, blank_tokens, prompt_tokens
 from optical_mteb.training.teacher_cache import TeacherCache
 
 COLUMNS = ("english", "translation", "partner")
 """Columns of a batch: read by the teacher, by the student, and by the student as a target."""
+
+PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+"""What a tokenizer gives for every token."""
 
 COLLAPSED = 0.05
 """Share of the spread between different sentences, the teacher's and its own at the start, that a student must keep."""
@@ -38,7 +41,8 @@ SMALLEST_SPREAD = 1e-3
 class DistillationCollator(SentenceTransformerDataCollator):
     """Tokenizes the `english` column for the teacher, `translation` and `partner` for the student.
 
-    Rows that have a partner come last, and the teacher does not read their English side.
+    Rows that have a partner come last, and the teacher does not read their English side. A row whose translation is the
+    English sentence itself is read as the document that it is for the teacher, with the prompt of `monolingual`.
 
     Attributes:
         teacher_preprocess_fn: The teacher's `preprocess`.
@@ -59,10 +63,25 @@ class DistillationCollator(SentenceTransformerDataCollator):
             batch |= {f"english_{name}": value for name, value in kept.items()}
         elif taught:
             batch |= self._column("english", taught, self.teacher_preprocess_fn)
-        batch |= self._column("translation", [row["translation"] for row in rows], self.preprocess_fn)
+        own = [row["translation"] == row["english"] for row in rows]
+        batch |= self._translations([row["translation"] for row in rows], own)
         if partners:
             batch |= self._column("partner", partners, self.preprocess_fn)
         batch["translation_group"] = torch.tensor([group_of(row["english"]) for row in rows])
+        return batch
+
+    def _translations(self, texts: list[str], own: list[bool]) -> dict[str, Any]:
+        """Features of what the student reads; `own` says which texts are English sentences that the teacher reads, too."""
+        prompts = self.prompts if isinstance(self.prompts, dict) else {}
+        prompt, for_own = (prompts.get(column, "") for column in ("translation", "monolingual"))
+        if not any(own) or "monolingual" not in prompts or prompt == for_own:
+            return self._column("translation", texts, self.preprocess_fn)
+        chosen = [for_own if same else prompt for same in own]
+        collate = SentenceTransformerDataCollator(preprocess_fn=self.preprocess_fn)
+        batch = collate([{"translation": before + text} for before, text in zip(chosen, texts, strict=True)])
+        lengths = {before: prompt_tokens(self.preprocess_fn, before) for before in set(chosen)}
+        # A column, which broadcasts over the tokens of a row.
+        batch["translation_prompt_length"] = torch.tensor([[lengths[before]] for before in chosen])
         return batch
 
     def _column(self, column: str, texts: list[str], preprocess: Callable[..., Any]) -> dict[str, Any]:
@@ -102,7 +121,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
         examples: The texts that the sampler numbers.
         teacher_cache: The teacher's outputs for all English sentences, or None to run it.
         mini_batch_tokens: Tokens, padding included, that go through the student at once, at least a row; a batch that
-            holds more is divided into equal parts. Fewer need less memory, and give the same step.
+            holds more is divided. Fewer need less memory, and give the same step.
         checkpoints: Where to save the training and to go on from; None to save nothing.
         **kwargs: As for `SentenceTransformerTrainer`.
     """
@@ -163,15 +182,13 @@ class DistillationTrainer(SentenceTransformerTrainer):
         if loss.model is not model:
             self.override_model_in_loss(loss, cast("Any", model))
         columns = by_column(self._prepare_inputs(inputs))
-        rows, longest = columns["translation"]["input_ids"].shape
+        lengths = columns["translation"]["attention_mask"].sum(-1).tolist()
+        rows = len(lengths)
         with self.compute_loss_context_manager():
             targets = loss.targets(columns)
-        parts = math.ceil(rows * longest / self._mini_batch_tokens) if self._mini_batch_tokens else 1
-        size = math.ceil(rows / parts)
         total = torch.zeros((), device=self.args.device)
         sums: dict[str, Tensor] = {}
-        for start in range(0, rows, size):
-            part = slice(start, min(start + size, rows))
+        for part in parts_of(lengths, self._mini_batch_tokens):
             last = part.stop == rows
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
@@ -257,16 +274,38 @@ def by_column(inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return columns
 
 
+def parts_of(lengths: Sequence[int], most: int | None) -> list[slice]:
+    """Divide a batch into runs of rows that hold at most so many tokens, the padding to a run's longest row included.
+
+    Args:
+        lengths: Tokens of each row, [B].
+        most: Tokens of a part, at least a row; None for one part.
+    """
+    parts, start, longest = [], 0, 0
+    for row, length in enumerate(lengths):
+        longest = max(longest, length)
+        if most and row > start and longest * (row + 1 - start) > most:
+            parts.append(slice(start, row))
+            start, longest = row, length
+    return [*parts, slice(start, len(lengths))]
+
+
 def rows_of(columns: Mapping[str, dict[str, Any]], part: slice) -> dict[str, dict[str, Any]]:
-    """Some rows of a batch; `english` has the first rows only, and is left out where it has none of these."""
-    chosen = {}
-    for name in ("translation", "english"):
-        features = columns.get(name)
-        if features is not None and len(features["attention_mask"][part]):
-            chosen[name] = {
-                key: value[part] if isinstance(value, Tensor) and value.dim() else value
-                for key, value in features.items()
-            }
+    """Some rows of a batch: the translations without the columns where all of these are padded, and their English sides.
+
+    `english` has the first rows only, and is left out where it has none of these.
+    """
+    chosen = {
+        name: {
+            key: value[part] if isinstance(value, Tensor) and value.dim() else value
+            for key, value in columns[name].items()
+        }
+        for name in ("translation", "english")
+        if name in columns and len(columns[name]["attention_mask"][part])
+    }
+    read = chosen["translation"]
+    used = read["attention_mask"].any(0).nonzero().flatten().tolist()
+    read |= {key: read[key][:, used[0] : used[-1] + 1] for key in PER_TOKEN if key in read}
     return chosen
 
 

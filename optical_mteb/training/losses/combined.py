@@ -135,7 +135,7 @@ class CombinedLoss(PairEncoder):
         own = student.get("translation")
         if own is not None:
             group = targets.group[: len(own.ids)] if targets.group is not None else None
-            seen = Encoded(own.tokens.detach()[:, :0], own.content, own.sentence.detach(), own.ids, group=group)
+            seen = Encoded(own.tokens.detach()[..., :0], own.content, own.sentence.detach(), own.ids, group=group)
             self._seen.append((seen, targets.rows(slice(len(own.ids)))))
         rows = len(columns["translation"]["input_ids"])
         terms = {}

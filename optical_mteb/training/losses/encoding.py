@@ -124,6 +124,11 @@ def blank_tokens(preprocess: Callable[..., Any], prompt: str) -> int:
     return int(whole - stripped)
 
 
+def prompt_tokens(preprocess: Callable[..., Any], prompt: str) -> int:
+    """Tokens of a prompt before a text, the first special token counted in; 0 for an empty prompt."""
+    return int(preprocess([""], prompt=prompt)["prompt_length"]) - blank_tokens(preprocess, prompt) if prompt else 0
+
+
 def content_mask(ids: Tensor, attended: Tensor, special_ids: Tensor, prompt_length: int | Tensor | None) -> Tensor:
     """Tokens of the text itself.
 
@@ -131,7 +136,8 @@ def content_mask(ids: Tensor, attended: Tensor, special_ids: Tensor, prompt_leng
         ids: Token ids, [B, n].
         attended: Tokens that are not padding, [B, n], boolean.
         special_ids: Ids of special tokens, [k].
-        prompt_length: Tokens of the prompt, the first special token counted in, or None where there is no prompt.
+        prompt_length: Tokens of the prompt, the first special token counted in, of all texts or of each, [B, 1]; None
+            where there is no prompt.
 
     Returns:
         Mask, [B, n], boolean.
