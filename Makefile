@@ -32,6 +32,6 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/transport.py
+	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python benchmarks/transport.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/tasks.py

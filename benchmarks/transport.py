@@ -1,11 +1,13 @@
 """Our Sinkhorn beside its peers, and where float32 gives out.
 
-    python benchmarks/transport.py [--rounds 7] [--threads 1] [--device cpu] [--quick] [--output transport.json]
+    THP_MEM_ALLOC_ENABLE=1 python benchmarks/transport.py [--rounds 7] [--threads 1] [--device cpu] [--quick]
+                                                           [--output transport.json]
 
 One step is what training does: the cosine cost of 64 pairs of token embeddings of width 384, 50 Sinkhorn iterations at
 epsilon 0.05, and the gradient of <plan, cost> on the source embeddings, the plan held fixed. The contestants take turns,
-round after round, so that a busy machine slows all of them. Ours should be 60 times faster than POT's loop at 32 x 32
-and 15 times at 128 x 128, and never slower than `ot.batch`; its converged plan should be within 1e-4 of POT's.
+round after round, so that a busy machine slows all of them; the variable gives them the large memory pages that
+`optical-mteb train` asks for. Ours should be 60 times faster than POT's loop at 32 x 32 and 15 times at 128 x 128, and
+never slower than `ot.batch`; its converged plan should be within 1e-4 of POT's.
 """
 
 import argparse

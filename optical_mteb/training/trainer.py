@@ -73,7 +73,7 @@ class DistillationCollator(SentenceTransformerDataCollator):
     def _translations(self, texts: list[str], own: list[bool]) -> dict[str, Any]:
         """Features of what the student reads; `own` says which texts are English sentences that the teacher reads, too."""
         prompts = self.prompts if isinstance(self.prompts, dict) else {}
-        prompt, for_own = (prompts.get(column, "") for column in ("translation", "monolingual"))
+        prompt, for_own = (str(prompts.get(column, "")) for column in ("translation", "monolingual"))
         if not any(own) or "monolingual" not in prompts or prompt == for_own:
             return self._column("translation", texts, self.preprocess_fn)
         chosen = [for_own if same else prompt for same in own]

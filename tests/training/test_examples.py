@@ -76,6 +76,9 @@ def test_the_pool_numbers_a_corpus(tiny_model, corpus):
         assert (pool.english[one] == pool.english[other]) == (corpus[one].english == corpus[other].english)
     assert pool.tokens.tolist() == token_counts(model, [p.translation for p in corpus], "query: ", 30).tolist()
     assert pool.english_tokens.tolist() == token_counts(model, [p.english for p in corpus], "query: ", 30).tolist()
+    other = pool_of(corpus, model, prompt="query: ", english_prompt="", max_tokens=30)
+    assert other.tokens.tolist() == pool.tokens.tolist()
+    assert other.english_tokens.tolist() == token_counts(model, [p.english for p in corpus], "", 30).tolist()
     place = [pair.translation for pair in corpus].index("pangungusap 3")
     assert pool.length(Example("cross_lingual", place, place)) == pool.tokens[place]
     assert pool.length(Example("multilingual", place, 0)) == pool.tokens[place]

@@ -18,7 +18,14 @@ from optical_mteb.training.losses import (
     TransportContrastiveLoss,
 )
 from optical_mteb.training.losses.encoding import encode, special_token_ids
-from optical_mteb.training.trainer import DistillationCollator, DistillationTrainer, by_column, own_first, rows_of
+from optical_mteb.training.trainer import (
+    DistillationCollator,
+    DistillationTrainer,
+    by_column,
+    own_first,
+    parts_of,
+    rows_of,
+)
 
 PROMPTS = {"english": "passage: ", "translation": "query: ", "partner": "passage: "}
 # Monolingual, cross-lingual and multilingual rows; one sentence stands in four of them, of each kind.
@@ -239,6 +246,58 @@ def test_partners_are_read_without_gradient_or_dropout(models):
 
 def gradients(student):
     return {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("for_own", ["passage: ", "", "query: "])
+def test_english_is_read_as_a_document(models, for_own):
+    """Pins a monolingual row that is read as a query, and content tokens that a prompt of another length moves."""
+    student, teacher = models
+    prompts = {**PROMPTS, "monolingual": for_own}
+    collate = DistillationCollator(student.preprocess, teacher_preprocess_fn=teacher.preprocess, prompts=prompts)
+    columns = by_column(collate(ROWS))["translation"]
+    special = special_token_ids(student)
+    with torch.no_grad():
+        found = encode(student, columns, special)
+        for place, row in enumerate(IN_ORDER):
+            text = ROWS[row]["translation"]
+            prompt = for_own if text == ROWS[row]["english"] else PROMPTS["translation"]
+            alone = encode(student, student.preprocess([text], prompt=prompt or None), special)
+            width = alone.ids.shape[1]
+            assert found.ids[place, :width].tolist() == alone.ids[0].tolist()
+            assert found.content[place, :width].tolist() == alone.content[0].tolist()
+            torch.testing.assert_close(found.sentence[place], alone.sentence[0])
+
+
+@pytest.mark.parametrize("most", [None, 1, 7, 12, 30, 1000])
+@pytest.mark.parametrize("lengths", [[5], [3, 3, 4, 9, 9], [9, 1, 1, 1, 1, 1, 1, 1, 6], list(range(1, 33))])
+def test_parts_keep_to_their_tokens(lengths, most):
+    """Pins a row that is lost or read twice, a part over the limit, and one that would have held the next row, too."""
+    parts = parts_of(lengths, most)
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(len(lengths)))
+    if most is None:
+        assert len(parts) == 1
+        return
+    for number, part in enumerate(parts):
+        rows = lengths[part]
+        assert len(rows) == 1 or len(rows) * max(rows) <= most
+        if number + 1 < len(parts):
+            more = lengths[part.start : part.stop + 1]
+            assert len(more) * max(more) > most
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_part_is_not_padded_to_the_batch(models, side):
+    """Pins a part that carries the padding of a longer row elsewhere, or loses a token with it."""
+    student, teacher = models
+    student.tokenizer.padding_side = side
+    columns = by_column(collator(student, teacher)(ROWS))
+    for part in (slice(0, 2), slice(1, 2), slice(2, 7)):
+        read = rows_of(columns, part)["translation"]
+        counts = columns["translation"]["attention_mask"][part].sum(1)
+        assert read["input_ids"].shape == read["attention_mask"].shape == (part.stop - part.start, counts.max())
+        assert read["attention_mask"].sum(1).tolist() == counts.tolist()
+        kept = columns["translation"]["input_ids"][part][columns["translation"]["attention_mask"][part].bool()]
+        assert torch.equal(read["input_ids"][read["attention_mask"].bool()], kept)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])

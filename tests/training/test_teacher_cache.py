@@ -81,6 +81,25 @@ def test_a_batch_without_the_longest_text(teacher):
     assert "hidden_layers" not in features
 
 
+def test_sentences_of_one_length_are_read_together(tiny_model, monkeypatch):
+    """Pins batches by characters, which pad a short sentence of long words' width to a long one of short words."""
+    teacher = tiny_model(seed=3, words=("wonderful",))
+    padding = []
+    preprocess = teacher.preprocess
+
+    def recorded(texts, **options):
+        features = preprocess(texts, **options)
+        padding.append(int((features["attention_mask"] == 0).sum()))
+        return features
+
+    cache = TeacherCache.open(teacher, revision="r1", prompt="", max_tokens=40)
+    monkeypatch.setattr(teacher, "preprocess", recorded)
+    long_words = ["wonderful", "wonderful a", "wonderful b"]
+    short_words = ["a b c d", "b c d a", "c d a b"]
+    cache.ensure([text for pair in zip(long_words, short_words, strict=True) for text in pair], batch_size=3)
+    assert sum(padding) <= 4
+
+
 def byte_level(preprocess):
     """A tokenizer that joins a prompt's trailing blank to the first word, but counts it as a token of the prompt."""
 
