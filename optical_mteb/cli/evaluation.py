@@ -114,7 +114,7 @@ def compare(
     elif table_format is TableFormat.TERMINAL:
         for comparison in comparisons:
             for grid in formats.grids(comparison, details=details):
-                Console().print(formats.astable_of(grid))
+                Console().print(formats.as_table(grid))
             for line in [*formats.legend(comparison), *comparison.notes]:
                 typer.echo(line)
     else:

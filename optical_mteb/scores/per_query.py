@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ ROUNDING = 1e-5
 
 EQUAL_BELOW = 1e-6
 """Two scores of a query that differ by less are equal: MTEB rounds them to six digits."""
+
+_SHARE = re.compile(r"(ndcg|map|mrr|recall|precision|hit_rate)_at_\d+$")
+"""Scores of retrieval, which none of their queries can push over 1."""
 
 Metrics = Mapping[str, float]
 QueryScores = Mapping[str, float]
@@ -84,18 +88,12 @@ def read_scores(results: ModelResults, task: str, metrics: Sequence[str], *, spl
         split: Split of the task.
 
     Raises:
-        InputError: The file is damaged, or of another task, or has a subset twice; a score is no number, or the scores
-            of the queries do not agree with their mean.
+        InputError: The file is damaged, or of another task, or has a subset twice; a score is no number, or no share
+            where it is one of retrieval; the scores of the queries do not agree with their mean, or the main score with
+            none of the others.
         MissingScoreError: There is no such split or score.
     """
-    path = results.path(task)
-    try:
-        result = TaskResult.from_disk(path)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a result of MTEB ({reason}); evaluate the model again") from None
-    if result.task_name != task:
-        raise InputError(f"{path}: results on {result.task_name}, expected {task}; the file was renamed")
+    path, result = _read(results, task)
     if split not in result.scores:
         raise MissingScoreError(f"{path}: no split {split!r}; it has {', '.join(result.scores)}")
     values: dict[str, Metrics] = {}
@@ -110,7 +108,8 @@ def read_scores(results: ModelResults, task: str, metrics: Sequence[str], *, spl
                 f"{path}: no score {missing[0]!r} of {subset}; expected one such as ndcg_at_10, map_at_100 or mrr_at_10"
             )
         where = f"{path}: subset {subset}"
-        values[subset] = {metric: _number(row[metric], f"{where}: {metric}") for metric in metrics}
+        values[subset] = {metric: _score(row[metric], metric, f"{where}: {metric}") for metric in metrics}
+        _check_main_score(row, where)
         by_query = row.get("per_query", {})
         if not isinstance(by_query, Mapping):
             raise InputError(f"{where}: per_query is no mapping of metrics; evaluate the model again")
@@ -120,6 +119,27 @@ def read_scores(results: ModelResults, task: str, metrics: Sequence[str], *, spl
             if metric in by_query
         }
     return Scores(results, task, split, path, result.dataset_revision, values, per_query)
+
+
+def splits_of(results: ModelResults, task: str) -> list[str]:
+    """Splits of a task that there are results of.
+
+    Raises:
+        InputError: There is no such file, or it is damaged or of another task.
+    """
+    return list(_read(results, task)[1].scores)
+
+
+def _read(results: ModelResults, task: str) -> tuple[Path, TaskResult]:
+    path = results.path(task)
+    try:
+        result = TaskResult.from_disk(path)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a result of MTEB ({reason}); evaluate the model again") from None
+    if result.task_name != task:
+        raise InputError(f"{path}: results on {result.task_name}, expected {task}; the file was renamed")
+    return path, result
 
 
 def checked_queries(scores: object, mean: float, where: str) -> QueryScores:
@@ -172,6 +192,26 @@ def pair(baseline: Scores, model: Scores, subset: str, metric: str, *, intersect
                     f"({some}); evaluate both on the same data, or compare what they share with --intersect"
                 )
     return PairedScores(shared, *(np.array([side[query] for query in shared], np.float64) for side in (before, after)))
+
+
+def _score(value: Any, metric: str, where: str) -> float:  # noqa: ANN401 - whatever JSON holds
+    score = _number(value, where)
+    if _SHARE.match(metric) and not 0 <= score <= 1:
+        raise InputError(f"{where} is {score}, expected a fraction of 1; evaluate the model again")
+    return score
+
+
+def _check_main_score(row: Mapping[str, Any], where: str) -> None:
+    """MTEB copies the main score of another one; which, depends on the task and on its version."""
+    main = row.get("main_score")
+    others = [value for name, value in row.items() if name != "main_score" and isinstance(value, int | float)]
+    if main is not None and others:
+        main = _number(main, f"{where}: main_score")
+        if not any(abs(main - value) <= ROUNDING for value in others):
+            raise InputError(
+                f"{where}: main_score is {main}, but no other score of it is; one of them was changed: "
+                "evaluate the model again"
+            )
 
 
 def _number(value: Any, where: str) -> float:  # noqa: ANN401 - whatever JSON holds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,26 @@ from optical_mteb.scores.per_query import Scores, checked_queries
 Run = Mapping[str, Mapping[str, float]]
 """Score by query and document."""
 
+Qrels = Mapping[str, Mapping[str, int]]
+"""Grade by query and document."""
+
+
+class MissingPredictionsError(InputError):
+    """There are no predictions of a model on a task, or on a subset of it."""
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """What a model retrieved on one subset of a task, and how it is judged.
+
+    Attributes:
+        run: The documents that MTEB scored, after the changes that it makes to the runs of some tasks.
+        qrels: Judgements of the queries of the run.
+    """
+
+    run: Run
+    qrels: Qrels
+
 
 def with_predictions(sides: Sequence[Scores], folders: Sequence[Path]) -> list[Scores]:
     """Scores of several models on one task, completed by scores of every query where there are predictions.
@@ -32,17 +52,40 @@ def with_predictions(sides: Sequence[Scores], folders: Sequence[Path]) -> list[S
 
     Raises:
         InputError: A model has two files of predictions, or a file is damaged, or is of another run than the result:
-            the means disagree.
+            the means disagree; or the result is of other data than the installed task.
     """
     files = [None if _is_complete(scores) else _predictions_of(scores, folders) for scores in sides]
-    if not any(files):
+    lacking = [scores for scores, file in zip(sides, files, strict=True) if file is not None]
+    if not lacking:
         return list(sides)
-    subsets = sorted({subset for scores in sides for subset in scores.values})
-    judgements = _judgements(sides[0].task, sides[0].split, subsets)
+    task, judgements = _judgements(lacking)
     return [
-        scores if file is None else _completed(scores, file, *judgements)
+        scores if file is None else _completed(scores, file, _rankings(scores, file, task, judgements))
         for scores, file in zip(sides, files, strict=True)
     ]
+
+
+def read_rankings(scores: Scores, folders: Sequence[Path]) -> dict[str, Rankings]:
+    """What a model retrieved, by subset; without subsets that the predictions lack.
+
+    Args:
+        scores: Scores of the model on one task and split.
+        folders: As of `with_predictions`.
+
+    Raises:
+        InputError: As `with_predictions`.
+        MissingPredictionsError: There are no predictions of the model.
+    """
+    file = _predictions_of(scores, folders)
+    if file is None:
+        model = f"{scores.results.model} at revision {scores.results.revision[:12]}"
+        raise MissingPredictionsError(
+            f"{scores.task}: no predictions of {model} in {', '.join(map(str, folders)) or 'any folder'}; run: "
+            f"mteb run -m {scores.results.model} -t {scores.task} --prediction-folder FOLDER --overwrite-strategy always"
+        )
+    rankings = _rankings(scores, file, *_judgements([scores]))
+    _completed(scores, file, rankings)
+    return rankings
 
 
 def _is_complete(scores: Scores) -> bool:
@@ -86,11 +129,20 @@ def _owner(path: Path) -> tuple[object, object]:
     return meta.get("model_name"), meta.get("revision")
 
 
-def _judgements(task: str, split: str, subsets: list[str]) -> tuple[AbsTaskRetrieval, dict[str, dict[str, Any]]]:
+def _judgements(sides: Sequence[Scores]) -> tuple[AbsTaskRetrieval, dict[str, dict[str, Any]]]:
     """The loaded task, and its judgements by subset and query."""
-    if not issubclass(_TASKS_REGISTRY.get(task, object), AbsTaskRetrieval):
-        raise InputError(f"task {task!r} is no retrieval task of the installed mteb, so its predictions have no scores")
-    loaded = mteb.get_task(task, hf_subsets=subsets, eval_splits=[split])
+    name, split = sides[0].task, sides[0].split
+    installed = _TASKS_REGISTRY.get(name)
+    if installed is None or not issubclass(installed, AbsTaskRetrieval):
+        raise InputError(f"task {name!r} is no retrieval task of the installed mteb, so its predictions have no scores")
+    for scores in sides:
+        if scores.data_revision != installed.metadata.revision:
+            raise InputError(
+                f"{scores.path}: is of data revision {scores.data_revision}, the installed task has the judgements of "
+                f"{installed.metadata.revision}; evaluate the model again"
+            )
+    subsets = sorted({subset for scores in sides for subset in scores.values})
+    loaded = mteb.get_task(name, hf_subsets=subsets, eval_splits=[split])
     assert isinstance(loaded, AbsTaskRetrieval)  # noqa: S101 - for the type checker
     loaded.load_data()
     loaded.convert_v1_dataset_format_to_v2(num_proc=None)
@@ -103,28 +155,22 @@ def _judgements(task: str, split: str, subsets: list[str]) -> tuple[AbsTaskRetri
     return loaded, qrels
 
 
-def _completed(scores: Scores, path: Path, task: AbsTaskRetrieval, qrels: Mapping[str, dict[str, Any]]) -> Scores:
+def _rankings(
+    scores: Scores, path: Path, task: AbsTaskRetrieval, judgements: Mapping[str, dict[str, Any]]
+) -> dict[str, Rankings]:
     content = _read(path)
-    per_query = dict(scores.per_query)
-    for subset, means in scores.values.items():
+    found = {}
+    for subset in scores.values:
         run = content.get(subset, {}).get(scores.split)
-        if run is None:
-            continue
-        found = _scores_by_query(run, task, qrels[subset])
-        per_query[subset] = {
-            metric: checked_queries(
-                {query: values[PER_QUERY[metric]] for query, values in found.items()},
-                mean,
-                f"{scores.path}, {path}: subset {subset}: {metric}",
-            )
-            for metric, mean in means.items()
-            if metric in PER_QUERY
-        }
-    return replace(scores, per_query=per_query)
+        if run is not None:
+            judged = judgements[subset]
+            qrels = {query: judged[query] for query in run if query in judged}
+            found[subset] = Rankings(_as_scored(run, task), qrels)
+    return found
 
 
-def _scores_by_query(run: Run, task: AbsTaskRetrieval, qrels: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """What trec_eval says of every query, after the two changes that MTEB makes to the runs of some tasks."""
+def _as_scored(run: Run, task: AbsTaskRetrieval) -> Run:
+    """The run after the two changes that MTEB makes to those of some tasks."""
     ranked = {query: dict(documents) for query, documents in run.items()}
     if task.ignore_identical_ids:
         for query, documents in ranked.items():
@@ -134,6 +180,22 @@ def _scores_by_query(run: Run, task: AbsTaskRetrieval, qrels: dict[str, Any]) ->
             query: dict(sorted(documents.items(), key=lambda item: item[1], reverse=True)[1:])
             for query, documents in ranked.items()
         }
+    return ranked
+
+
+def _completed(scores: Scores, path: Path, rankings: Mapping[str, Rankings]) -> Scores:
+    """The scores with those of every query, which agree with the means."""
+    per_query = dict(scores.per_query)
     measures = {"ndcg_cut.10", "map_cut.100"}
-    scores: dict[str, dict[str, float]] = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(ranked)
-    return scores
+    for subset, ranking in rankings.items():
+        found = pytrec_eval.RelevanceEvaluator(ranking.qrels, measures).evaluate(ranking.run)
+        per_query[subset] = {
+            metric: checked_queries(
+                {query: values[PER_QUERY[metric]] for query, values in found.items()},
+                mean,
+                f"{scores.path}, {path}: subset {subset}: {metric}",
+            )
+            for metric, mean in scores.values[subset].items()
+            if metric in PER_QUERY
+        }
+    return replace(scores, per_query=per_query)

@@ -162,9 +162,17 @@ def _model_results(folder: Path) -> ModelResults:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{path}: not JSON ({error}); evaluate the model again") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{path}: not the record of a model; evaluate the model again")
+    name, recorded = record.get("name"), record.get("revision")
+    if name and recorded and revision.parent.name == name.replace("/", "__") and recorded != revision.name:
+        raise InputError(
+            f"{path}: is of revision {recorded}, but its folder of {revision.name}; results of two revisions were "
+            "put together: evaluate the model again"
+        )
     return ModelResults(
-        model=record.get("name") or revision.parent.name.replace("__", "/", 1),
-        revision=record.get("revision") or revision.name,
+        model=name or revision.parent.name.replace("__", "/", 1),
+        revision=recorded or revision.name,
         experiment=record.get("experiment_kwargs") or ({"experiment": folder.name} if folder != revision else {}),
         folder=folder,
     )

@@ -42,6 +42,14 @@ def set_mean(content):
     row(content)["ndcg_at_10"] = 0.55
 
 
+def set_main_score(content):
+    row(content)["main_score"] = 0.8
+
+
+def set_percent(content):
+    row(content)["ndcg_at_10"] = 50.0
+
+
 def set_query(content):
     row(content)["per_query"]["map_at_100"]["x"] = 0.3
 
@@ -82,6 +90,8 @@ def set_revision(content):
     ("edit", "message"),
     [
         (set_mean, r"subset swh-eng: ndcg_at_10 is 0\.55000, but the mean of its 2 queries is 0\.50000"),
+        (set_main_score, r"subset swh-eng: main_score is 0\.8, but no other score of it is; one of them was changed"),
+        (set_percent, r"subset swh-eng: ndcg_at_10 is 50\.0, expected a fraction of 1"),
         (set_query, r"subset swh-eng: map_at_100 is 0\.50000, but the mean of its 2 queries is 0\.52500"),
         (set_nan, r"subset swh-eng: ndcg_at_10 of query x is NaN, expected a number"),
         (set_null, r"subset som-eng: map_at_100 is None, expected a number"),

@@ -110,6 +110,17 @@ def test_predictions_of_another_run_are_not_taken(evaluated, tmp_path):
                 with_predictions([read(folder)], [tmp_path])
 
 
+def test_judgements_of_other_data_are_not_taken(evaluated, monkeypatch):
+    """Pins old runs that are scored by the installed task's judgements."""
+    folder, _ = evaluated
+    about = CLDRNameRetrieval.metadata
+    monkeypatch.setattr(
+        CLDRNameRetrieval, "metadata", about.model_copy(update={"dataset": {"path": "babel", "revision": "CLDR-99"}})
+    )
+    with pytest.raises(InputError, match=r"is of data revision CLDR-\d+, the installed task has .* of CLDR-99"):
+        with_predictions([read(folder)], [folder / "predictions"])
+
+
 def test_what_cannot_be_read_is_named(evaluated, tmp_path):
     """Pins tracebacks, and a choice between two files that nobody made."""
     folder, _ = evaluated

@@ -34,6 +34,23 @@ def test_two_revisions_are_never_mixed(write, cache):
     assert find_results(str(folder), cache).revision == "r9"
 
 
+def test_a_folder_of_another_revision_is_refused(write, cache):
+    """Pins results that were copied beside those of another training."""
+    folder = write("a/base", SCORES, revision="r1")
+    meta = folder / "model_meta.json"
+    meta.write_text(meta.read_text().replace('"r1"', '"r9"'))
+    with pytest.raises(
+        InputError, match=r"r1/model_meta.json: is of revision r9, but its folder of r1; results of two"
+    ):
+        find_results("a/base", cache)
+    meta.write_text("[]")
+    with pytest.raises(InputError, match=r"model_meta\.json: not the record of a model"):
+        find_results("a/base", cache)
+    meta.write_text('{"name": "a/base", "revision": "r9"}')
+    copied = folder.rename(cache / "mine")
+    assert find_results(str(copied), cache).revision == "r9"
+
+
 def test_only_revisions_with_the_task_count(write, cache):
     """Pins a choice that is asked for although one revision alone has the task."""
     write("a/base", SCORES, revision="r1")

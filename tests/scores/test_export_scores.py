@@ -1,0 +1,196 @@
+"""Scores for other programs: files that they read, scored by them to the numbers of the result."""
+
+import csv
+import json
+import shutil
+from statistics import fmean
+
+import mteb
+import pytest
+import pytrec_eval
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
+from optical_mteb.errors import InputError
+from optical_mteb.scores.export import export_scores
+from optical_mteb.scores.results import find_results
+from optical_mteb.tasks import CLDRNameRetrieval
+
+TASK = "CLDRNameRetrieval"
+SUBSETS = ["por-eng", "zul-eng"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, tiny_base):
+    """A folder with results and predictions of a tiny model, and the rows of the result by subset."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    model = SentenceTransformerEncoderWrapper(str(tiny_base), device="cpu")
+    model.mteb_model_meta = model.mteb_model_meta.model_copy(update={"name": "a/tiny", "revision": "r1"})
+    options = {"co2_tracker": False, "show_progress_bar": False, "prediction_folder": folder / "predictions"}
+    task = mteb.get_task(TASK, hf_subsets=SUBSETS)
+    # So that what is exported has to be what MTEB scored, not what the model found.
+    task.skip_first_result = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPTICAL_MTEB_HOME", str(folder / "home"))
+        mteb.evaluate(model, task, cache=mteb.ResultCache(folder / "results"), **options)
+    content = json.loads(next(folder.glob(f"results/results/*/*/{TASK}.json")).read_text())
+    return folder, {row["hf_subset"]: row for row in content["scores"]["test"]}
+
+
+@pytest.fixture
+def export(evaluated, tmp_path, monkeypatch):
+    """Exports the results of the tiny model; returns the folder."""
+    folder, _ = evaluated
+    monkeypatch.setattr(CLDRNameRetrieval, "skip_first_result", True)
+
+    def run(file_format, *, results=None, **options):
+        found = find_results("a/tiny", results or folder / "results")
+        options = {"predictions": [folder / "predictions"], "say": lambda _: None, **options}
+        return export_scores(found, file_format, tmp_path / "out" / file_format, **options)
+
+    return run
+
+
+def read_trec(folder):
+    """Run and judgements of a folder by a plain loop over the files."""
+    run, qrels = {}, {}
+    for line in (folder / "test.run.txt").read_text().splitlines():
+        query, q0, document, rank, score, tag = line.split(" ")
+        assert (q0, tag) == ("Q0", "a/tiny")
+        assert len(run.setdefault(query, {})) == int(rank) - 1
+        run[query][document] = float(score)
+    for line in (folder / "test.qrels.txt").read_text().splitlines():
+        query, _, document, grade = line.split(" ")
+        qrels.setdefault(query, {})[document] = int(grade)
+    return run, qrels
+
+
+def test_pytrec_eval_gives_the_scores_of_the_result(export, evaluated):
+    """Pins scores that lose digits, and runs or judgements of other queries than MTEB scored."""
+    _, rows = evaluated
+    folder = export("trec")
+    for subset in SUBSETS:
+        run, qrels = read_trec(folder / TASK / subset)
+        assert run.keys() == qrels.keys()
+        assert all(list(ranked.values()) == sorted(ranked.values(), reverse=True) for ranked in run.values())
+        found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "map_cut.100", "recall.100"}).evaluate(run)
+        names = {"ndcg_at_10": "ndcg_cut_10", "map_at_100": "map_cut_100", "recall_at_100": "recall_100"}
+        for metric, name in names.items():
+            assert fmean(of[name] for of in found.values()) == pytest.approx(rows[subset][metric], abs=6e-6)
+        by_query = {query: of["ndcg_cut_10"] for query, of in found.items()}
+        assert by_query == pytest.approx(rows[subset]["per_query"]["ndcg_at_10"], abs=6e-7)
+
+
+def test_ir_measures_gives_the_scores_of_the_result(export, evaluated):
+    """Pins files that ir_measures reads otherwise."""
+    ir_measures = pytest.importorskip("ir_measures")
+    _, rows = evaluated
+    folder = export("trec")
+    for subset in SUBSETS:
+        run = list(ir_measures.read_trec_run(str(folder / TASK / subset / "test.run.txt")))
+        qrels = list(ir_measures.read_trec_qrels(str(folder / TASK / subset / "test.qrels.txt")))
+        names = {
+            ir_measures.nDCG @ 10: "ndcg_at_10",
+            ir_measures.AP @ 100: "map_at_100",
+            ir_measures.R @ 100: "recall_at_100",
+        }
+        found = ir_measures.calc_aggregate(list(names), qrels, run)
+        for measure, metric in names.items():
+            assert found[measure] == pytest.approx(rows[subset][metric], abs=6e-6)
+
+
+def test_ranx_files_hold_the_same(export):
+    """Pins JSON that is not query, document, number."""
+    trec, ranx = export("trec"), export("ranx")
+    for subset in SUBSETS:
+        run, qrels = (json.loads((ranx / TASK / subset / f"test.{kind}.json").read_text()) for kind in ("run", "qrels"))
+        assert (run, qrels) == read_trec(trec / TASK / subset)
+
+
+def test_ranx_reads_them(export, evaluated):
+    """Pins files that ranx does not take for a run and judgements."""
+    ranx = pytest.importorskip("ranx")
+    _, rows = evaluated
+    folder = export("ranx") / TASK / "zul-eng"
+    run, qrels = (
+        ranx.Run.from_file(str(folder / "test.run.json")),
+        ranx.Qrels.from_file(str(folder / "test.qrels.json")),
+    )
+    assert ranx.evaluate(qrels, run, "ndcg@10") == pytest.approx(rows["zul-eng"]["ndcg_at_10"], abs=1e-4)
+
+
+def test_the_table_has_every_query(export, evaluated):
+    """Pins queries that are lost, and scores in the wrong column."""
+    _, rows = evaluated
+    folder = export("csv", predictions=[])
+    with (folder / "scores.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["task", "split", "subset", "query", "ndcg_at_10", "map_at_100"]
+    for subset in SUBSETS:
+        of_subset = [line for line in table if line["subset"] == subset]
+        assert {(line["task"], line["split"]) for line in of_subset} == {(TASK, "test")}
+        for metric in ("ndcg_at_10", "map_at_100"):
+            found = {line["query"]: float(line[metric]) for line in of_subset}
+            assert found == rows[subset]["per_query"][metric]
+
+
+def changed(folder, tmp_path, change, kind="results"):
+    """A copy of the results or predictions, one file of it changed."""
+    target = tmp_path / "changed"
+    shutil.copytree(folder / kind, target)
+    name = f"{TASK}.json" if kind == "results" else f"{TASK}_predictions.json"
+    path = next(target.rglob(name))
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return target
+
+
+def other_data(content):
+    content["dataset_revision"] = "CLDR-1"
+
+
+def forget(content):
+    for row in content["scores"]["test"]:
+        del row["per_query"]
+
+
+def fewer(content):
+    del content["zul-eng"]
+
+
+def space(content):
+    query, documents = next(iter(content["zul-eng"]["test"].items()))
+    documents[f"a {query}"] = -1.0
+
+
+def test_what_does_not_belong_together_is_refused(export, evaluated, tmp_path):
+    """Pins runs beside judgements of other data, and exports that lack a language without a word."""
+    folder, _ = evaluated
+    results = changed(folder, tmp_path, other_data)
+    with pytest.raises(InputError, match=r"is of data revision CLDR-1, the installed task has .* CLDR-"):
+        export("trec", results=results)
+    said = []
+    predictions = [changed(folder, tmp_path / "fewer", fewer, "predictions")]
+    with pytest.raises(InputError, match="there are no predictions of zul-eng"):
+        export("trec", predictions=predictions, tasks=[TASK])
+    with pytest.raises(InputError, match="nothing to write as trec"):
+        export("trec", predictions=predictions, say=said.append)
+    assert "left out: " in said[0]
+    assert not (tmp_path / "out" / "trec").exists()
+    with pytest.raises(InputError, match=r"id 'a .*': .*has white space.* write ranx or csv"):
+        export("trec", predictions=[changed(folder, tmp_path / "space", space, "predictions")])
+
+
+def test_what_cannot_be_written_is_named(export, evaluated, tmp_path):
+    """Pins an empty table, a folder that is written over, and a format that nobody reads."""
+    folder, _ = evaluated
+    results = changed(folder, tmp_path, forget)
+    with pytest.raises(InputError, match=r"no scores by query; .* --predictions"):
+        export("csv", results=results, predictions=[], tasks=[TASK])
+    assert (export("csv", results=results) / "scores.csv").is_file()
+    with pytest.raises(InputError, match=r"csv: is there already; remove it"):
+        export("csv")
+    with pytest.raises(InputError, match=r"format 'xml' is unknown; write one of trec, ranx, csv"):
+        export("xml")
+    with pytest.raises(InputError, match="format ranx: needs what mteb run --prediction-folder wrote"):
+        export("ranx", predictions=[])

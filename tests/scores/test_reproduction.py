@@ -1,0 +1,152 @@
+"""Running expectations: verdicts by hand, and commands that fail or touch what is not theirs."""
+
+import re
+
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.scores.expected import Expectation
+from optical_mteb.scores.reproduction import check, run_commands
+
+COMMAND = "mteb run -m a/base -t CLDRNameRetrieval"
+SCORES = {"som-eng": {"q": 0.5}, "swh-eng": {"q": 0.75}}
+
+
+def expected(name="one", scores=None, **changes):
+    default = {"som-eng": {"ndcg_at_10": 0.5}, "swh-eng": {"ndcg_at_10": 0.75}}
+    known = {"revision": "r1", "data_revision": "CLDR-47", "tolerance": 0.001, "versions": {"mteb": "1.0"}}
+    fields = {"commands": [COMMAND], "model": "a/base", "task": "CLDRNameRetrieval", **known, **changes}
+    return Expectation(name=name, scores=scores or default, **fields)
+
+
+@pytest.fixture
+def runs(write, cache):
+    """Builds a runner whose commands leave given results, as `mteb run` does in its folder."""
+
+    def runner(scores=SCORES, model="a/base", **options):
+        def run(commands, folder):
+            write(model, scores, **options)
+            cache.rename(folder / "results")
+
+        return run
+
+    return runner
+
+
+def verdicts(outcome):
+    return {(found.subset, found.metric): found.verdict for found in outcome.findings}
+
+
+def test_scores_that_are_met(runs):
+    """Pins a score within the tolerance that fails, and one at its edge, where floats differ."""
+    [outcome] = check([expected()], run=runs({"som-eng": {"q": 0.499}, "swh-eng": {"q": 0.751}}))
+    assert outcome.is_met
+    assert set(verdicts(outcome).values()) == {"met"}
+    assert outcome.notes == []
+
+
+def test_a_miss_is_named_by_subset(runs):
+    """Pins a miss that is not seen, or seen in another language; and silence about other versions."""
+    [outcome] = check([expected()], run=runs({"som-eng": {"q": 0.4989}, "swh-eng": {"q": 0.75}}))
+    assert not outcome.is_met
+    assert verdicts(outcome) == {("som-eng", "ndcg_at_10"): "miss", ("swh-eng", "ndcg_at_10"): "met"}
+    [note] = outcome.notes
+    assert note.startswith("one: expected with mteb 1.0 (here 2.")
+
+
+def test_another_revision_never_matches(runs):
+    """Pins a retrained student that passes for the one on record, its scores alike or not."""
+    [outcome] = check([expected(versions={})], run=runs({**SCORES, "som-eng": {"q": 0.6}}, revision="r2"))
+    assert verdicts(outcome) == {
+        ("som-eng", "ndcg_at_10"): "other revision, miss",
+        ("swh-eng", "ndcg_at_10"): "other revision",
+    }
+    assert not outcome.is_met
+    assert outcome.notes == ["one: expected of revision r1; got of r2"]
+    assert outcome.made.revision == "r2"
+
+
+def test_other_data_and_settings_never_match(runs):
+    """Pins scores of other data, or of an approximate index, that pass for those on record."""
+    [outcome] = check([expected(versions={})], run=runs(data="CLDR-46", experiment={"index": "hnsw"}))
+    assert set(verdicts(outcome).values()) == {"other data, other settings"}
+    assert outcome.notes == [
+        "one: expected on data revision CLDR-47; got on CLDR-46",
+        "one: got under settings of their own: index = hnsw",
+    ]
+
+
+def test_a_language_that_is_gone(runs):
+    """Pins a subset without a score that counts as met, or is updated away."""
+    [outcome] = check([expected()], run=runs({"som-eng": {"q": 0.5}}))
+    assert verdicts(outcome)["swh-eng", "ndcg_at_10"] == "no score"
+    assert not outcome.is_met
+    assert outcome.made is None
+
+
+def test_new_ones_are_filled_in(runs):
+    """Pins an entry without scores that counts as met, and one that an update leaves incomplete."""
+    new = expected(scores={"som-eng": {"map_at_100": None}}, revision=None, data_revision=None, versions={})
+    [outcome] = check([new], run=runs())
+    assert verdicts(outcome) == {("som-eng", "map_at_100"): "new"}
+    assert not outcome.is_met
+    made = outcome.made
+    assert (made.revision, made.data_revision, made.scores) == ("r1", "CLDR-47", {"som-eng": {"map_at_100": 0.5}})
+    assert {"mteb", "torch", "optical-mteb"} <= made.versions.keys()
+
+
+def set_nan(content):
+    content["scores"]["test"][0]["ndcg_at_10"] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"edit": set_nan}, "one: .*CLDRNameRetrieval.json: subset som-eng: ndcg_at_10 is NaN, expected a number"),
+        ({"model": "b/other"}, "one: the commands left no results of a/base; of b/other"),
+        ({"task": "NTREXRetrieval"}, "one: .*no results on CLDRNameRetrieval"),
+    ],
+)
+def test_results_that_say_nothing_fail(runs, options, message):
+    """Pins damaged or absent results that stop the other expectations, or count as met."""
+    [outcome] = check([expected()], run=runs(**options))
+    assert not outcome.is_met
+    assert outcome.made is None
+    [note] = outcome.notes
+    assert re.search(message, note), note
+
+
+def test_the_same_commands_run_once(runs):
+    """Pins a training for every task, outcomes in another order, and a failure that stops the rest."""
+    asked = []
+
+    def run(commands, folder):
+        asked.append(list(commands))
+        assert list(folder.iterdir()) == []
+        if len(asked) == 1:
+            raise InputError("mteb run: exit code 1: no such model")
+        runs()(commands, folder)
+
+    other = [COMMAND, COMMAND]
+    outcomes = check([expected("a"), expected("b", commands=other), expected("c")], run=run)
+    assert asked == [[COMMAND], other]
+    assert [outcome.expectation.name for outcome in outcomes] == ["a", "b", "c"]
+    assert [outcome.is_met for outcome in outcomes] == [False, True, False]
+    assert outcomes[2].notes == ["c: mteb run: exit code 1: no such model"]
+
+
+def test_commands_have_a_store_of_their_own(tmp_path, own_home, monkeypatch):
+    """Pins a student of the user's that is scored or overwritten, and bases that are converted anew."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", "data")
+    (own_home / "students" / "mine").mkdir(parents=True)
+    (own_home / "students" / "mine" / "optical.json").write_text("{}")
+    (tmp_path / "run").mkdir()
+    run_commands(["optical-mteb models"], tmp_path / "run")
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert f"no student in {tmp_path / 'run' / 'home' / 'students'}" in "".join(log.split("\n"))
+    assert (tmp_path / "run" / "home" / "bases").resolve() == own_home / "bases"
+    (tmp_path / "again").mkdir()
+    with pytest.raises(InputError, match=r"^optical-mteb models nobody: exit code 2: .*'nobody' is not trained yet"):
+        run_commands(["optical-mteb models nobody"], tmp_path / "again")
