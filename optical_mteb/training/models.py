@@ -6,13 +6,11 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
-from typing import cast
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
-from transformers import PreTrainedModel
 
 from optical_mteb.bases import (
     as_late_interaction,
@@ -26,6 +24,7 @@ from optical_mteb.bases import (
 )
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
+from optical_mteb.training.freezing import freeze, word_embeddings
 from optical_mteb.training.narrowing import narrow
 from optical_mteb.training.projection import project_tokens, token_width
 from optical_mteb.training.recipe import Recipe, StudentSettings
@@ -122,8 +121,10 @@ def load_models(
     elif own != wide:
         say(f"student: tokens are projected from {own} to the teacher's {wide} dimensions")
         project_tokens(student, wide)
-    word_embeddings(student).requires_grad_(not settings.freeze_embeddings)
-    _freeze_pooler(student)
+    try:
+        freeze(student, words=settings.freeze_embeddings, layers=settings.freeze_layers)
+    except InputError as error:
+        raise InputError(f"[student] {settings.base}: {error}") from error
     _set_dropout(student, settings.dropout)
     return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt, variant)
 
@@ -171,13 +172,6 @@ def _parameters(model: SentenceTransformer) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _freeze_pooler(model: SentenceTransformer) -> None:
-    """Freeze BERT's own pooler where another pools: it gets no gradient, and needs no optimizer state."""
-    pooler = getattr(model.transformers_model, "pooler", None)
-    if isinstance(pooler, nn.Module) and any(isinstance(module, Pooling) for module in model):
-        pooler.requires_grad_(False)
-
-
 def _set_dropout(model: SentenceTransformer, share: float) -> None:
     """Set the dropout of a model's modules; its configuration, which is saved, keeps what the base had."""
     for module in model.modules():
@@ -203,12 +197,6 @@ def _check_tokens(model: SentenceTransformer, spec: str) -> None:
         as_late_interaction(model)
     except ValueError as error:
         raise InputError(f"[student] {spec}: {error}; use kind = 'dense', or another base") from error
-
-
-def word_embeddings(model: SentenceTransformer) -> nn.Embedding:
-    """The embedding layer of a model's transformer."""
-    transformer = cast("PreTrainedModel", model.transformers_model)
-    return cast("nn.Embedding", transformer.get_input_embeddings())
 
 
 def embedding_width(model: SentenceTransformer) -> int:

@@ -43,6 +43,8 @@ class StudentSettings(_Table):
         width: Width of the embeddings, below the teacher's, by a projection of both models' tokens; the teacher's
             by default.
         freeze_embeddings: Leave the embedding layer as it is.
+        freeze_layers: Leave so many of the student's transformer layers, the first, and what is below them as they are:
+            a training step is shorter by their backward pass.
         dropout: Dropout while training. The target of a distillation is no label that could be learnt by heart; without
             dropout, a step is the same however it is divided among mini-batches and devices.
         max_tokens: While training, longer inputs are cut, the teacher's too.
@@ -60,6 +62,7 @@ class StudentSettings(_Table):
     feed_forward: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
     freeze_embeddings: bool = True
+    freeze_layers: int = Field(default=0, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     max_tokens: int = Field(default=128, ge=1)
 
@@ -67,6 +70,8 @@ class StudentSettings(_Table):
     def _read_with_layers(self) -> Self:
         if self.layer_selection != "spaced" and self.layers is None:
             raise ValueError(f"layer_selection = {self.layer_selection!r} is read with layers only; add layers")
+        if self.freeze_layers and not self.freeze_embeddings:
+            raise ValueError("freeze_layers freezes the embeddings below them, too; set freeze_embeddings = true")
         return self
 
 

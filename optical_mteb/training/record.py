@@ -16,7 +16,8 @@ from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.citation import CITATION
 from optical_mteb.students.sidecar import BitextRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION
-from optical_mteb.training.models import Models, embedding_width, word_embeddings
+from optical_mteb.training.freezing import word_embeddings
+from optical_mteb.training.models import Models, embedding_width
 from optical_mteb.training.objective import describe
 from optical_mteb.training.projection import token_width
 from optical_mteb.training.recipe import Recipe

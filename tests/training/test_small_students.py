@@ -282,6 +282,18 @@ def test_what_nothing_reads_is_not_trained(load):
     ]
 
 
+def test_frozen_layers_stay_as_they_are(recipe, load):
+    """Pins layers that are trained all the same, norms and positions below them included, or frozen with too many."""
+    base = dict(load()[0].student.transformers_model.named_parameters())
+    train(read_recipe(recipe, ["student.freeze_layers=1"]), device="cpu", say=lambda _: None)
+    trained = dict(SentenceTransformer(str(student_path("small")), device="cpu").transformers_model.named_parameters())
+    moved = {name for name, weight in trained.items() if not torch.equal(weight, base[name])}
+    upper = {name for name in base if name.startswith("encoder.layer.1.")}
+    # The bias of the keys shifts all attention scores of a query alike, which the softmax takes away.
+    assert upper - moved <= {"encoder.layer.1.attention.self.key.bias"}
+    assert moved <= upper
+
+
 @pytest.mark.parametrize("kind", ["dense", "late_interaction"])
 def test_training_ends_with_a_small_student(recipe, kind):
     """Pins keys of the recipe that get lost on the way to the store."""
@@ -310,6 +322,8 @@ def test_the_objective_compares_layers_that_are_there(load):
         (["layers=3"], r"^\[student\] .*tiny: layers = 3: the model has 2 transformer layers; ask for 1 to 2$"),
         (["feed_forward=65"], r"^\[student\] .*tiny: feed_forward = 65: the model has 64 neurons a layer; ask for 1"),
         (["width=32"], r"^width = 32: the teacher's tokens are 32 wide; ask for less"),
+        (["freeze_layers=2"], r"^\[student\] .*tiny: freeze_layers = 2: the student has 2 layers; freeze fewer$"),
+        (["freeze_layers=1", "freeze_embeddings=false"], r"student: freeze_layers freezes the embeddings below them"),
         (["layer_selection=first"], r"student: layer_selection = 'first' is read with layers only; add layers"),
         (["layers=0"], r"student.layers: .*greater than or equal to 1 \(it is 0\)"),
         (["layers=1", "layer_selection=last"], r"student.layer_selection: .*'spaced' or 'first' \(it is 'last'\)"),
