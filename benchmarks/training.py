@@ -10,7 +10,8 @@ imports, loads student and teacher, reads TICO-19's first pairs of English and S
   batches of 8, all weights trained, MSELoss on the teacher's embeddings of the English sides, computed up front;
 - peer-128: the same with inputs cut at 128 tokens, as the recipe `tico19` cuts them; the peer's default is 512;
 - ours: `optical-mteb train` in batches of 32, word embeddings frozen, vocabulary pruned, the cache of the teacher empty
-  at the start; `tico19` is the objective of the recipe of that name, contrastive + optical + anchor.
+  at the start; `tico19` is the objective of the recipe of that name, contrastive + optical + anchor, and
+  `sentence_frozen` leaves the lower half of the student's layers as it is.
 
 Sentence distillation should read at least 5 times the pairs a second, in at most a quarter of the memory; OPTICAL and
 the transport contrast at least 4 times the pairs. `--scaling` trains on 1, 2, 4 and 7 languages instead, a share of an
@@ -40,7 +41,15 @@ OBJECTIVES = {
     "transport_contrastive": "{transport_contrastive={}}",
     "tico19": "{contrastive={}, optical={}, anchor={}}",
 }
-TARGETS = {"sentence": (5.0, 0.25), "optical": (4.0, None), "transport_contrastive": (4.0, None)}
+FROZEN = {"sentence_frozen": ("sentence", 6)}
+"""Contestants that leave so many layers, the first, as they are: the objective, and how many."""
+
+TARGETS = {
+    "sentence": (5.0, 0.25),
+    "sentence_frozen": (5.0, 0.25),
+    "optical": (4.0, None),
+    "transport_contrastive": (4.0, None),
+}
 """At least so many times the peer's pairs a second, at most that share of its memory."""
 
 PEERS = {"peer": (), "peer-128": ("--max-tokens", "128")}
@@ -179,11 +188,12 @@ def compare(names: list[str], pairs: int, rounds: int, threads: int | None) -> d
         for name in names:
             with tempfile.TemporaryDirectory(prefix="optical-mteb-") as scratch:
                 home = make_home(Path(scratch), "home")
-                command = (
-                    [sys.executable, __file__, "--peer", str(home / "peer"), "--pairs", str(pairs), *PEERS[name]]
-                    if name in PEERS
-                    else our_command(overrides("benchmark", [source], OBJECTIVES[name], steps))
-                )
+                if name in PEERS:
+                    command = [sys.executable, __file__, "--peer", str(home / "peer"), "--pairs", str(pairs)]
+                    command += PEERS[name]
+                else:
+                    objective, further = settings_of(name)
+                    command = our_command([*overrides("benchmark", [source], objective, steps), *further])
                 seconds, peak = run_process(command, home, threads)
                 measured[name].append((seconds, peak))
                 print(f"round {number + 1}: {name} {seconds:.1f} s, {peak / 1e9:.2f} GB", file=sys.stderr)
@@ -202,6 +212,12 @@ def compare(names: list[str], pairs: int, rounds: int, threads: int | None) -> d
             row["speed_ratio"] = round(row["pairs_per_second"] / peer["pairs_per_second"], 3)
             row["memory_ratio"] = round(row["peak_memory_gb"] / peer["peak_memory_gb"], 3)
     return results
+
+
+def settings_of(name: str) -> tuple[str, list[str]]:
+    """Objective of a contestant, and what else its recipe has otherwise."""
+    objective, layers = FROZEN.get(name, (name, 0))
+    return OBJECTIVES[objective], [f"student.freeze_layers={layers}"] if layers else []
 
 
 def print_comparison(console: Console, results: dict[str, dict[str, Any]]) -> None:
@@ -284,7 +300,7 @@ def print_scaling(console: Console, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, print a table, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    contestants = [*PEERS, *OBJECTIVES]
+    contestants = [*PEERS, *OBJECTIVES, *FROZEN]
     names = f"of {', '.join(contestants)}; all of them unless given"
     parser.add_argument("--only", nargs="+", choices=contestants, default=contestants, metavar="NAME", help=names)
     parser.add_argument("--pairs", type=int, help="pairs of each language; 3,000 to compare, all of them to scale")
