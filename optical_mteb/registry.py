@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from pkgutil import iter_modules
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
     from mteb.models.model_meta import ModelMeta
-    from mteb.results import TaskResult
+    from mteb.models.models_protocols import MTEBModels
+    from mteb.results import ModelResult, TaskResult
+    from sentence_transformers import SentenceTransformer
 
 
 def register() -> None:
@@ -28,6 +31,43 @@ def register() -> None:
     _register_benchmark()
     _register_models()
     _show_input_errors_in_one_line()
+    spec = os.environ.get("OPTICAL_MTEB_INDEX")
+    if spec:
+        search_by_index(spec)
+
+
+def search_by_index(spec: str, recall: float = 0.99) -> None:
+    """Have `mteb.evaluate` search by an index in the store from now on, and `mteb.get_model` check that it can be one.
+
+    Args:
+        spec: What `IndexSpec.parse` reads, or `auto`; one that cannot be read is an `InputError` when either is called.
+        recall: Share of the exact best that searching should find.
+    """
+    mteb = import_module("mteb")
+    get_model, evaluate = (getattr(f, "_optical_mteb", f) for f in (mteb.get_model, mteb.evaluate))
+
+    @wraps(get_model)
+    def get_checked(*args: Any, **kwargs: Any) -> MTEBModels:  # noqa: ANN401 - as mteb's
+        from optical_mteb.index.assembly import BuildSettings
+
+        BuildSettings(spec=spec, recall=recall)
+        model: MTEBModels = get_model(*args, **kwargs)
+        return model
+
+    @wraps(evaluate)
+    def evaluate_by_index(
+        model: MTEBModels | ModelMeta | SentenceTransformer,
+        *args: Any,  # noqa: ANN401 - as mteb's
+        **kwargs: Any,  # noqa: ANN401 - as mteb's
+    ) -> ModelResult:
+        from optical_mteb.index.assembly import BuildSettings
+        from optical_mteb.index.search_model import indexed
+
+        result: ModelResult = evaluate(indexed(model, BuildSettings(spec=spec, recall=recall)), *args, **kwargs)
+        return result
+
+    get_checked._optical_mteb, evaluate_by_index._optical_mteb = get_model, evaluate  # type: ignore[attr-defined]
+    vars(mteb).update(get_model=get_checked, evaluate=evaluate_by_index)
 
 
 def _register_tasks() -> None:

@@ -41,6 +41,11 @@ def bases_folder() -> Path:
     return home() / "bases"
 
 
+def indexes_folder() -> Path:
+    """Folder that holds one folder per model, of documents as vectors and the indexes over them."""
+    return home() / "indexes"
+
+
 def data_folder() -> Path:
     """Folder that caches downloaded data sets."""
     return home() / "data"

@@ -14,14 +14,11 @@ from optical_mteb.students import Sidecar, read_student, student_path
 from tests.conftest import build_tiny_model
 
 
-@pytest.fixture
-def student(own_home):
-    """A student in the store that no training made."""
-    folder = student_path("tiny-student")
-    build_tiny_model().save_pretrained(str(folder), create_model_card=False)
-    sidecar = Sidecar(
+def sidecar_of(weights):
+    """The record of a student that no training made."""
+    return Sidecar(
         name="tiny-student",
-        weights=base_revision(str(folder)),
+        weights=weights,
         created="2026-01-02",
         seed=1,
         steps=1,
@@ -44,6 +41,14 @@ def student(own_home):
         max_tokens=128,
         versions={},
     )
+
+
+@pytest.fixture
+def student(own_home):
+    """A student in the store that no training made."""
+    folder = student_path("tiny-student")
+    build_tiny_model().save_pretrained(str(folder), create_model_card=False)
+    sidecar = sidecar_of(base_revision(str(folder)))
     sidecar.write(folder)
     return sidecar
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,13 +20,34 @@ app = typer.Typer(pretty_exceptions_enable=False)
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     epilog="Example: optical-mteb run -m optical-student -t CLDRNameRetrieval",
 )
-def run(context: typer.Context) -> None:
-    """Run `mteb run` with this package's models and tasks, import hook or not; takes its arguments."""
+def run(
+    context: typer.Context,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC", help="Search by an index that stays in the store: auto, flat, hnsw32, ivf4096,pq48+refine."
+        ),
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="With --index: share of the exact best to find; 0.99 by default.")
+    ] = None,
+) -> None:
+    """Run `mteb run` with this package's models and tasks, import hook or not; takes its arguments, and two of its own."""
     if {"-h", "--help"} & set(context.args):
         typer.echo("Example: optical-mteb run -m optical-student -t CLDRNameRetrieval")
-    from optical_mteb.registry import register
+        typer.echo("Beside mteb's own: --index SPEC [--recall SHARE] searches by an index (auto, flat, hnsw32, ...)")
+    spec = index if index is not None else os.environ.get("OPTICAL_MTEB_INDEX") or None
+    if recall is not None and spec is None:
+        raise InputError(f"--recall {recall:g}: is for searches by an index; name one, as in --index hnsw32")
+    if spec is not None:
+        from optical_mteb.index.assembly import BuildSettings
+
+        settings = BuildSettings(spec=spec, recall=0.99 if recall is None else recall)
+    from optical_mteb.registry import register, search_by_index
 
     register()
+    if spec is not None:
+        search_by_index(settings.spec, settings.recall)
     from mteb.cli import main as mteb_main
 
     sys.argv = ["mteb", "run", *context.args]

@@ -86,10 +86,10 @@ def search(
         from optical_mteb.index.corpus_files import read_queries
         from optical_mteb.index.runs import write_run
 
-        write_run(index, read_queries(queries), output, k=top_k or 1000)
+        write_run(index, read_queries(queries), output, k=1000 if top_k is None else top_k)
         typer.echo(f"wrote {output}")
         return
-    (ranking,) = index.search([query or ""], top_k or 10)
+    (ranking,) = index.search([query or ""], 10 if top_k is None else top_k)
     texts = index.documents.texts(ranking.positions) if index.documents.has_texts else [""] * len(ranking.ids)
     table = table_of("rank", "score", "document", "text")
     for rank, (key, score, text) in enumerate(zip(ranking.ids, ranking.scores, texts, strict=True), start=1):

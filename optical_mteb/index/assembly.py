@@ -16,7 +16,8 @@ import numpy as np
 from optical_mteb import __version__
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import writing
-from optical_mteb.index.faiss_file import new_index, read_index, training_size, write_index
+from optical_mteb.index.faiss_file import make_room, new_index, read_index, write_index
+from optical_mteb.index.faiss_training import train, training_size
 from optical_mteb.index.manifest import (
     DOCUMENTS_FILE,
     FAISS_FILE,
@@ -63,21 +64,30 @@ class BuildSettings:
     shard_size: int = SHARD_SIZE
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check what needs no documents.
+
+        Raises:
+            InputError: The spec cannot be read, or the recall is no share.
+        """
+        if self.spec != AUTO:
+            IndexSpec.parse(self.spec)
+        if not 0 < self.recall <= 1:
+            raise InputError(f"recall {self.recall:g}: expected a share of more than 0 and 1 at most")
+
     def check(self, count: int, width: int | None) -> None:
-        """Check, before anything is encoded, that an index can be built so.
+        """Check, before anything is encoded, that an index can be built over so many documents.
 
         Args:
             count: Documents.
             width: Components of a vector, where it is known.
 
         Raises:
-            InputError: The spec cannot be read or needs more documents or another width, or the recall is none.
+            InputError: The spec needs more documents, or another width.
         """
         if self.spec != AUTO:
             spec = IndexSpec.parse(self.spec)
             spec.check(width or max(spec.parts, 1), count)
-        if not 0 < self.recall <= 1:
-            raise InputError(f"recall {self.recall:g}: expected a share of more than 0 and 1 at most")
 
 
 def assemble(
@@ -109,11 +119,7 @@ def assemble(
         InputError: The index cannot be built over so few documents, a shard is damaged, or there is no room on the disk.
     """
     count, width, truncated = store.key.count, store.width, store.truncated()
-    if truncated and model is not None:
-        say(
-            f"{truncated:,} of {count:,} documents are longer than the {model.max_tokens:,} tokens that the model reads; "
-            "what follows is not searched"
-        )
+    say_truncated(store, model, say)
     spec, chosen = _spec(settings, count, width)
     if chosen or spec.doubt(count):
         say(chosen or spec.doubt(count))
@@ -147,6 +153,16 @@ def assemble(
     return manifest
 
 
+def say_truncated(store: ShardStore, model: ModelRecord | None, say: Callable[[str], None]) -> None:
+    """One line about documents that the model does not read to the end, where there are some."""
+    truncated = store.truncated()
+    if truncated and model is not None:
+        say(
+            f"{truncated:,} of {store.key.count:,} documents are longer than the {model.max_tokens:,} tokens that the "
+            "model reads; what follows is not searched"
+        )
+
+
 def versions() -> dict[str, str]:
     """Versions of the libraries that write an index."""
     others = ("numpy", "pyarrow", "sentence-transformers", "torch")
@@ -167,18 +183,11 @@ def _spec(settings: BuildSettings, count: int, width: int) -> tuple[IndexSpec, s
 def _filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Callable[[str], None]) -> faiss.Index:
     """The index with all shards in it, from where it was last saved."""
     name = f"{str(spec).removesuffix('+refine')}-{seed}"
-    done = -1
-    for file in sorted(site.glob("*.faiss")):
-        if not file.name.startswith(f"{name}-"):
-            file.unlink()
-        else:
-            done = max(done, int(file.stem.rpartition("-")[2]))
-    if done < 0:
+    index, done = _saved(site, spec, store, name, say)
+    if index is None:
         index = _trained(spec, store, seed, say)
-        done = 0
         _save(index, site, name, done)
-    else:
-        index = read_index(site / f"{name}-{done:06d}.faiss", spec, mapped=False)
+    make_room(index, spec, store.key.count)
     saved = time.monotonic()
     with progress_bar("add", store.key.count, index.ntotal) as advance:
         for number in range(done, len(store)):
@@ -191,14 +200,34 @@ def _filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Call
     return index
 
 
+def _saved(
+    site: Path, spec: IndexSpec, store: ShardStore, name: str, say: Callable[[str], None]
+) -> tuple[faiss.Index | None, int]:
+    """The index as it was last saved, and how many shards it has; None where it has to be trained."""
+    with storing(site):
+        for file in site.glob("*.faiss"):
+            if not file.name.startswith(f"{name}-"):
+                file.unlink()
+    last = max(site.glob(f"{name}-*.faiss"), default=None)
+    if last is None:
+        return None, 0
+    done = int(last.stem.rpartition("-")[2])
+    filled = store.bounds(done - 1)[1] if done else 0
+    try:
+        index = read_index(last, spec, mapped=False)
+    except InputError:
+        say(f"{last.name}: is not whole; trains and adds again")
+        return None, 0
+    return (index, done) if (index.d, index.ntotal) == (store.width, filled) else (None, 0)
+
+
 def _trained(spec: IndexSpec, store: ShardStore, seed: int, say: Callable[[str], None]) -> faiss.Index:
     index = new_index(spec, store.width, seed)
     if not index.is_trained:
         count = store.key.count
         size = min(training_size(spec), count)
         say(f"trains {spec} on {size:,} of {count:,} documents")
-        chosen = np.random.default_rng(seed).choice(count, size, replace=False)
-        index.train(store.rows(np.sort(chosen)))
+        train(index, spec, store, seed)
     return index
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings, assemble
 from optical_mteb.index.corpus import Corpus
-from optical_mteb.index.documents import as_batch
-from optical_mteb.index.manifest import MANIFEST, CorpusRecord, IndexManifest, ModelRecord
+from optical_mteb.index.documents import Documents, as_batch
+from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, CorpusRecord, IndexManifest, ModelRecord
 from optical_mteb.index.place import building
 from optical_mteb.index.progress import progress_bar
 from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit
@@ -75,6 +75,10 @@ def build_index(
         fill_shards(store, corpus, encoder, say)
         asked, sample = _sample(corpus, queries, settings.seed)
         vectors = encoder.queries(asked)
+        # A text without a known word may have no direction.
+        vectors = vectors[np.isfinite(vectors).all(axis=1)]
+        if not len(vectors):
+            vectors, sample = _own_vectors(store, settings.seed), "documents"
         return assemble(site, folder, store, source, encoder.record, settings, vectors, sample=sample, say=say)
 
 
@@ -104,6 +108,10 @@ def build_from_vectors(
     if vectors.ndim != 2 or len(vectors) != len(ids):
         raise InputError(f"expected {len(ids):,} vectors as one array of rows, found the shape {vectors.shape}")
     settings.check(len(ids), vectors.shape[1])
+    if queries is not None and (queries.ndim != 2 or queries.shape[1] != vectors.shape[1] or not len(queries)):
+        raise InputError(
+            f"expected query vectors of shape (n, {vectors.shape[1]}), at least one, found {queries.shape}"
+        )
     titles = [""] * len(ids)
     digest = hashlib.sha256(Corpus.of(ids, titles, source="vectors").fingerprint.encode())
     size = settings.shard_size
@@ -121,8 +129,7 @@ def build_from_vectors(
             rows = unit(np.asarray(vectors[start:stop], np.float32), ids[start:stop])
             store.write(number, rows, as_batch(ids[start:stop], [], [], store.schema))
         if queries is None:
-            chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(ids))[:SAMPLE])
-            asked, sample = store.rows(chosen), "documents"
+            asked, sample = _own_vectors(store, settings.seed), "documents"
         else:
             asked, sample = unit(np.asarray(queries, np.float32), range(1, len(queries) + 1), kind="query"), "queries"
         return assemble(site, folder, store, source, None, settings, asked, sample=sample, say=say)
@@ -142,15 +149,14 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
     finished = len(store) - len(missing)
     if finished:
         say(f"goes on: {finished:,} of {len(store):,} shards are encoded already")
-    precision = None
+    # Of the first documents, whichever are missing: a build that goes on encodes as it began.
+    first = corpus.read(0, 64).as_read()
+    precision = fast_precision(encoder.model, first, encoder.record.document_prompt)
     with progress_bar("encode", len(corpus), store.bounds(missing[0])[0]) as advance:
         for number in missing:
             start, stop = store.bounds(number)
             part = corpus.read(start, stop)
-            texts = part.as_read()
-            if precision is None:
-                precision = fast_precision(encoder.model, texts[:64], encoder.record.document_prompt)
-            encoded = encoder.documents(texts, precision)
+            encoded = encoder.documents(part.as_read(), precision)
             documents = as_batch(part.ids, part.titles, part.texts, store.schema)
             store.write(number, unit(encoded.vectors, part.ids), documents, truncated=encoded.truncated)
             advance(stop - start)
@@ -164,22 +170,37 @@ def _existing(
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder}: is there already and is no index; choose another folder")
         return None
-    found = IndexManifest.read(folder)
-    same = (
-        found.corpus.fingerprint == source.fingerprint
-        and (found.model.revision if found.model else "") == (model.revision if model else "")
-        and settings.spec in (AUTO, found.spec)
-        and (found.tuning.target, found.seed) == (settings.recall, settings.seed)
-        and found.count == found.corpus.count
-    )
-    if not same:
+    try:
+        found = IndexManifest.read(folder)
+        texts = Documents(folder / DOCUMENTS_FILE).has_texts
+    except InputError as error:
+        raise InputError(f"{error} (to build it here, remove {folder} first)") from error
+    tuning = found.tuning
+    alike = {
+        "documents": found.corpus.fingerprint == source.fingerprint,
+        "model or prompts": _same_model(found.model, model),
+        "spec": settings.spec in (AUTO, found.spec),
+        "recall": (tuning.target, tuning.depth) == (settings.recall, min(settings.depth, source.count)),
+        "seed": found.seed == settings.seed,
+        "keeping texts": texts == settings.texts,
+        "later changes": found.count == found.corpus.count and not found.removed,
+    }
+    other = ", ".join(what for what, same in alike.items() if not same)
+    if other:
         by = f" by {found.model.name}" if found.model else ""
         raise InputError(
             f"{folder}: holds another index already, {found.spec} over {found.corpus.source}{by}, for recall "
-            f"{found.tuning.target:g}; choose another folder, or remove this one"
+            f"{tuning.target:g} (it differs in {other}); choose another folder, or remove this one"
         )
     say(f"{folder}: is complete already: {found.spec}, {found.count:,} documents")
     return found
+
+
+def _same_model(found: ModelRecord | None, model: ModelRecord | None) -> bool:
+    """Whether vectors of one are vectors of the other, by whatever name it was loaded."""
+    if found is None or model is None:
+        return found is model
+    return found.model_copy(update={"name": model.name}) == model
 
 
 def _key(source: CorpusRecord, model: ModelRecord | None, settings: BuildSettings) -> ShardKey:
@@ -192,6 +213,11 @@ def _key(source: CorpusRecord, model: ModelRecord | None, settings: BuildSetting
         shard_size=settings.shard_size,
         texts=settings.texts,
     )
+
+
+def _own_vectors(store: ShardStore, seed: int) -> Vectors:
+    """Vectors of some documents, to tune on."""
+    return store.rows(np.sort(np.random.default_rng(seed).permutation(store.key.count)[:SAMPLE]))
 
 
 def _sample(corpus: Corpus, queries: Sequence[str], seed: int) -> tuple[list[str], str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.assembly import SHARD_SIZE, versions
+from optical_mteb.index.assembly import SHARD_SIZE, say_truncated, versions
 from optical_mteb.index.build import Say, fill_shards
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.documents import as_batch, writing
@@ -59,6 +59,7 @@ def add_documents(
         model = index.encoder()
         store = _store(site, index, corpus, shard_size=SHARD_SIZE)
         fill_shards(store, corpus, model, say)
+        say_truncated(store, model.record, say)
         return _append(site, index, store)
 
 
@@ -82,8 +83,9 @@ def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexMani
             )
         if index.manifest.model is not None:
             raise InputError(f"{folder}: was built by {index.manifest.model.name}; add documents with their texts")
+        rows = unit(np.asarray(vectors, np.float32), ids)
         store = _store(site, index, Corpus.of(ids, [""] * len(ids)), shard_size=max(len(ids), 1))
-        store.write(0, unit(np.asarray(vectors, np.float32), ids), as_batch(ids, [], [], store.schema))
+        store.write(0, rows, as_batch(ids, [], [], store.schema))
         return _append(site, index, store)
 
 

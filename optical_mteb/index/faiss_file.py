@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.spec import PQ_CENTROIDS, IndexSpec
+from optical_mteb.index.spec import IndexSpec
 
 EF_CONSTRUCTION = 100
 """Nodes that are kept in view while one is linked into a graph; FAISS's own 40 makes poorer graphs."""
-
-POINTS_PER_LIST = 64
-"""Vectors a list that k-means sees: more cost time, and place the centroids hardly better."""
-
-CODE_POINTS = 65_536
-"""Vectors that the ranges of `sq8` and the centroids of `pq` are fitted to."""
 
 
 def new_index(spec: IndexSpec, width: int, seed: int) -> faiss.Index:
@@ -28,17 +21,29 @@ def new_index(spec: IndexSpec, width: int, seed: int) -> faiss.Index:
     index = faiss.index_factory(width, spec.factory(), faiss.METRIC_INNER_PRODUCT)
     if spec.kind == "hnsw":
         index.hnsw.efConstruction = EF_CONSTRUCTION
-    if spec.kind == "ivf":
-        _set_clustering(index.cp, seed, POINTS_PER_LIST)
-    if spec.codec == "pq":
-        _set_clustering(index.pq.cp, seed, CODE_POINTS // PQ_CENTROIDS)
+    for clustering in ([index.cp] if spec.kind == "ivf" else []) + ([index.pq.cp] if spec.codec == "pq" else []):
+        clustering.seed = seed
+        # Fewer than it likes are said in one line when an index is built.
+        clustering.min_points_per_centroid = 1
     return index
 
 
-def training_size(spec: IndexSpec) -> int:
-    """Vectors to train an index on."""
-    lists = POINTS_PER_LIST * spec.size if spec.kind == "ivf" else 0
-    return max(lists, CODE_POINTS if spec.codec != "whole" else 0)
+def make_room(index: faiss.Index, spec: IndexSpec, count: int) -> None:
+    """Have an index take the memory of `count` vectors at once: as it grows, it would be copied, and twice in memory.
+
+    The lists of `ivf` grow one by one, and are small.
+    """
+    if spec.kind == "ivf":
+        return
+    own = faiss.downcast_index(index.storage) if spec.kind == "hnsw" else index
+    grown = [(own.codes, count * own.code_size)]
+    if spec.kind == "hnsw":
+        # A node has twice its links on the lowest level, and one in `size` nodes as many again above.
+        grown.append((index.hnsw.neighbors, count * (2 * spec.size + 2)))
+    for vector, size in grown:
+        filled = vector.size()
+        vector.resize(max(size, filled))
+        vector.resize(filled)
 
 
 def write_index(index: faiss.Index, path: Path) -> None:
@@ -49,13 +54,12 @@ def write_index(index: faiss.Index, path: Path) -> None:
     """
     scratch = path.with_name(f"{path.name}.new")
     try:
-        faiss.write_index(index, str(scratch))
-    except RuntimeError as error:
+        # FAISS's own writer does not notice where the disk is full for the last few bytes.
+        with scratch.open("wb") as file:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        scratch.replace(path)
+    finally:
         scratch.unlink(missing_ok=True)
-        # FAISS says why at the end, as in "write error in PATH: 0 != 8 (No space left on device)".
-        last = str(error).rpartition(": ")[2]
-        raise OSError(errno.EIO, last.rpartition("(")[2].rstrip(")"), str(path)) from error
-    scratch.replace(path)
 
 
 def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: str = "") -> faiss.Index:
@@ -68,23 +72,36 @@ def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: 
         written_by: Version of FAISS that wrote it, for the error message.
 
     Raises:
-        InputError: FAISS cannot read it.
+        InputError: FAISS cannot read it, or it is of another spec.
     """
     try:
         # FAISS maps lists of vectors and all else in two different ways.
         lists = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
         how = (lists if spec.kind == "ivf" else faiss.IO_FLAG_MMAP_IFC) if mapped else 0
         index = faiss.read_index(str(path), how)
-        if mapped and spec.kind == "ivf":
+        if mapped and isinstance(index, faiss.IndexIVF):
             # Its threads that read ahead cost a query more than they gain once the file is in the page cache.
             faiss.downcast_InvertedLists(faiss.extract_index_ivf(index).invlists).prefetch_nthread = 0
-    except RuntimeError as error:
+    # A length that was edited may ask for more memory than there is.
+    except (RuntimeError, MemoryError) as error:
         wrote = f"by FAISS {written_by}, " if written_by else ""
         raise InputError(
             f"{path}: FAISS {faiss.__version__} cannot read it (written {wrote}truncated, edited or of another version); "
             "copy or build the index again"
         ) from error
+    code = {"whole": 4 * index.d, "sq8": index.d, "pq": spec.parts}[spec.codec]
+    if _form(index) != (spec.kind, spec.size, code):
+        raise InputError(f"{path}: is no {str(spec).removesuffix('+refine')}; copy or build the index again")
     return index
+
+
+def _form(index: faiss.Index) -> tuple[str, int, int]:
+    """Kind, size and bytes of a vector's code, as in a spec."""
+    if isinstance(index, faiss.IndexHNSW):
+        return "hnsw", index.hnsw.nb_neighbors(1), faiss.downcast_index(index.storage).code_size
+    if isinstance(index, faiss.IndexIVF):
+        return "ivf", index.nlist, index.code_size
+    return "flat", 0, index.code_size if isinstance(index, faiss.IndexFlat) else 0
 
 
 def rescored(index: faiss.Index, vectors: NDArray[np.float16]) -> faiss.Index:
@@ -102,10 +119,3 @@ def rescored(index: faiss.Index, vectors: NDArray[np.float16]) -> faiss.Index:
     exact.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(codes), codes.size, nobody.owner)
     exact.ntotal = count
     return faiss.IndexRefine(index, exact)
-
-
-def _set_clustering(clustering: faiss.ClusteringParameters, seed: int, points: int) -> None:
-    clustering.seed = seed
-    clustering.max_points_per_centroid = points
-    # Fewer than it likes are said in one line when an index is built.
-    clustering.min_points_per_centroid = 1

@@ -82,9 +82,11 @@ class FaissIndex:
             threads: Threads of FAISS in this process; all cores by default.
 
         Raises:
-            InputError: The folder is no index, a file of it is missing, truncated or edited, FAISS cannot read it, or
-                the encoder is another than the documents'.
+            InputError: The folder is no index, a file of it is missing, truncated or edited, FAISS cannot read it, the
+                encoder is another than the documents', or there are fewer threads than 1.
         """
+        if threads is not None and threads < 1:
+            raise InputError(f"threads {threads}: expected 1 at least")
         folder = Path(folder).expanduser().absolute()
         manifest = IndexManifest.read(folder)
         for name, record in manifest.files.items():
@@ -147,8 +149,10 @@ class FaissIndex:
         """The vectors of queries, [n, width].
 
         Raises:
-            InputError: A query is empty, or the model on record is not there in its revision.
+            InputError: A query is empty, they are one text, or the model on record is not there in its revision.
         """
+        if isinstance(queries, str):
+            raise InputError(f"query {queries!r:.80}: expected a list of texts")
         blank = next((number for number, query in enumerate(queries, start=1) if not query.strip()), None)
         if blank is not None:
             raise InputError(f"query {blank} is empty; expected text")

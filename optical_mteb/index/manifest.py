@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from optical_mteb.errors import InputError
+from optical_mteb.index.spec import IndexSpec
 
 MANIFEST = "manifest.json"
 FAISS_FILE = "index.faiss"
@@ -136,7 +137,17 @@ class IndexManifest(BaseModel):
     seed: int
     created: str
     versions: dict[str, str]
-    files: dict[str, FileRecord] = {}
+    files: dict[str, FileRecord]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        needed = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if IndexSpec.parse(self.spec).refine else [])]
+        lacking = next((name for name in needed if name not in self.files), None)
+        if lacking is not None:
+            raise ValueError(f"has no record of {lacking}")
+        if self.removed > self.count:
+            raise ValueError(f"{self.removed:,} of {self.count:,} documents are removed")
+        return self
 
     def write(self, folder: Path) -> None:
         """Write the manifest into the folder of an index, whole or not at all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -87,9 +88,10 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        mend = "mend its permissions" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "make room there"
         raise InputError(
             f"{error.filename or path}: cannot be written ({error.strerror or error}); "
-            "make room there, then run the same command again: what is finished is kept"
+            f"{mend}, then run the same command again: what is finished is kept"
         ) from error
 
 

@@ -27,9 +27,12 @@ def write_run(
         advance: Told how many queries are done since it was last told.
 
     Raises:
-        InputError: An id cannot stand in a run, the run cannot be written, or as `FaissIndex.search`.
+        InputError: A query is empty, an id cannot stand in a run, the run cannot be written, or as `FaissIndex.search`.
     """
     tag = "-".join(Path(index.manifest.model.name if index.manifest.model else "vectors").name.split())
+    blank = next((query for query in queries if not query.text.strip()), None)
+    if blank is not None:
+        raise InputError(f"{blank.where or path}: query {blank.id!r} is empty; write text there, or take it out")
     scratch = path.with_name(f".{path.name}.new")
     with storing(path):
         try:

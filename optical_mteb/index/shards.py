@@ -1,4 +1,4 @@
-"""Encoded documents on disk, on the way into an index: shards of float16 vectors, each complete when its manifest is."""
+"""Encoded documents on disk, on the way into an index: shards of vectors, each complete when its manifest is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from optical_mteb.errors import InputError
@@ -36,6 +36,7 @@ class ShardKey(BaseModel):
         max_tokens: Longest document that the model reads, None where it has no limit.
         shard_size: Documents of a shard, the last one aside.
         texts: Whether titles and texts are kept.
+        dtype: Of the vectors.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class ShardKey(BaseModel):
     max_tokens: PositiveInt | None = None
     shard_size: PositiveInt
     texts: bool
+    dtype: Literal["float16", "float32"] = "float16"
 
 
 class ShardManifest(BaseModel):
@@ -136,7 +138,8 @@ class ShardStore:
             for left in (target, scratch):
                 shutil.rmtree(left, ignore_errors=True)
             scratch.mkdir()
-            np.save(scratch / VECTORS_FILE, vectors.astype("<f2"), allow_pickle=False)
+            stored = vectors.astype(np.dtype(self.key.dtype).newbyteorder("<"))
+            np.save(scratch / VECTORS_FILE, stored, allow_pickle=False)
             with writing(scratch / DOCUMENTS_FILE, self.schema) as writer:
                 writer.write_batch(documents)
             files = {name: FileRecord.of(scratch / name) for name in (VECTORS_FILE, DOCUMENTS_FILE)}
@@ -144,7 +147,7 @@ class ShardStore:
             (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
             scratch.rename(target)
 
-    def vectors(self, number: int) -> NDArray[np.float16]:
+    def vectors(self, number: int) -> NDArray[np.floating[Any]]:
         """The vectors of a shard, [n, width].
 
         Raises:
@@ -152,7 +155,7 @@ class ShardStore:
         """
         path = self._checked(number, VECTORS_FILE)
         # Not as a memory map: its pages would count as this process's memory.
-        return cast("NDArray[np.float16]", np.load(path, allow_pickle=False))
+        return cast("NDArray[np.floating[Any]]", np.load(path, allow_pickle=False))
 
     def documents(self, number: int) -> pa.RecordBatch:
         """The documents of a shard.
@@ -163,18 +166,18 @@ class ShardStore:
         (batch,) = Documents(self._checked(number, DOCUMENTS_FILE)).batches()
         return batch
 
-    def rows(self, positions: Integers) -> Vectors:
+    def rows(self, positions: Integers, dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """The vectors at some positions, [n, width]."""
-        rows = np.empty((len(positions), self.width), np.float32)
+        rows = np.empty((len(positions), self.width), dtype)
         owners = positions // self.key.shard_size
         for owner in np.unique(owners):
             chosen = owners == owner
             rows[chosen] = self._mapped(int(owner))[positions[chosen] % self.key.shard_size]
         return rows
 
-    def _mapped(self, number: int) -> NDArray[np.float16]:
+    def _mapped(self, number: int) -> NDArray[np.floating[Any]]:
         path = self._path(number) / VECTORS_FILE
-        return cast("NDArray[np.float16]", np.load(path, mmap_mode="r", allow_pickle=False))
+        return cast("NDArray[np.floating[Any]]", np.load(path, mmap_mode="r", allow_pickle=False))
 
     def _checked(self, number: int, name: str) -> Path:
         """A file of a shard, its checksum compared."""

@@ -23,6 +23,9 @@ PLATEAU = 0.0005
 TIE = 1e-5
 """Difference of scores that does not count: of two documents as good as each other, either may be found."""
 
+COMPARED_AT_ONCE = 128
+"""Queries whose documents are in memory together."""
+
 SCATTERED = 4
 """Reading a vector from anywhere costs as much as so many in a row."""
 
@@ -54,10 +57,13 @@ def recall(store: ShardStore, queries: Vectors, found: Integers, best: NDArray[n
         found: Positions, [n, depth].
         best: What `exact_scores` returned.
     """
-    count, depth = found.shape
-    rows = store.rows(np.maximum(found, 0).reshape(-1)).reshape(count, depth, -1)
-    scores = np.where(found == NOTHING, -np.inf, np.einsum("ndw,nw->nd", rows, queries))
-    return float((scores >= best[:, -1:] - TIE).mean())
+    hits = np.zeros(found.shape, bool)
+    for start in range(0, len(found), COMPARED_AT_ONCE):
+        part = slice(start, start + COMPARED_AT_ONCE)
+        rows = store.rows(np.maximum(found[part], 0).reshape(-1)).reshape(*found[part].shape, -1)
+        scores = np.where(found[part] == NOTHING, -np.inf, np.einsum("ndw,nw->nd", rows, queries[part]))
+        hits[part] = scores >= best[part, -1:] - TIE
+    return float(hits.mean())
 
 
 def tune(

@@ -58,7 +58,7 @@ def mapped_vectors(path: Path, count: int, width: int) -> NDArray[np.float16]:
     """
     try:
         vectors: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: cannot be read ({error}); copy or build the index again") from error
     if vectors.shape != (count, width) or vectors.dtype != np.float16:
         raise InputError(

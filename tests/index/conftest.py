@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 import pytest
+
+from optical_mteb.index import FaissIndex
+from optical_mteb.index.build import build_from_vectors
+from tests.index.processes import FAKE_ENCODING, settings
 
 WIDTH = 32
 
@@ -64,3 +70,43 @@ def encoder(tiny_base):
     from optical_mteb.index.encoder import load_encoder
 
     return load_encoder(str(tiny_base), device="cpu")
+
+
+def contents(folder):
+    """The manifest of an index, its day aside, and its other files by name."""
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"created": ""}
+    return manifest, {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "manifest.json"}
+
+
+def share_found(index, collection, k=10):
+    """Recall against the ranking of a plain product of matrices."""
+    best = collection.best(k)
+    found = index.search(collection.queries, k)
+    return np.mean([len(set(each.positions) & set(row)) / k for each, row in zip(found, best, strict=True)])
+
+
+@pytest.fixture
+def build(tmp_path, collection):
+    """Builds over the collection; returns the index and what was said."""
+
+    def built(spec, folder=None, **more):
+        said = []
+        target = tmp_path / "index" if folder is None else folder
+        build_from_vectors(
+            target,
+            collection.ids,
+            collection.vectors,
+            settings=settings(spec, **more),
+            queries=collection.queries,
+            say=said.append,
+        )
+        return FaissIndex.open(target), said
+
+    return built
+
+
+@pytest.fixture
+def without_torch(monkeypatch):
+    """Encoding by a stub needs none."""
+    if "optical_mteb.index.encoding" not in sys.modules:
+        monkeypatch.setitem(sys.modules, "optical_mteb.index.encoding", FAKE_ENCODING)

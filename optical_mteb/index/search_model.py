@@ -1,0 +1,203 @@
+"""A dense model as MTEB evaluates it, with its documents in the store and its searches through an index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, cast
+
+from mteb.models.get_model_meta import _MODEL_RENAMES
+from mteb.models.model_implementations import MODEL_REGISTRY
+from mteb.models.model_meta import ModelMeta
+from mteb.models.models_protocols import EncoderProtocol, SearchProtocol
+from mteb.models.search_wrappers import SearchEncoderWrapper
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper, SparseEncoderWrapper
+
+from optical_mteb.bases import base_revision
+from optical_mteb.errors import InputError
+from optical_mteb.index.backend import FaissBackend, check_similarity, experiment_kwargs
+from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.encoder import Encoder
+from optical_mteb.index.manifest import CorpusRecord, ModelRecord
+from optical_mteb.index.shards import unit
+from optical_mteb.index.stored_corpus import StoredCorpus, missing, write
+from optical_mteb.storage import indexes_folder
+
+if TYPE_CHECKING:
+    from mteb.abstasks.task_metadata import TaskMetadata
+    from mteb.models.models_protocols import MTEBModels
+    from mteb.types import CorpusDatasetType, EncodeKwargs
+    from sentence_transformers import SentenceTransformer
+
+    from optical_mteb.index.assembly import BuildSettings
+
+NOT_OF_VECTORS = ("batch_size", "show_progress_bar")
+"""Arguments of encoding that change no vector."""
+
+
+class IndexedModel(SearchEncoderWrapper):
+    """mteb's wrapper for search by a dense model, which looks for the documents in the store before it encodes them.
+
+    Attributes:
+        model: The model.
+        mteb_model_meta: Its metadata, with the index among the experiment's settings.
+    """
+
+    def __init__(self, model: EncoderProtocol, settings: BuildSettings) -> None:
+        """Wrap a model.
+
+        Args:
+            model: The model.
+            settings: As for `FaissBackend`.
+
+        Raises:
+            InputError: The model has no revision by which its vectors could be known again.
+        """
+        backend = FaissBackend(settings)
+        super().__init__(model, index_backend=backend)
+        self._backend = backend
+        meta = model.mteb_model_meta
+        self._own_settings = dict(meta.experiment_kwargs or {})
+        kept_apart = self._own_settings | experiment_kwargs(settings)
+        self.mteb_model_meta = meta.model_copy(update={"experiment_kwargs": kept_apart})
+        self._revision = _revision(model)
+
+    def index(
+        self,
+        corpus: CorpusDatasetType,
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,
+        hf_subset: str,
+        encode_kwargs: EncodeKwargs,
+        num_proc: int | None = None,
+        **kwargs: Any,  # noqa: ANN401 - mteb's protocol
+    ) -> None:
+        """Encode the documents of a task that are not in the store.
+
+        Args:
+            corpus: The documents.
+            task_metadata: The task.
+            hf_split: Its split.
+            hf_subset: Its subset.
+            encode_kwargs: Passed to the model.
+            num_proc: Processes that load data.
+            **kwargs: Passed on.
+
+        Raises:
+            InputError: The index cannot be built over so few documents, one of them has no text or shares its id, or the
+                model does not compare by the angle.
+        """
+        documents = Corpus(f"{task_metadata.name}/{hf_subset}/{hf_split}", corpus)
+        self._backend.settings.check(len(documents), None)
+        stored = self._stored(documents, task_metadata, hf_split, hf_subset, encode_kwargs)
+        with stored.held() as store:
+            for number in missing(store):
+                # mteb's own method encodes a part of the corpus and adds it to the backend.
+                super().index(
+                    corpus.select(range(*store.bounds(number))),
+                    task_metadata=task_metadata,
+                    hf_split=hf_split,
+                    hf_subset=hf_subset,
+                    encode_kwargs=encode_kwargs,
+                    num_proc=num_proc,
+                    **kwargs,
+                )
+                ids, rows = self._backend.added()
+                directions = unit(rows, ids)
+                check_similarity(rows, self.model.similarity)
+                write(store, number, ids, directions)
+        # All that searching by a backend needs of it; a column of a data set would be read anew for every hit.
+        self.task_corpus = cast("CorpusDatasetType", {"id": list(corpus["id"])})
+        self._backend.use(stored)
+
+    def _stored(
+        self,
+        documents: Corpus,
+        task: TaskMetadata,
+        split: str,
+        subset: str,
+        encode_kwargs: EncodeKwargs,
+    ) -> StoredCorpus:
+        """The place of a task's documents in the store: another one for whatever their vectors depend on."""
+        name, settings = self.mteb_model_meta.name or "model", self._backend.settings
+        model = ModelRecord(name=name, revision=self._revision)
+        dense = _sentence_transformer(self.model)
+        if dense is not None:
+            model = Encoder.of(dense, name=name, revision=self._revision).for_task(task).record
+        depends_on = {
+            "model": model.model_dump(),
+            "settings": self._own_settings,
+            "encode": {key: value for key, value in encode_kwargs.items() if key not in NOT_OF_VECTORS},
+            "task": (task.name, subset, split),
+            "fingerprint": documents.fingerprint,
+            "shard_size": settings.shard_size,
+            # Its wrappers hold the prompts of many models.
+            "mteb": version("mteb"),
+        }
+        digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=repr).encode()).hexdigest()
+        folder = f"{task.name}-{subset}-{split}"[:150] + f"-{digest[:16]}"
+        record = CorpusRecord(source=documents.source, fingerprint=documents.fingerprint, count=len(documents))
+        place = indexes_folder() / _file_name(name) / _file_name(folder)
+        return StoredCorpus(place, record, model, settings)
+
+
+def indexed(model: MTEBModels | ModelMeta | SentenceTransformer, settings: BuildSettings) -> IndexedModel:
+    """A model that `mteb.evaluate` takes, with its searches through an index.
+
+    Args:
+        model: Metadata, by which it is loaded, or the model itself.
+        settings: As for `FaissBackend`.
+
+    Raises:
+        InputError: The model does not give one vector a text, or has no revision.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    if isinstance(model, IndexedModel):
+        return model
+    if isinstance(model, ModelMeta):
+        if "dense" not in model.model_type:
+            raise _not_dense(model, ", ".join(model.model_type))
+        model = model.load_model()
+    elif isinstance(model, SentenceTransformer):
+        model = SentenceTransformerEncoderWrapper(model)
+    if isinstance(model, EncoderProtocol) and not isinstance(model, SearchProtocol | SparseEncoderWrapper):
+        return IndexedModel(model, settings)
+    meta = getattr(model, "mteb_model_meta", None)
+    raise _not_dense(meta, ", ".join(meta.model_type) if meta else type(model).__name__)
+
+
+def _not_dense(meta: ModelMeta | None, found: str) -> InputError:
+    return InputError(
+        f"model {(meta and meta.name) or found}: does not give one vector a text (found: {found}), which an index needs; "
+        "leave --index and OPTICAL_MTEB_INDEX out, or use a dense model"
+    )
+
+
+def _revision(model: EncoderProtocol) -> str:
+    """What a model's vectors are known again by: the registered revision, else the Hub commit or a hash of the weights."""
+    meta = model.mteb_model_meta
+    registered = MODEL_REGISTRY.get(_MODEL_RENAMES.get(meta.name or "", meta.name or ""))
+    if registered is not None and meta.revision and registered.revision == meta.revision:
+        return meta.revision
+    dense = _sentence_transformer(model)
+    if dense is None:
+        raise InputError(
+            f"model {meta.name}: has no revision in MTEB's registry by which its vectors could be known again; "
+            "leave --index out, or register the model"
+        )
+    return base_revision(dense)
+
+
+def _sentence_transformer(model: EncoderProtocol) -> SentenceTransformer | None:
+    from sentence_transformers import SentenceTransformer
+
+    inner = getattr(model, "model", None)
+    return inner if isinstance(inner, SentenceTransformer) else None
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.+-]", "_", name.replace("/", "__"))

@@ -1,0 +1,156 @@
+"""Builds in processes of their own, which can be killed at any step of them."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import datasets  # noqa: F401 - loaded once, not by every process
+import faiss
+import numpy as np
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.assembly import BuildSettings
+from optical_mteb.index.build import build_from_vectors, build_index
+from optical_mteb.index.changes import add_vectors, remove_documents
+from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.manifest import ModelRecord
+from optical_mteb.index.place import building, new_version
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.index.processes"])
+
+WIDTH = 32
+
+
+def in_process(function, *arguments):
+    """Run a function of this module in a process of its own; its exit code, negative where a signal ended it."""
+    process = CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None, "still runs after a minute"
+    return process.exitcode
+
+
+def killed_at(step, number, function, *arguments):
+    """In this process: run a function of this module, and SIGKILL at the beginning of a step's `number`-th call.
+
+    A step is `module:name` or `module:Class.name` under `optical_mteb.index`.
+    """
+    module, _, name = step.partition(":")
+    *owner, name = name.split(".")
+    place = importlib.import_module(f"optical_mteb.index.{module}")
+    for part in owner:
+        place = getattr(place, part)
+    original, calls = getattr(place, name), []
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(place, name, counted)
+    function(*arguments)
+
+
+def settings(spec, **more):
+    return BuildSettings(**{"spec": spec, "depth": 10, "shard_size": 512} | more)
+
+
+def build_vectors(folder, spec, ids, vectors, queries, save_every=600.0):
+    """Build an index over vectors."""
+    from optical_mteb.index import assembly
+
+    faiss.omp_set_num_threads(1)
+    assembly.SAVE_EVERY = save_every
+    build_from_vectors(Path(folder), ids, vectors, settings=settings(spec), queries=queries, say=lambda line: None)
+
+
+def build_texts(folder, texts, log):
+    """Build an index over texts, whose model notes in a file what it encodes; no torch is loaded."""
+    faiss.omp_set_num_threads(1)
+    sys.modules.setdefault("optical_mteb.index.encoding", FAKE_ENCODING)
+    ids = [f"d{number}" for number in range(len(texts))]
+    build_index(
+        Path(folder),
+        Corpus.of(ids, texts),
+        stub_encoder(log),
+        settings=settings("ivf4,sq8+refine", shard_size=100),
+        say=lambda line: None,
+    )
+
+
+def add(folder, ids, vectors):
+    faiss.omp_set_num_threads(1)
+    add_vectors(Path(folder), ids, vectors)
+
+
+def remove(folder, ids):
+    remove_documents(Path(folder), ids)
+
+
+def replace_version(target, text):
+    """Put a folder with one file in the place of an index."""
+    with building(target) as site, new_version(site, target) as new:
+        (new / "file").write_text(text)
+        (new / "manifest.json").write_text("{}")
+
+
+def one_of_several(folder, ids, vectors, start, answers):
+    """Build when all are ready, and answer whether this one did, or the line that says why not."""
+    faiss.omp_set_num_threads(1)
+    start.wait()
+    try:
+        build_from_vectors(Path(folder), ids, vectors, settings=settings("hnsw32"), say=lambda line: None)
+    except InputError as error:
+        answers.put(str(error))
+    else:
+        answers.put("")
+
+
+@dataclass(frozen=True)
+class StubEncoder:
+    """As `Encoder`, with a vector that each text's bytes draw; keeps, and may note in a file, what it encodes."""
+
+    record: ModelRecord
+    log: Path | None = None
+    encoded: list = field(default_factory=list)
+
+    model = SimpleNamespace(
+        similarity_fn_name="cosine", device=SimpleNamespace(type="cpu"), get_embedding_dimension=lambda: WIDTH
+    )
+
+    def documents(self, texts, precision):
+        self.encoded.extend(texts)
+        if self.log is not None:
+            with Path(self.log).open("a", encoding="utf-8") as file:
+                file.writelines(f"{text}\n" for text in texts)
+        truncated = sum(len(text.split()) > self.record.max_tokens for text in texts)
+        return SimpleNamespace(vectors=stub_vectors(texts), truncated=truncated)
+
+    def queries(self, texts):
+        return stub_vectors(texts)
+
+
+def stub_encoder(log=None, **record):
+    """A stub, with what is on record about it."""
+    return StubEncoder(ModelRecord(**{"name": "stub", "revision": "1" * 40, "max_tokens": 8} | record), log)
+
+
+def stub_vectors(texts):
+    """A vector of length 1 for each text, always the same; not a number for one that says so."""
+    rows = [np.random.default_rng(list(text.encode())).standard_normal(WIDTH) for text in texts]
+    vectors = (np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    vectors[["not a number" in text for text in texts]] = np.nan
+    return vectors
+
+
+FAKE_ENCODING = ModuleType("optical_mteb.index.encoding")
+FAKE_ENCODING.fast_precision = lambda model, texts, prompt: None

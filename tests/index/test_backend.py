@@ -1,0 +1,514 @@
+"""An index through MTEB: exact scores where the search is exact, documents encoded once, and scores kept apart."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+
+import mteb
+import numpy as np
+import pytest
+import torch
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.models.search_wrappers import SearchEncoderWrapper
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper, SparseEncoderWrapper
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.assembly import BuildSettings
+from optical_mteb.index.backend import FaissBackend
+from optical_mteb.index.search_model import IndexedModel, indexed
+from optical_mteb.index.shards import unit
+from optical_mteb.registry import register, search_by_index
+from optical_mteb.scores.compare import compare_models
+from optical_mteb.scores.results import find_results
+from optical_mteb.storage import indexes_folder
+from tests.conftest import build_tiny_model
+from tests.index.conftest import sentence
+from tests.test_cli import run_main
+
+DOCUMENTS, QUERIES, SHARD = 300, 40, 128
+DOCUMENT_TEXTS = {f"d{number}": sentence(number) for number in range(DOCUMENTS)}
+QUERY_TEXTS = {f"q{number}": " ".join(sentence(number).split()[::-1]) for number in range(QUERIES)}
+
+
+class TinyRetrieval(AbsTaskRetrieval):
+    """Queries that are documents with their words in another order; scores by query are kept, as our tasks do."""
+
+    metadata = mteb.get_task("NFCorpus").metadata.model_copy(update={"name": "TinyRetrieval"})
+    texts = DOCUMENT_TEXTS
+    top_ranked = None
+
+    def load_data(self, **_):
+        from datasets import Dataset
+
+        data = {
+            "corpus": Dataset.from_dict({"id": list(self.texts), "text": list(self.texts.values())}),
+            "queries": Dataset.from_dict({"id": list(QUERY_TEXTS), "text": list(QUERY_TEXTS.values())}),
+            "relevant_docs": {query: {f"d{query[1:]}": 1} for query in QUERY_TEXTS},
+            "top_ranked": self.top_ranked,
+        }
+        self.dataset = {"default": {"test": data}}
+        self.data_loaded = True
+
+
+@cache
+def tiny(seed):
+    """The tiny encoder of a seed."""
+    return build_tiny_model(seed=seed)
+
+
+class CountingModel(SentenceTransformerEncoderWrapper):
+    """The tiny encoder in mteb's wrapper; how many documents it encoded is in `encoded`."""
+
+    encoded = 0
+
+    def __init__(self, name, revision=None, device=None, **_):
+        super().__init__(tiny(int(revision)), device=device)
+
+    def encode(self, inputs, *, prompt_type=None, **kwargs):
+        if prompt_type == mteb.types.PromptType.document:
+            type(self).encoded += len(inputs.dataset)
+        return super().encode(inputs, prompt_type=prompt_type, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _models(monkeypatch):
+    """Two revisions of the tiny encoder as registered models, none of whose documents is encoded yet."""
+    from mteb.models.model_implementations import MODEL_REGISTRY
+    from mteb.models.model_meta import ModelMeta
+
+    for name, revision in (("tests/tiny", "0"), ("tests/other", "1")):
+        known = {"name": name, "revision": revision, "loader": CountingModel}
+        monkeypatch.setitem(MODEL_REGISTRY, name, ModelMeta.create_empty(overwrites=known))
+    monkeypatch.setattr(CountingModel, "encoded", 0)
+    # Measures of abstention take mteb two thirds of an evaluation, and are of no concern here.
+    monkeypatch.setattr("mteb._evaluators.retrieval_metrics.nauc", lambda *_, **__: 0.0)
+
+
+@pytest.fixture
+def stock(monkeypatch):
+    """The functions of mteb are its own again when the test ends."""
+    for name in ("get_model", "evaluate"):
+        monkeypatch.setattr(mteb, name, getattr(mteb, name))
+
+
+def evaluate(spec=None, *, model="tests/tiny", task=None, cache=None, recall=0.99, **kwargs):
+    """The scores of a model on the tiny task; by an index where a spec is given."""
+    meta = mteb.get_model_meta(model)
+    settings = BuildSettings(spec=spec, recall=recall, shard_size=SHARD) if spec else None
+    searched = indexed(meta, settings) if settings else meta
+    result = mteb.evaluate(
+        searched, task or TinyRetrieval(), cache=cache, co2_tracker=False, show_progress_bar=False, encode_kwargs=kwargs
+    )
+    return result.task_results[0].scores["test"][0]
+
+
+def numbers(scores):
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+def places():
+    """Folders of corpora in the store."""
+    return sorted(indexes_folder().glob("*/*"))
+
+
+def inodes(folder):
+    """What tells a file that was written again from one that was left alone."""
+    return {path.relative_to(folder): path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
+
+
+def test_flat_has_the_exact_scores_and_a_graph_nearly():
+    """Pins vectors of half precision, prompts that are not the task's, and positions of other documents."""
+    exact = numbers(evaluate())
+    assert 0.3 < exact["ndcg_at_10"] < 1
+    assert numbers(evaluate("flat")) == pytest.approx(exact, abs=1e-6, nan_ok=True)
+    assert evaluate("hnsw32")["ndcg_at_10"] == pytest.approx(exact["ndcg_at_10"], abs=0.02)
+    assert evaluate("ivf4,sq8+refine")["ndcg_at_10"] == pytest.approx(exact["ndcg_at_10"], abs=0.02)
+
+
+def test_no_document_is_encoded_twice():
+    """Pins an index that is built for every run, and one that only the same spec and recall find again."""
+    scores = evaluate("hnsw32")
+    assert CountingModel.encoded == DOCUMENTS
+    (place,) = places()
+    before = inodes(place)
+    assert numbers(evaluate("hnsw32")) == pytest.approx(numbers(scores), nan_ok=True)
+    assert inodes(place) == before
+    for spec, recall in (("hnsw32", 0.9), ("flat", 0.99), ("auto", 0.9), ("flat", 0.5)):
+        evaluate(spec, recall=recall)
+    assert CountingModel.encoded == DOCUMENTS
+    names = sorted(path.name for path in place.iterdir() if path.is_dir())
+    assert names == ["flat-1.0", "hnsw32-0.9", "hnsw32-0.99", "vectors"]
+
+
+class ChangedRetrieval(TinyRetrieval):
+    """The tiny task with another document in it."""
+
+    texts = DOCUMENT_TEXTS | {"d7": "another text"}
+
+
+class RenamedRetrieval(TinyRetrieval):
+    """The same documents under the name of another task, for which a model may have another prompt."""
+
+    metadata = TinyRetrieval.metadata.model_copy(update={"name": "RenamedRetrieval"})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"model": "tests/other"}, {"task": ChangedRetrieval}, {"task": RenamedRetrieval}, {"truncate_dim": 16}],
+    ids=["model", "text", "task", "encoding"],
+)
+def test_whatever_changes_a_vector_has_it_encoded_again(changed):
+    """Pins scores by the vectors of another revision, text, task or way of encoding."""
+    evaluate("flat")
+    changed = {key: value() if key == "task" else value for key, value in changed.items()}
+    exact = numbers(evaluate(**changed))
+    encoded = CountingModel.encoded
+    assert numbers(evaluate("flat", **changed)) == pytest.approx(exact, abs=1e-6, nan_ok=True)
+    assert CountingModel.encoded == encoded + DOCUMENTS
+    assert len(places()) == 2
+
+
+def test_the_batch_size_changes_no_vector():
+    """Pins documents that are encoded again for a setting that has no effect on them."""
+    evaluate("flat", batch_size=8)
+    evaluate("flat", batch_size=64)
+    assert CountingModel.encoded == DOCUMENTS
+
+
+def test_exact_and_approximate_scores_share_no_file(tmp_path):
+    """Pins a result of one that is taken for the other's, and a comparison that is silent about it."""
+    cache = mteb.ResultCache(tmp_path)
+    exact = evaluate(cache=cache)
+    assert CountingModel.encoded == DOCUMENTS
+    for spec, recall in (("hnsw32", 0.99), ("hnsw32", 0.5), ("flat", 0.99)):
+        evaluate(spec, cache=cache, recall=recall)
+    assert CountingModel.encoded == 2 * DOCUMENTS
+    evaluate(cache=cache), evaluate("hnsw32", cache=cache)
+    assert CountingModel.encoded == 2 * DOCUMENTS
+    plain = tmp_path / "results" / "tests__tiny" / "0"
+    folders = [plain, *(plain / "experiments").iterdir()]
+    names = ["0", "index_flat", "index_hnsw32__recall_0.5", "index_hnsw32__recall_0.99"]
+    assert sorted(path.name for path in folders) == names
+    for folder in folders:
+        found = json.loads((folder / "TinyRetrieval.json").read_text())["scores"]["test"][0]
+        assert numbers(found)["ndcg_at_10"] == pytest.approx(exact["ndcg_at_10"], abs=0.05)
+    sides = [find_results(str(folder), tmp_path) for folder in (plain, plain / "experiments" / names[3])]
+    assert sides[1].experiment == {"index": "hnsw32", "recall": 0.99}
+    (comparison,) = compare_models(sides[0], sides[1:], metrics=["ndcg_at_10"], split="test")
+    assert any(
+        note.startswith(f"settings differ: none for {plain}, index = hnsw32, recall = 0.99 for ")
+        for note in comparison.notes
+    )
+
+
+def test_a_model_given_by_its_metadata_is_kept_apart_too(stock, monkeypatch, tmp_path):
+    """Pins OPTICAL_MTEB_INDEX, and approximate scores in the exact ones' file: mteb looks there before it loads a model."""
+    cache = mteb.ResultCache(tmp_path)
+    exact = evaluate(cache=cache)
+    monkeypatch.setenv("OPTICAL_MTEB_INDEX", "hnsw8")
+    register()
+    register()
+    evaluate(cache=cache)
+    plain = tmp_path / "results" / "tests__tiny" / "0"
+    assert (plain / "experiments" / "index_hnsw8__recall_0.99" / "TinyRetrieval.json").is_file()
+    assert len(places()) == 1
+    monkeypatch.delenv("OPTICAL_MTEB_INDEX")
+    kept = json.loads((plain / "TinyRetrieval.json").read_text())["scores"]["test"][0]
+    assert numbers(kept)["ndcg_at_10"] == pytest.approx(exact["ndcg_at_10"])
+
+
+def test_a_sentence_transformer_is_known_by_its_weights(stock):
+    """Pins a model from nowhere whose index is taken for that of other weights."""
+    search_by_index("flat")
+    for seed in (3, 4, 3):
+        model = build_tiny_model(seed=seed)
+        model.model_card_data.model_id = "tests/in-memory"
+        mteb.evaluate(model, TinyRetrieval(), cache=None, co2_tracker=False, show_progress_bar=False)
+    assert len(places()) == 2
+
+
+def damage(path):
+    """Change one byte, so that the size stays."""
+    content = bytearray(path.read_bytes())
+    content[-200] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_damaged_shard_is_encoded_again(caplog):
+    """Pins scores by damaged vectors, and all documents encoded again for one shard."""
+    scores = numbers(evaluate("flat"))
+    (place,) = places()
+    damage(place / "vectors" / "000001" / "vectors.npy")
+    (place / "vectors" / "000002" / "manifest.json").unlink()
+    with caplog.at_level(logging.WARNING, "mteb.optical_mteb"):
+        assert numbers(evaluate("ivf4")).keys() == scores.keys()
+    assert CountingModel.encoded == DOCUMENTS + (DOCUMENTS - SHARD)
+    assert [record.message.partition("vectors/")[2] for record in caplog.records] == [
+        "000001/vectors.npy: has changed since it was written; encodes its documents again"
+    ]
+
+
+@pytest.mark.parametrize("part", ["index.faiss", "documents.arrow", "manifest.json", "no documents.arrow", "removed"])
+def test_a_damaged_index_is_built_again_from_the_vectors(part, caplog, monkeypatch):
+    """Pins scores by a damaged or edited index, large ones too, a traceback for it, and documents encoded again."""
+    monkeypatch.setattr("optical_mteb.index.faiss_index.CHECKED_AT_OPENING", 0)
+    scores = numbers(evaluate("flat"))
+    (place,) = places()
+    folder = place / "flat-1.0"
+    if part == "removed":
+        from optical_mteb.index.changes import remove_documents
+
+        remove_documents(folder, ["d0", "d1"])
+    elif part.startswith("no "):
+        (folder / part[3:]).unlink()
+    else:
+        damage(folder / part)
+    with caplog.at_level(logging.WARNING, "mteb.optical_mteb"):
+        assert numbers(evaluate("flat")) == pytest.approx(scores, nan_ok=True)
+    assert CountingModel.encoded == DOCUMENTS
+    (record,) = caplog.records
+    assert record.message.startswith(str(folder))
+    assert record.message.endswith("; builds the index again from the vectors")
+    assert "\n" not in record.message
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from optical_mteb.index.assembly import BuildSettings
+from optical_mteb.index.manifest import CorpusRecord
+from optical_mteb.index.stored_corpus import StoredCorpus
+record = CorpusRecord(source="", fingerprint="", count=1)
+with StoredCorpus(Path(sys.argv[1]), record, None, BuildSettings()).held():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_another_process_is_waited_for_even_one_that_is_killed(caplog):
+    """Pins two processes that write into one place, and a lock that outlives its process."""
+    evaluate("flat")
+    (place,) = places()
+    (place / "vectors" / "000001" / "manifest.json").unlink()
+    key = (place / "vectors" / "key.json").read_text()
+    (place / "vectors" / "key.json").unlink()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        (place / "vectors" / "key.json").write_text(key)
+        killed = []
+
+        def kill():
+            assert CountingModel.encoded == DOCUMENTS
+            killed.append(time.monotonic())
+            os.kill(other.pid, signal.SIGKILL)
+
+        timer = threading.Timer(0.7, kill)
+        timer.start()
+        with caplog.at_level(logging.WARNING, "mteb.optical_mteb"):
+            evaluate("flat")
+        timer.join()
+    assert killed
+    assert CountingModel.encoded == DOCUMENTS + SHARD
+    assert any(
+        record.message == f"{place}: another process encodes or indexes these documents; waits for it"
+        for record in caplog.records
+    )
+
+
+@pytest.mark.slow
+def test_stock_command_in_another_process_encodes_nothing(tmp_path, own_home):
+    """Pins OPTICAL_MTEB_INDEX with the stock command, and documents known again within one process only."""
+    from optical_mteb.bases import base_revision
+    from optical_mteb.students import student_path
+    from tests.test_registry import sidecar_of
+
+    folder = student_path("tiny-student")
+    tiny(0).save_pretrained(str(folder), create_model_card=False)
+    sidecar_of(base_revision(str(folder))).write(folder)
+    register()
+    (task,) = mteb.get_tasks(tasks=["CLDRNameRetrieval"], languages=["som"])
+    task.load_data()
+    about = {"task_metadata": task.metadata, "hf_split": "test", "hf_subset": "som-eng"}
+    model = indexed(mteb.get_model("tiny-student", device="cpu"), BuildSettings("hnsw32"))
+    model.index(task.dataset["som-eng"]["test"]["corpus"], encode_kwargs={"batch_size": 64}, **about)
+    (place,) = places()
+    before = inodes(place / "vectors")
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "mteb", "run", "-m", "tiny-student", "-t", "CLDRNameRetrieval", "-l", "som"),
+            *("--output-folder", str(tmp_path), "--no-co2-tracker"),
+        ],
+        env=os.environ | {"OPTICAL_MTEB_INDEX": "hnsw32"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert inodes(place / "vectors") == before
+    assert places() == [place]
+    assert (place / "hnsw32-0.99" / "manifest.json").is_file()
+    (result,) = tmp_path.rglob("CLDRNameRetrieval.json")
+    assert result.parent.name == "index_hnsw32__recall_0.99"
+
+
+def unloadable(*_, **__):
+    raise AssertionError("a model is loaded")
+
+
+@pytest.mark.parametrize("spec", ["hnsw", "flat,sq8", ""])
+def test_a_wrong_spec_is_one_line_before_anything_is_loaded(monkeypatch, capsys, stock, spec):
+    """Pins a spec that is found to be wrong once a model is there, or that means exact search."""
+    monkeypatch.setattr("mteb.models.model_meta.ModelMeta.load_model", unloadable)
+    code, output, errors = run_main(
+        monkeypatch, capsys, "run", "--index", spec, "-m", "tests/tiny", "-t", "CLDRNameRetrieval"
+    )
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"optical-mteb: error: index spec {spec!r}: expected auto, or one like flat")
+    assert errors.count("\n") == 1
+    search_by_index(spec)
+    with pytest.raises(InputError, match="index spec"):
+        mteb.get_model("tests/tiny")
+    with pytest.raises(InputError, match="index spec"):
+        mteb.evaluate(mteb.get_model_meta("tests/tiny"), TinyRetrieval())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recall", "0.9"], "--recall 0.9: is for searches by an index; name one"),
+        (["--index", "hnsw32", "--recall", "1.5"], "recall 1.5: expected a share"),
+    ],
+)
+def test_a_wrong_recall_is_one_line(monkeypatch, capsys, stock, arguments, message):
+    """Pins a recall that has no effect."""
+    code, _, errors = run_main(monkeypatch, capsys, "run", *arguments, "-m", "tests/tiny")
+    assert code == 2
+    assert message in errors
+
+
+def test_the_command_keeps_its_own_options_to_itself(monkeypatch, stock):
+    """Pins options that mteb is handed, or does not get, and --index without effect."""
+    from typer.testing import CliRunner
+
+    from optical_mteb import cli
+
+    handed = []
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr("mteb.cli.main", lambda: handed.append(sys.argv))
+    monkeypatch.setenv("OPTICAL_MTEB_INDEX", "flat")
+    given = ["-m", "tests/tiny", "--recall", "0.5", "-t", "A", "B", "--index=hnsw8", "-l", "som", "--batch-size", "8"]
+    assert CliRunner().invoke(cli.app, ["run", *given]).exit_code == 0
+    kept = ["-m", "tests/tiny", "-t", "A", "B", "-l", "som", "--batch-size", "8"]
+    assert handed == [["mteb", "run", *kept]]
+    monkeypatch.setattr(BuildSettings, "shard_size", SHARD)
+    evaluate()
+    assert [path.name for path in places()[0].glob("hnsw*")] == ["hnsw8-0.5"]
+
+
+def sparse():
+    model = object.__new__(SparseEncoderWrapper)
+    model.mteb_model_meta = mteb.get_model_meta("tests/tiny").model_copy(update={"model_type": ["sparse"]})
+    return model
+
+
+def late():
+    known = {"model_type": ["late-interaction"], "loader": unloadable}
+    return mteb.get_model_meta("tests/tiny").model_copy(update=known)
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (lambda: mteb.get_model("mteb/baseline-random-cross-encoder"), "cross-encoder"),
+        (sparse, "sparse"),
+        (late, "late-interaction"),
+    ],
+    ids=["cross-encoder", "sparse", "late interaction"],
+)
+def test_models_without_one_vector_a_text_are_refused(model, found):
+    """Pins an exact search in the place of the index that was asked for, and a traceback."""
+    with pytest.raises(InputError, match=rf"^model .*: does not give one vector a text \(found: {found}\)") as caught:
+        indexed(model(), BuildSettings("flat"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_compares_lengths_too_is_refused(monkeypatch):
+    """Pins scores by the angle for a model that is made for the dot product of vectors of several lengths."""
+    from sentence_transformers import SentenceTransformer
+
+    def longer(model, *args, **kwargs):
+        vectors = encode(model, *args, **kwargs)
+        return vectors * np.arange(1, len(vectors) + 1, dtype=np.float32)[:, None]
+
+    encode = SentenceTransformer.encode_document
+    monkeypatch.setattr(SentenceTransformer, "encode_document", longer)
+    exact = numbers(evaluate())
+    assert numbers(evaluate("flat")) == pytest.approx(exact, abs=1e-6, nan_ok=True)
+    monkeypatch.setattr(CountingModel, "similarity", lambda self, a, b: torch.as_tensor(a) @ torch.as_tensor(b).T)
+    with pytest.raises(InputError, match="compares vectors by more than the angle"):
+        evaluate("flat", model="tests/other")
+    monkeypatch.setattr(SentenceTransformer, "encode_document", encode)
+    assert evaluate("flat", model="tests/other")["ndcg_at_10"] > 0
+
+
+def test_too_few_documents_are_refused_before_they_are_encoded():
+    """Pins documents encoded for an index that cannot be built."""
+    with pytest.raises(InputError, match="needs 4,096 documents at least, found 300; use flat or auto"):
+        evaluate("ivf4096")
+    assert CountingModel.encoded == 0
+
+
+PRE_RANKED = {query: [f"d{(int(query[1:]) + step) % DOCUMENTS}" for step in range(0, 60, 3)] for query in QUERY_TEXTS}
+
+
+class RankedRetrieval(TinyRetrieval):
+    """Only some documents are to be ranked for a query."""
+
+    top_ranked = PRE_RANKED
+
+
+@pytest.mark.parametrize("spec", ["flat", "ivf4,sq8"])
+def test_pre_ranked_documents_are_compared_one_by_one(spec):
+    """Pins places among the pre-ranked documents that are taken for places in the corpus, and codes of them."""
+    assert numbers(evaluate(spec, task=RankedRetrieval())) == pytest.approx(
+        numbers(evaluate(task=RankedRetrieval())), abs=1e-6, nan_ok=True
+    )
+
+
+def test_mtebs_own_wrapper_takes_the_backend(collection):
+    """Pins mteb's protocol: documents in parts, scores and positions best first, and an index that is found again."""
+    backend = FaissBackend(BuildSettings("flat", shard_size=512))
+    wrapper = SearchEncoderWrapper(mteb.get_model("tests/tiny"), index_backend=backend)
+    cosines = unit(collection.queries, range(40)) @ unit(collection.vectors, range(2000)).T
+    best = np.argsort(-cosines, axis=1)[:, :10]
+    written = []
+    for _ in range(2):
+        backend.add_documents(collection.vectors[:900], collection.ids[:900])
+        backend.add_documents(torch.from_numpy(collection.vectors[900:]), collection.ids[900:])
+        scores, positions = backend.search(collection.queries * 3, 10, wrapper.similarity)
+        np.testing.assert_array_equal(positions, best)
+        np.testing.assert_allclose(scores, np.take_along_axis(cosines, best, axis=1), atol=1e-6)
+        backend.clear()
+        (place,) = places()
+        written.append(inodes(place))
+    assert written[0] == written[1]
+    with pytest.raises(InputError, match="there is no document to search"):
+        backend.search(collection.queries, 10, wrapper.similarity)
+    wrapper.index_backend = FaissBackend(BuildSettings("hnsw32"))
+    result = mteb.evaluate(wrapper, TinyRetrieval(), cache=None, co2_tracker=False, show_progress_bar=False)
+    assert result.task_results[0].get_score() == pytest.approx(evaluate()["ndcg_at_10"], abs=0.02)
+
+
+def test_an_indexed_model_is_not_indexed_twice():
+    """Pins a wrapper around a wrapper."""
+    model = indexed(mteb.get_model("tests/tiny"), BuildSettings("flat"))
+    assert isinstance(model, IndexedModel)
+    assert indexed(model, BuildSettings("hnsw32")) is model

@@ -1,0 +1,188 @@
+"""Adding and removing: as if the index had been built so, and never half of it."""
+
+import resource
+
+import numpy as np
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.index import FaissIndex
+from optical_mteb.index.assembly import BuildSettings
+from optical_mteb.index.build import build_from_vectors, build_index
+from optical_mteb.index.changes import add_documents, add_vectors, remove_documents
+from optical_mteb.index.corpus import Corpus
+from tests.index import processes
+from tests.index.conftest import contents, sentence
+from tests.index.processes import in_process, killed_at, settings, stub_encoder
+
+SPECS = ["flat", "flat+refine", "hnsw16", "ivf16", "ivf16,sq8", "ivf16,pq8+refine"]
+TEXTS = [sentence(number) for number in range(300)]
+
+
+@pytest.fixture
+def half(tmp_path, collection):
+    """Builds an index of the first 1,500 documents."""
+
+    def built(spec):
+        folder = tmp_path / "index"
+        build_from_vectors(
+            folder, collection.ids[:1500], collection.vectors[:1500], settings=settings(spec), say=lambda line: None
+        )
+        return folder
+
+    return built
+
+
+def agreement(folder, collection, among):
+    """Share of the exact best of these documents that are found."""
+    rankings = FaissIndex.open(folder).search(collection.queries, 10)
+    best = collection.best(10, among=among)
+    return np.mean([len(set(each.positions) & set(row)) / 10 for each, row in zip(rankings, best, strict=True)])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_added_documents_are_found(half, collection, spec):
+    """Pins added documents under the ids of others, or without the vectors that they are scored again with."""
+    folder = half(spec)
+    manifest = add_vectors(folder, collection.ids[1500:], 3 * collection.vectors[1500:])
+    assert (manifest.count, manifest.corpus.count) == (2000, 1500)
+    index = FaissIndex.open(folder)
+    assert len(index) == 2000
+    assert index.documents.ids(np.arange(2000)) == collection.ids
+    assert agreement(folder, collection, np.arange(2000)) >= (1.0 if spec.startswith("flat") else 0.95)
+    assert [path.name for path in folder.parent.iterdir() if path.name not in ("index", "home")] == []
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_removed_documents_are_not_found(half, collection, spec):
+    """Pins a removed document in a ranking, with a graph that cannot remove, too; and one that cannot come back."""
+    folder = half(spec)
+    gone = np.unique(collection.best(3, among=np.arange(1500)))
+    manifest = remove_documents(folder, [collection.ids[place] for place in gone])
+    assert (manifest.count, manifest.removed) == (1500, len(gone))
+    left = np.setdiff1d(np.arange(1500), gone)
+    assert len(FaissIndex.open(folder)) == len(left)
+    assert agreement(folder, collection, left) >= (1.0 if spec.startswith("flat") else 0.95)
+    back = gone[:5]
+    manifest = add_vectors(folder, [collection.ids[place] for place in back], collection.vectors[back])
+    assert (manifest.count, manifest.removed) == (1505, len(gone))
+    rankings = FaissIndex.open(folder).search(collection.vectors[back], 1)
+    assert [ranking.ids for ranking in rankings] == [[collection.ids[place]] for place in back]
+    assert [ranking.positions.tolist() for ranking in rankings] == [[1500 + row] for row in range(5)]
+    remove_documents(folder, [collection.ids[back[0]]])
+    assert collection.ids[back[0]] not in FaissIndex.open(folder).search(collection.vectors[back[:1]], 9)[0].ids
+
+
+def test_exact_search_after_changes_is_that_of_an_index_built_so(half, collection, tmp_path):
+    """Pins scores that depend on how a document came into the index."""
+    folder = half("flat")
+    add_vectors(folder, collection.ids[1500:], collection.vectors[1500:])
+    build_from_vectors(tmp_path / "whole", collection.ids, collection.vectors, settings=settings("flat"), say=str)
+    changed, whole = (FaissIndex.open(path).search(collection.queries, 20) for path in (folder, tmp_path / "whole"))
+    for one, other in zip(changed, whole, strict=True):
+        assert one.ids == other.ids
+        assert (one.scores == other.scores).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda folder, own: add_vectors(folder, ["new", "d7"], own[:2]), "has a document 'd7' already; remove it first"),
+        (lambda folder, own: add_vectors(folder, ["new", "new"], own[:2]), "document id 'new' stands twice"),
+        (lambda folder, own: add_vectors(folder, [], own[:0]), "there is no document"),
+        (lambda folder, own: add_vectors(folder, ["new"], own[:1, :9]), r"expected vectors of shape \(1, 32\), found \(1, 9\)"),
+        (lambda folder, own: add_vectors(folder, ["new"], own[0]), r"expected vectors of shape \(1, 32\), found \(32,\)"),
+        (lambda folder, own: add_vectors(folder, ["new"], own[:1] * np.nan), "document 'new': its vector is not finite"),
+        (lambda folder, own: add_documents(folder, Corpus.of(["new"], ["text"])), "was built from vectors, not by a model"),
+        (lambda folder, own: remove_documents(folder, ["d7", "nowhere"]), "has no document 'nowhere'; nothing was removed"),
+    ],
+)  # fmt: skip
+def test_changes_that_cannot_be_made_change_nothing(half, collection, change, expected):
+    """Pins half a change, and anything left that the next change would stumble over."""
+    folder = half("hnsw8")
+    before = contents(folder)
+    with pytest.raises(InputError, match=expected):
+        change(folder, collection.vectors)
+    assert contents(folder) == before
+    assert add_vectors(folder, ["other"], collection.vectors[:1]).count == 1501
+    assert not folder.with_name("index.build").exists()
+
+
+@pytest.mark.parametrize("change", [lambda f: remove_documents(f, ["a"]), lambda f: add_vectors(f, ["a"], np.eye(1))])
+def test_what_is_no_index_is_not_changed(tmp_path, change):
+    """Pins an index that comes into being because one of another name was meant."""
+    with pytest.raises(InputError, match="no index there"):
+        change(tmp_path / "idnex")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == []
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("changes:write_index", 1),
+        ("changes:VectorsWriter.append", 1),
+        ("changes:IndexManifest.write", 1),
+    ],
+)  # fmt: skip
+def test_a_killed_change_leaves_the_index_as_it_was(half, collection, step, number):
+    """Pins an index of which a killed process had written one file."""
+    folder = half("ivf16,sq8+refine")
+    before = contents(folder)
+    new = (collection.ids[1500:], collection.vectors[1500:])
+    assert in_process(killed_at, step, number, processes.add, folder, *new) == -9
+    assert contents(folder) == before
+    assert in_process(killed_at, "changes:IndexManifest.write", 1, processes.remove, folder, ["d7"]) == -9
+    assert contents(folder) == before
+    assert add_vectors(folder, *new).count == 2000
+    assert remove_documents(folder, ["d7"]).removed == 1
+    assert not folder.with_name("index.build").exists()
+
+
+def test_a_full_disk_leaves_the_index_as_it_was(half, collection):
+    """Pins an index that is gone because there was no room for its next version."""
+    folder = half("flat")
+    before = contents(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"index: cannot be written .*make room there, then run the same"):
+            add_vectors(folder, collection.ids[1500:], collection.vectors[1500:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(folder) == before
+    assert add_vectors(folder, collection.ids[1500:], collection.vectors[1500:]).count == 2000
+
+
+@pytest.fixture
+def texts_index(tmp_path, without_torch):
+    """An index of the first 200 texts, by the stub encoder."""
+    corpus = Corpus.of([f"d{number}" for number in range(200)], TEXTS[:200])
+    folder = tmp_path / "index"
+    build_index(folder, corpus, stub_encoder(), settings=BuildSettings(spec="ivf4"), say=lambda line: None)
+    return folder
+
+
+def test_texts_are_added_by_the_model_of_the_index(texts_index):
+    """Pins added texts that are not encoded, not kept, or read only in part without a word."""
+    said = []
+    corpus = Corpus.of([f"d{number}" for number in range(200, 300)], TEXTS[200:])
+    encoder = stub_encoder()
+    manifest = add_documents(texts_index, corpus, encoder=encoder, say=said.append)
+    assert manifest.count == 300
+    assert encoder.encoded == TEXTS[200:]
+    longer = sum(len(text.split()) > 8 for text in TEXTS[200:])
+    assert said == [
+        f"{longer} of 100 documents are longer than the 8 tokens that the model reads; what follows is not searched"
+    ]
+    index = FaissIndex.open(texts_index, encoder=encoder)
+    (ranking,) = index.search([TEXTS[250]], 1)
+    assert (ranking.ids, index.documents.texts(ranking.positions)) == (["d250"], [TEXTS[250]])
+
+
+def test_texts_are_not_added_by_another_model(texts_index):
+    """Pins an index of two models."""
+    with pytest.raises(InputError, match=r"was built by stub at revision 1{12}, found revision 2{12}"):
+        add_documents(texts_index, Corpus.of(["new"], ["text"]), encoder=stub_encoder(revision="2" * 40))
+    with pytest.raises(InputError, match="was built by stub; add documents with their texts"):
+        add_vectors(texts_index, ["new"], np.ones((1, 32)))
+    assert FaissIndex.open(texts_index).manifest.count == 200

@@ -1,0 +1,223 @@
+"""An opened index: rankings, its model, and every way in which a file of it can be damaged."""
+
+import hashlib
+import json
+
+import faiss
+import numpy as np
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.index import FaissIndex, IndexManifest
+from optical_mteb.index.build import build_index
+from optical_mteb.index.corpus import Corpus
+from tests.index.conftest import sentence
+from tests.index.processes import settings, stub_encoder, stub_vectors
+
+TEXTS = [sentence(number) for number in range(120)]
+
+
+def test_exact_search_is_a_product_of_matrices(build, collection):
+    """Pins ids, scores or positions of other documents."""
+    index, _ = build("flat")
+    best = collection.best(7)
+    queries = collection.queries / np.linalg.norm(collection.queries, axis=1, keepdims=True)
+    for query, ranking, row in zip(queries, index.search(collection.queries, 7), best, strict=True):
+        assert ranking.positions.tolist() == row.tolist()
+        assert ranking.ids == [collection.ids[place] for place in row]
+        assert ranking.scores == pytest.approx(collection.vectors[row] @ query, abs=1e-5)
+    assert len(index) == 2000
+    assert index.size == (index.folder / "index.faiss").stat().st_size
+
+
+def test_queries_need_not_be_of_length_1(build, collection):
+    """Pins scores that grow with the length of a query."""
+    index, _ = build("flat")
+    (long,) = index.search(collection.queries[:1] * 50, 3)
+    (short,) = index.search(collection.queries[:1].astype(np.float64), 3)
+    assert long.scores == pytest.approx(short.scores)
+    assert long.ids == short.ids
+
+
+def test_more_than_there_are_gives_all(build, collection):
+    """Pins empty ranks, and a traceback, for a large k."""
+    index, _ = build("ivf16")
+    (ranking,) = index.search(collection.queries[:1], 10**6)
+    assert sorted(ranking.ids) == sorted(collection.ids)
+    assert index.search(collection.queries[:0], 5) == []
+    assert index.search([], 5) == []
+
+
+@pytest.mark.parametrize(
+    ("queries", "k", "expected"),
+    [
+        (np.ones((1, 32)), 0, "top 0: expected 1 document at least"),
+        (np.ones((1, 32)), -3, "top -3: expected 1 document at least"),
+        (np.ones((1, 31)), 5, r"expected query vectors of shape \(n, 32\), found \(1, 31\)"),
+        (np.ones(32), 5, r"expected query vectors of shape \(n, 32\), found \(32,\)"),
+        (np.zeros((1, 32)), 5, "query 1: its vector is not finite, or zero"),
+        (np.full((1, 32), np.nan), 5, "query 1: its vector is not finite, or zero"),
+        (["rain"], 5, "was built from vectors, not by a model; search and change it by vectors"),
+        (["rain", " "], 5, "query 2 is empty; expected text"),
+        ("rain", 5, "query 'rain': expected a list of texts"),
+    ],
+)  # fmt: skip
+def test_queries_that_cannot_be_searched(build, queries, k, expected):
+    """Pins an assertion of FAISS, and letters of one text that are searched one by one."""
+    with pytest.raises(InputError, match=expected):
+        build("flat")[0].search(queries, k)
+
+
+def test_threads(build, monkeypatch):
+    """Pins a number of threads that has no effect, and none at all."""
+    index, _ = build("flat")
+    FaissIndex.open(index.folder, threads=2)
+    assert faiss.omp_get_max_threads() == 2
+    for threads in (0, -1):
+        with pytest.raises(InputError, match=f"threads {threads}: expected 1 at least"):
+            FaissIndex.open(index.folder, threads=threads)
+
+
+def damage(path, how):
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        del data[-1:]
+    elif how == "emptied":
+        data.clear()
+    else:
+        data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "documents.arrow", "vectors.npy"])
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("cut", "has .* bytes, expected .* bytes; copy"), ("emptied", "has 0 bytes, expected"), ("edited", "has changed since it was")],
+)  # fmt: skip
+def test_a_damaged_file_is_refused(build, name, how, expected):
+    """Pins rankings from a file that is cut short or was edited."""
+    index, _ = build("ivf16,sq8+refine")
+    damage(index.folder / name, how)
+    with pytest.raises(InputError, match=rf"{name}: {expected}"):
+        FaissIndex.open(index.folder)
+
+
+def test_a_missing_file_is_refused(build):
+    """Pins a traceback where a copy of the folder was not complete."""
+    index, _ = build("flat")
+    (index.folder / "documents.arrow").unlink()
+    with pytest.raises(InputError, match=r"documents.arrow: is not there, expected [\d,]+ bytes; copy or build"):
+        FaissIndex.open(index.folder)
+    (index.folder / "manifest.json").unlink()
+    with pytest.raises(
+        InputError, match=r"no index there, as it has no manifest.json; build one: optical-mteb index build"
+    ):
+        FaissIndex.open(index.folder)
+    with pytest.raises(InputError, match="no index there"):
+        FaissIndex.open(index.folder / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"format": 2}, "format: Input should be 1; build the index again"),
+        ({"metric": "l2"}, "metric: Input should be 'inner product'"),
+        ({"spec": "ivf"}, "index spec 'ivf': expected auto, or one like"),
+        ({"spec": "flat+refine"}, "has no record of vectors.npy"),
+        ({"spec": "hnsw16"}, r"index\.faiss: is no hnsw16; copy or build"),
+        ({"spec": "ivf16"}, r"index\.faiss: is no ivf16; copy or build"),
+        ({"files": {}}, "has no record of index.faiss"),
+        ({"count": 0}, "count: Input should be greater than 0"),
+        ({"count": 1999}, "has 2,000 documents, expected 1,999"),
+        ({"removed": 2001}, "2,001 of 2,000 documents are removed"),
+        ({"width": 16}, "holds 2,000 vectors of 32 components, expected 2,000 of 16"),
+        ({"width": "wide"}, "width: Input should be a valid integer"),
+        ({"tuning": {"target": 0.9}}, r"tuning\.depth: Field required"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+    ],
+)
+def test_an_edited_manifest_is_refused(build, change, expected):
+    """Pins a manifest that describes another index than what is there."""
+    index, _ = build("flat")
+    path = index.folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=expected) as raised:
+        FaissIndex.open(index.folder)
+    assert str(raised.value).startswith(str(index.folder))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_a_manifest_that_is_none_is_refused(build, data):
+    """Pins a traceback for a manifest that was cut short."""
+    index, _ = build("flat")
+    (index.folder / "manifest.json").write_bytes(data)
+    with pytest.raises(InputError, match=r"manifest.json: .*; build the index again"):
+        FaissIndex.open(index.folder)
+
+
+def test_a_file_of_another_version_of_faiss_is_refused(build):
+    """Pins an error that does not name the version that wrote the file, which is what helps."""
+    index, _ = build("hnsw16")
+    path = index.folder / "index.faiss"
+    data = b"IHNz" + path.read_bytes()[4:]
+    path.write_bytes(data)
+    manifest = json.loads((index.folder / "manifest.json").read_text())
+    manifest["files"]["index.faiss"]["sha256"] = hashlib.sha256(data).hexdigest()
+    manifest["versions"]["faiss"] = "9.9.9"
+    (index.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        InputError, match=rf"FAISS {faiss.__version__} cannot read it \(written by FAISS 9.9.9, truncated"
+    ):
+        FaissIndex.open(index.folder)
+
+
+def test_large_files_are_not_read_when_they_are_opened(build, monkeypatch):
+    """Pins seconds of checksums before the first query, which `verify` is for."""
+    index, _ = build("flat")
+    monkeypatch.setattr("optical_mteb.index.faiss_index.CHECKED_AT_OPENING", 1000)
+    monkeypatch.setattr("optical_mteb.index.faiss_index.FileRecord", None)
+    FaissIndex.open(index.folder)
+
+
+@pytest.fixture
+def texts_index(tmp_path, without_torch):
+    """An index over texts by the stub encoder."""
+    corpus = Corpus.of([f"d{number}" for number in range(120)], TEXTS, titles=["Mvua"] * 120)
+    build_index(tmp_path / "index", corpus, stub_encoder(), settings=settings("flat"), say=lambda line: None)
+    return tmp_path / "index"
+
+
+def test_texts_are_searched_by_the_model(texts_index):
+    """Pins queries that are encoded as documents, and texts of other documents."""
+    index = FaissIndex.open(texts_index, encoder=stub_encoder())
+    asked = [f"Mvua {TEXTS[number]}" for number in (5, 77)]
+    rankings = index.search(asked, 3)
+    assert [ranking.ids[0] for ranking in rankings] == ["d5", "d77"]
+    assert rankings[0].scores[0] == pytest.approx(1, abs=1e-3)
+    assert index.documents.texts(rankings[1].positions)[0] == f"Mvua {TEXTS[77]}"
+    assert index.encode(asked) == pytest.approx(stub_vectors(asked))
+    assert index.encode([]).shape == (0, 32)
+
+
+def test_another_revision_of_the_model_is_refused(texts_index, monkeypatch):
+    """Pins queries of one model that are compared with documents of another; given, or found by its name."""
+    expected = "was built by stub at revision 1{12}, found revision 2{12}; build the index again, or get that revision"
+    other = stub_encoder(revision="2" * 40)
+    with pytest.raises(InputError, match=expected):
+        FaissIndex.open(texts_index, encoder=other)
+    monkeypatch.setattr("optical_mteb.index.encoder.load_encoder", lambda name, device: other)
+    with pytest.raises(InputError, match=expected):
+        FaissIndex.open(texts_index).search(["rain"], 3)
+
+
+def test_the_real_model_is_loaded_with_the_prompts_on_record(tmp_path, encoder):
+    """Pins queries without the prompt that the documents' model has for them."""
+    corpus = Corpus.of([f"d{number}" for number in range(120)], TEXTS)
+    manifest = build_index(tmp_path / "index", corpus, encoder, settings=settings("flat"), say=lambda line: None)
+    assert (manifest.model.query_prompt, manifest.model.document_prompt) == ("query: ", "passage: ")
+    expected = encoder.model.encode_query(TEXTS[:9]) @ encoder.model.encode_document(TEXTS).T
+    index = FaissIndex.open(tmp_path / "index", device="cpu")
+    for ranking, row in zip(index.search(TEXTS[:9], 120), expected, strict=True):
+        assert ranking.scores == pytest.approx(row[ranking.positions], abs=2e-3)
+    assert IndexManifest.read(tmp_path / "index").model.revision == encoder.record.revision

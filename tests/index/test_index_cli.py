@@ -1,0 +1,139 @@
+"""`optical-mteb index`: the way of a user from documents to rankings, and mistakes on it."""
+
+import json
+import sys
+
+import pytest
+
+from optical_mteb import cli
+from optical_mteb.index import FaissIndex
+from tests.index.conftest import contents, sentence
+from tests.index.processes import stub_encoder
+
+TEXTS = [sentence(number) for number in range(60)]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path, without_torch):
+    """Runs the command in a folder of its own, with a stub for a model; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("optical_mteb.registry.register", lambda: None)
+    monkeypatch.setattr("optical_mteb.index.encoder.load_encoder", lambda name, device: stub_encoder(name=name))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["optical-mteb", "index", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    lines = [json.dumps({"id": f"d{n}", "title": "Mvua", "text": text}) for n, text in enumerate(TEXTS)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def built(command, corpus):
+    """The folder of an index."""
+    code, output, errors = command("build", "my-index", "--corpus", corpus, "-m", "stub/model", "--spec", "hnsw8")
+    assert (code, errors) == (0, "")
+    assert "my-index: hnsw8, 60 documents, recall@60 1.000 on 60 beginnings of documents" in output
+    return corpus.with_name("my-index")
+
+
+def test_from_documents_to_rankings(command, built, tmp_path):
+    """Pins commands that do not fit together."""
+    code, output, _ = command("search", "my-index", f"Mvua {TEXTS[7]}", "--top-k", 3)
+    rows = [line for line in output.splitlines() if "Mvua" in line]
+    assert (code, len(rows)) == (0, 3)
+    assert all(part in rows[0] for part in ("1", "1.0000", "d7", f"Mvua {TEXTS[7]}"))
+    (tmp_path / "queries.tsv").write_text("q1\train\nq2\tየዛሬ ዜና\n", encoding="utf-8")
+    code, output, _ = command("search", "my-index", "--queries", "queries.tsv", "--output", "test.run")
+    assert (code, output) == (0, "wrote test.run\n")
+    run = [line.split() for line in (tmp_path / "test.run").read_text().splitlines()]
+    assert [line[0] for line in run] == ["q1"] * 60 + ["q2"] * 60
+    code, output, _ = command("info", "my-index")
+    assert json.loads(output)["model"]["name"] == "stub/model"
+    code, output, _ = command("verify", "my-index")
+    assert code == 0
+    assert [line[:6] for line in output.splitlines()] == ["ok    "] * 5
+
+
+def test_documents_come_and_go(command, built, tmp_path):
+    """Pins a count that the next search does not bear out."""
+    (tmp_path / "more.tsv").write_text("new\train today\n")
+    code, output, _ = command("add", "my-index", "--corpus", "more.tsv")
+    assert (code, output) == (0, "my-index: added 1 documents, 61 are in it\n")
+    code, output, _ = command("remove", "my-index", "d3", "d4", "d3")
+    assert (code, output) == (0, "my-index: removed 2 documents, 59 are in it\n")
+    assert len(FaissIndex.open(built)) == 59
+    assert "new" in command("search", "my-index", "rain today", "--top-k", 1)[1]
+
+
+def test_a_failed_check_is_exit_code_1(command, built):
+    """Pins a broken index that a script takes for a sound one."""
+    data = bytearray((built / "index.faiss").read_bytes())
+    data[-1] ^= 1
+    (built / "index.faiss").write_bytes(data)
+    code, output, errors = command("verify", "my-index")
+    assert (code, errors) == (1, "")
+    assert "FAILED  index.faiss: has changed since it was written" in output
+
+
+BUILD = ["build", "other", "--corpus", "corpus.jsonl", "-m", "stub/model"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*BUILD, "--spec", "hnsw"], "index spec 'hnsw': expected auto, or one like flat, hnsw32"),
+        ([*BUILD, "--spec", "ivf4096"], "index spec ivf4096: needs 4,096 documents at least, found 60; use flat or auto"),
+        ([*BUILD, "--recall", "99"], "recall 99: expected a share of more than 0 and 1 at most"),
+        ([*BUILD, "--memory", "4"], "memory '4': expected a number and a unit, as 4GB"),
+        ([*BUILD, "--queries", "no.tsv"], "no.tsv: no such file of queries"),
+        ([*BUILD[:3], "no.jsonl", "-m", "stub/model"], "no.jsonl: no such file or folder"),
+        ([*BUILD[:3], "empty.tsv", "-m", "stub/model"], "empty.tsv: there is no document with text"),
+        ([*BUILD[:3], "twice.tsv", "-m", "stub/model"], "twice.tsv:2: document id 'a' stands twice"),
+        ([*BUILD[:3], "nan.tsv", "-m", "stub/model"], "document 'b': its vector is not finite, or zero; take it out"),
+        (["build", "my-index", *BUILD[2:], "--spec", "flat"], "holds another index already, hnsw8 over"),
+        (["build", "full", *BUILD[2:]], "full: is there already and is no index; choose another folder"),
+        (["search", "other", "rain"], "other: no index there, as it has no manifest.json; build one"),
+        (["search", "my-index"], "give either a query, or both --queries and --output"),
+        (["search", "my-index", "rain", "--queries", "corpus.jsonl"], "give either a query, or both"),
+        (["search", "my-index", "rain", "--top-k", "0"], "top 0: expected 1 document at least"),
+        (["search", "my-index", "rain", "--threads", "0"], "threads 0: expected 1 at least"),
+        (["search", "my-index", " "], "query 1 is empty; expected text"),
+        (["search", "my-index", "--queries", "two.tsv", "--output", "run", "--top-k", "0"], "top 0: expected"),
+        (["search", "my-index", "--queries", "two.tsv", "--output", "no/run"], "cannot be written (No such file or dir"),
+        (["info", "other"], "other: no index there"),
+        (["verify", "other"], "other: no index there"),
+        (["add", "my-index", "--corpus", "corpus.jsonl"], "my-index: has a document 'd0' already; remove it first"),
+        (["add", "other", "--corpus", "two.tsv"], "other: no index there"),
+        (["remove", "my-index", "d1", "nowhere"], "has no document 'nowhere'; nothing was removed"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_2(command, built, tmp_path, arguments, message):
+    """Pins a traceback, another exit code, and anything half-written."""
+    (tmp_path / "empty.tsv").write_text("")
+    (tmp_path / "two.tsv").write_text("a\tone\nb\ttwo\n")
+    (tmp_path / "twice.tsv").write_text("a\tone\na\ttwo\n")
+    (tmp_path / "nan.tsv").write_text("a\tone\nb\tnot a number\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    before = contents(built)
+    code, _, errors = command(*arguments)
+    assert code == 2
+    assert errors.startswith("optical-mteb: error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert contents(built) == before
+    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "run").exists()
+    assert [path.name for path in tmp_path.glob("*.build")] == (["other.build"] if "nan.tsv" in arguments else [])

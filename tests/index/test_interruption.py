@@ -1,0 +1,204 @@
+"""Builds that are killed anywhere, run out of disk, or are begun twice at once."""
+
+import errno
+import os
+import resource
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.index import FaissIndex, IndexManifest
+from optical_mteb.index.build import build_from_vectors, build_index
+from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.shards import ShardStore
+from tests.index.conftest import contents, sentence, share_found
+from tests.index.processes import (
+    CONTEXT,
+    build_texts,
+    build_vectors,
+    in_process,
+    killed_at,
+    one_of_several,
+    settings,
+    stub_encoder,
+)
+
+KILLED = -9
+SPEC = "ivf16,sq8+refine"
+TEXTS = [sentence(number) for number in range(350)]
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "shards"),
+    [
+        ("build:ShardStore.write", 3, 2),  # between shards
+        ("shards:FileRecord.of", 3, 1),  # a shard's files are written, its manifest is not
+        ("assembly:train", 1, 4),
+        ("assembly:_save", 2, 4),  # a shard was added, nothing saved yet
+        ("assembly:_save", 3, 4),
+        ("assembly:_write_documents", 1, 4),  # the FAISS file is written
+        ("assembly:tune", 1, 4),
+        ("assembly:IndexManifest.write", 1, 4),
+        ("place:_take_place", 2, 4),  # all is written, nothing in its place
+    ],
+)
+def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, step, number, shards):
+    """Pins shards that are made again, and an index that differs from one that was built without a break."""
+    whole, folder = tmp_path / "whole", tmp_path / "index"
+    arguments = (SPEC, collection.ids, collection.vectors, collection.queries, -1.0)
+    monkeypatch.setattr("optical_mteb.index.assembly.SAVE_EVERY", 600.0)
+    assert in_process(killed_at, step, number, build_vectors, folder, *arguments) == KILLED
+    assert not folder.exists()
+    finished = {path.parent.name for path in (tmp_path / "index.build").glob("shards/0*/manifest.json")}
+    assert len(finished) == shards
+    written = []
+    original = ShardStore.write
+    monkeypatch.setattr(
+        ShardStore, "write", lambda store, n, *rest, **kw: (written.append(n), original(store, n, *rest, **kw))
+    )
+    build_vectors(folder, *arguments)
+    assert {f"{shard:06d}" for shard in written} == {"000000", "000001", "000002", "000003"} - finished
+    build_vectors(whole, *arguments)
+    assert contents(folder) == contents(whole)
+    assert not (tmp_path / "index.build").exists()
+
+
+def test_a_killed_encoding_goes_on(tmp_path, without_torch):
+    """Pins a document that is encoded twice although its shard was whole."""
+    log, folder, whole = tmp_path / "log", tmp_path / "index", tmp_path / "whole"
+    # The third shard is encoded and not written.
+    assert in_process(killed_at, "shards:ShardStore.write", 3, build_texts, folder, TEXTS, log) == KILLED
+    assert log.read_text().splitlines() == TEXTS[:300]
+    said = []
+    ids = [f"d{number}" for number in range(350)]
+    encoder = stub_encoder(log)
+    build_index(
+        folder, Corpus.of(ids, TEXTS), encoder, settings=settings("ivf4,sq8+refine", shard_size=100), say=said.append
+    )
+    assert said[0] == "goes on: 2 of 4 shards are encoded already"
+    assert encoder.encoded == TEXTS[200:]
+    times = Counter(log.read_text().splitlines())
+    assert [times[text] for text in TEXTS] == [1] * 200 + [2] * 100 + [1] * 50
+    assert in_process(build_texts, whole, TEXTS, tmp_path / "other") == 0
+    assert contents(folder) == contents(whole)
+
+
+def test_a_graph_goes_on_where_it_was_saved(tmp_path, collection):
+    """Pins documents that stand in a graph twice, or not at all."""
+    folder = tmp_path / "index"
+    arguments = ("hnsw16", collection.ids, collection.vectors, collection.queries)
+    assert in_process(killed_at, "assembly:_save", 4, build_vectors, folder, *arguments, -1.0) == KILLED
+    assert [path.name for path in (tmp_path / "index.build").glob("*.faiss")] == ["hnsw16-0-000002.faiss"]
+    build_vectors(folder, *arguments)
+    index = FaissIndex.open(folder)
+    assert share_found(index, collection) >= 0.98
+    assert [each.ids for each in index.search(collection.vectors[::50], 1)] == [[key] for key in collection.ids[::50]]
+
+
+def test_a_damaged_intermediate_index_is_made_again(tmp_path, collection):
+    """Pins a build that can never end, because what it would go on from was cut short."""
+    folder, whole = tmp_path / "index", tmp_path / "whole"
+    arguments = (SPEC, collection.ids, collection.vectors, collection.queries)
+    assert in_process(killed_at, "assembly:_write_documents", 1, build_vectors, folder, *arguments, -1.0) == KILLED
+    (saved,) = (tmp_path / "index.build").glob("*.faiss")
+    os.truncate(saved, saved.stat().st_size - 1)
+    said = []
+    build_from_vectors(folder, *arguments[1:3], settings=settings(SPEC), queries=collection.queries, say=said.append)
+    assert said[0] == "ivf16,sq8-0-000004.faiss: is not whole; trains and adds again"
+    build_vectors(whole, *arguments)
+    assert contents(folder) == contents(whole)
+
+
+def test_another_spec_takes_the_shards_that_are_there(tmp_path, collection, monkeypatch):
+    """Pins a second encoding for a second try, and an intermediate index of another kind that is gone on with."""
+    folder = tmp_path / "index"
+    arguments = (collection.ids, collection.vectors, collection.queries)
+    assert in_process(killed_at, "assembly:tune", 1, build_vectors, folder, "flat", *arguments) == KILLED
+    monkeypatch.setattr(ShardStore, "write", None)
+    build_vectors(folder, SPEC, *arguments)
+    assert IndexManifest.read(folder).spec == SPEC
+
+
+def test_other_documents_do_not_go_on_with_it(tmp_path, collection):
+    """Pins an index of two corpora."""
+    folder = tmp_path / "index"
+    arguments = (collection.ids, collection.vectors, collection.queries)
+    assert in_process(killed_at, "assembly:tune", 1, build_vectors, folder, "flat", *arguments) == KILLED
+    with pytest.raises(InputError, match=r"index.build: is a build of other documents .* repeat the command"):
+        build_vectors(folder, "flat", collection.ids, collection.vectors[::-1], collection.queries)
+    build_vectors(folder, "flat", *arguments)
+    assert FaissIndex.open(folder).manifest.count == 2000
+
+
+@pytest.fixture
+def largest_file():
+    """Sets the bytes from which on writing a file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("spec", "size", "where", "shards"),
+    [
+        ("flat", 100, "index.build/shards", 0),
+        ("flat", 20_000, "index.build/shards/000000", 0),
+        ("flat", 100_000, "index", 4),  # the FAISS file
+        ("flat", 256_044, "index", 4),  # but its last byte
+        ("ivf4,pq8+refine", 100_000, "index", 4),  # the vectors
+    ],
+)
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    tmp_path, collection, largest_file, monkeypatch, spec, size, where, shards
+):
+    """Pins a traceback, half an index, and finished shards that are made again once there is room."""
+    folder = tmp_path / "index"
+    arguments = (spec, collection.ids, collection.vectors, collection.queries)
+    largest_file(size)
+    with pytest.raises(InputError) as raised:
+        build_vectors(folder, *arguments)
+    largest_file(resource.RLIM_INFINITY)
+    assert str(raised.value).startswith(f"{tmp_path / where}: cannot be written (")
+    assert str(raised.value).endswith("make room there, then run the same command again: what is finished is kept")
+    assert "\n" not in str(raised.value)
+    assert not folder.exists()
+    assert len(list((tmp_path / "index.build").glob("shards/0*"))) == shards
+    if shards:
+        monkeypatch.setattr(ShardStore, "write", None)
+    build_vectors(folder, *arguments)
+    assert FaissIndex.open(folder).search(collection.vectors[:1], 1)[0].ids == ["d0"]
+    assert not (tmp_path / "index.build").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path, collection, monkeypatch):
+    """Pins advice to make room where a permission is missing."""
+
+    def refused(*arguments, **keywords):
+        raise PermissionError(errno.EROFS, "Read-only file system", str(tmp_path / "index.build"))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(InputError, match=r"index.build: cannot be written \(Read-only .*mend its permissions"):
+        build_vectors(tmp_path / "index", "flat", collection.ids, collection.vectors, collection.queries)
+
+
+def test_of_builders_at_once_one_wins(tmp_path, collection):
+    """Pins two processes that write into one another's files."""
+    start, answers = CONTEXT.Event(), CONTEXT.Queue()
+    arguments = (tmp_path / "index", collection.ids, collection.vectors, start, answers)
+    builders = [CONTEXT.Process(target=one_of_several, args=arguments) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    start.set()
+    said = sorted(answers.get(timeout=60) for _ in builders)
+    for builder in builders:
+        builder.join(60)
+    assert said[0] == ""
+    # The second one may come when the first is done, and finds it complete.
+    assert said[1] in (
+        "",
+        f"{tmp_path / 'index'}: another process builds or changes this index; wait for it, or choose another folder",
+    )
+    assert FaissIndex.open(tmp_path / "index").search(collection.vectors[:1], 1)[0].ids == ["d0"]
+    assert not (tmp_path / "index.build").exists()

@@ -1,0 +1,104 @@
+"""Checks of an index: each fails where its damage is, and none elsewhere."""
+
+import json
+
+import numpy as np
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.assembly import BuildSettings
+from optical_mteb.index.build import build_from_vectors
+from optical_mteb.index.changes import add_vectors, remove_documents
+from optical_mteb.index.documents import IDS, as_batch, writing
+from optical_mteb.index.manifest import FileRecord
+from optical_mteb.index.verify import verify
+
+
+def outcome(folder):
+    return {check.name: check.passed for check in verify(folder)}
+
+
+def found(folder, name):
+    return next(check.found for check in verify(folder) if check.name == name)
+
+
+def record_again(folder, name):
+    """Put a file's present checksum on record, as somebody would who edits on purpose."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = FileRecord.of(folder / name).model_dump()
+    path.write_text(json.dumps(manifest))
+
+
+SOUND = {"counts": True, "ids": True, "self-retrieval": True}
+
+
+@pytest.mark.parametrize("spec", ["flat", "hnsw16,sq8", "ivf16", "ivf16,pq8", "ivf16,pq8+refine"])
+def test_a_sound_index_passes(build, spec):
+    """Pins a check that fails by itself, with documents removed and added, too."""
+    index, _ = build(spec)
+    files = dict.fromkeys(index.manifest.files, True)
+    assert outcome(index.folder) == files | SOUND
+    remove_documents(index.folder, ["d3", "d4"])
+    add_vectors(index.folder, ["d3"], index.searcher.reconstruct(np.array([3])))
+    assert outcome(index.folder) == files | SOUND | {"removed.npy": True}
+    assert found(index.folder, "counts") == "1,999 documents to be found, 1,999 on record"
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "documents.arrow", "vectors.npy"])
+def test_damage_is_found_however_large_the_file(build, monkeypatch, name):
+    """Pins a file that is only looked at for its size."""
+    monkeypatch.setattr("optical_mteb.index.faiss_index.CHECKED_AT_OPENING", 0)
+    index, _ = build("ivf16,sq8+refine")
+    path = index.folder / name
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    assert outcome(index.folder) == dict.fromkeys(index.manifest.files, True) | {name: False}
+    assert found(index.folder, name) == "has changed since it was written: another checksum"
+    path.write_bytes(data[:-1])
+    assert found(index.folder, name) == f"has {len(data) - 1:,} bytes, {len(data):,} were written"
+    path.unlink()
+    assert found(index.folder, name) == "is not there"
+
+
+def test_ids_that_stand_twice_are_found(build, collection):
+    """Pins a document that cannot be removed, and stands in a ranking twice."""
+    index, _ = build("flat")
+    with writing(index.folder / "documents.arrow", IDS) as writer:
+        writer.write_batch(as_batch([*collection.ids[:-1], "d0"], [], [], IDS))
+    record_again(index.folder, "documents.arrow")
+    assert outcome(index.folder) == dict.fromkeys(index.manifest.files, True) | SOUND | {"ids": False}
+    assert found(index.folder, "ids") == "1 stand twice"
+
+
+def test_vectors_of_other_documents_are_found(build, collection):
+    """Pins an index whose best are scored again with the vectors of others: all files are as on record."""
+    index, _ = build("ivf16+refine")
+    np.save(index.folder / "vectors.npy", collection.vectors[::-1].astype(np.float16))
+    record_again(index.folder, "vectors.npy")
+    assert outcome(index.folder)["self-retrieval"] is False
+
+
+def test_what_cannot_be_opened_is_a_failed_check(build):
+    """Pins a traceback in the middle of the checks."""
+    index, _ = build("flat")
+    (index.folder / "index.faiss").write_bytes(b"IxXX" * 99)
+    record_again(index.folder, "index.faiss")
+    assert outcome(index.folder) == dict.fromkeys(index.manifest.files, True) | {"opening": False}
+    assert "cannot read it" in found(index.folder, "opening")
+
+
+def test_an_index_of_which_all_was_removed(tmp_path):
+    """Pins a check that divides by the number of documents."""
+    folder = tmp_path / "index"
+    build_from_vectors(folder, ["a", "b"], np.eye(2, dtype=np.float32), settings=BuildSettings(spec="flat"), say=str)
+    remove_documents(folder, ["a", "b"])
+    assert all(outcome(folder).values())
+    assert found(folder, "self-retrieval") == "no document is left to be found"
+
+
+def test_no_index_is_no_failed_check(tmp_path):
+    """Pins an empty list of checks, which reads as if all had passed."""
+    with pytest.raises(InputError, match="no index there"):
+        list(verify(tmp_path))
