@@ -11,7 +11,7 @@ import optical_mteb.tasks
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"study", "baselines"},
+    {"study", "baselines", "submission"},
     {"_autoload"},
     {"scores", "registry"},
     {"benchmark"},

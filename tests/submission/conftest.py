@@ -1,0 +1,165 @@
+"""A tiny student in the store, two tiny tasks, and its results on them as `mteb run --output-folder` writes them."""
+
+import json
+import shutil
+
+import mteb
+import numpy as np
+import pytest
+from datasets import Dataset
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+from mteb.get_tasks import _TASKS_REGISTRY
+from mteb.results.task_result import TaskResult
+
+from optical_mteb.bases import base_revision
+from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
+from optical_mteb.registry import register
+from optical_mteb.students import Sidecar, student_path
+from tests.conftest import build_tiny_model
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SUBSETS = {"som-eng": ["som-Latn", "eng-Latn"], "swh-eng": ["swh-Latn", "eng-Latn"]}
+
+
+def metadata(name):
+    return TaskMetadata(
+        name=name,
+        description="Words.",
+        reference=None,
+        dataset={"path": "nowhere", "revision": "d1"},
+        type="Retrieval",
+        category="t2t",
+        modalities=["text"],
+        eval_splits=["test"],
+        eval_langs=SUBSETS,
+        main_score="ndcg_at_10",
+        date=None,
+        domains=None,
+        task_subtypes=None,
+        license=None,
+        annotations_creators=None,
+        dialect=None,
+        sample_creation=None,
+        bibtex_citation="",
+    )
+
+
+class Words(CollectionRetrieval):
+    """Documents of which a query is the first letters."""
+
+    loaded: list = []  # noqa: RUF012 - what was asked for, by any instance
+
+    def load_split(self, subset, split):
+        self.loaded.append((self.metadata.name, subset))
+        generator = np.random.default_rng(sum(map(ord, subset)))
+        letters = list("abcdefghij")
+        texts = ["".join(generator.choice(letters, 12)) for _ in range(30)]
+        return RetrievalSplitData(
+            corpus=Dataset.from_list([{"id": f"d{i}", "title": "", "text": text} for i, text in enumerate(texts)]),
+            queries=Dataset.from_list([{"id": f"q{i}", "text": text[:6]} for i, text in enumerate(texts)]),
+            relevant_docs={f"q{i}": {f"d{i}": 1} for i in range(30)},
+            top_ranked=None,
+        )
+
+
+class LocalWordsRetrieval(Words):
+    """A task that lives only here."""
+
+    metadata = metadata("LocalWordsRetrieval")
+
+
+class PublicWordsRetrieval(Words):
+    """A task that MTEB has."""
+
+    metadata = metadata("PublicWordsRetrieval")
+
+
+PublicWordsRetrieval.__module__ = "mteb.tasks.retrieval"
+
+
+@pytest.fixture(autouse=True)
+def tasks(monkeypatch):
+    """The two tasks, in MTEB's registry."""
+    Words.loaded.clear()
+    for task in (LocalWordsRetrieval, PublicWordsRetrieval):
+        monkeypatch.setitem(_TASKS_REGISTRY, task.metadata.name, task)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Folder of a student, and its sidecar."""
+    folder = tmp_path_factory.mktemp("students") / "tiny-student"
+    model = build_tiny_model()
+    model.model_card_data.language = ["eng", "som"]
+    model.model_card_data.license = "mit"
+    model.model_card_data.tags = ["mteb"]
+    model.save_pretrained(str(folder), model_name="optical-mteb/tiny-student")
+    sidecar = Sidecar(
+        name="tiny-student",
+        weights=base_revision(str(folder)),
+        created="2026-01-02",
+        seed=1,
+        steps=2,
+        recipe={},
+        objective="1 x optical",
+        base="base",
+        base_revision="b",
+        base_origin="intfloat/multilingual-e5-small",
+        teacher="teacher",
+        teacher_revision="t",
+        teacher_origin="intfloat/multilingual-e5-small",
+        bitext=[{"source": "cldr:som", "language": "som", "read": 9, "kept": 8}],
+        bitext_fingerprint="f",
+        languages=["eng-Latn", "som-Latn"],
+        mteb_tasks=["LocalWordsRetrieval"],
+        licence="mit",
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        embedding_parameters=100,
+        width=32,
+        max_tokens=128,
+        versions={},
+    )
+    sidecar.write(folder)
+    return folder, sidecar
+
+
+@pytest.fixture
+def student(own_home, checkpoint):
+    """Sidecar of a student in the store, registered with MTEB."""
+    folder, sidecar = checkpoint
+    shutil.copytree(folder, student_path("tiny-student"))
+    register()
+    return sidecar
+
+
+@pytest.fixture
+def write(tmp_path, student):
+    """Writes a result of the student, MTEB's way; returns its folder. `edit` changes the JSON."""
+
+    def write_result(task="PublicWordsRetrieval", edit=None, experiment=None, scores=(0.25, 0.5)):
+        rows = {}
+        for subset, score in zip(SUBSETS, scores, strict=True):
+            by_query = {"q0": score, "q1": score}
+            metrics = {"main_score": score, "ndcg_at_10": score, "map_at_100": score}
+            rows[subset] = metrics | {"per_query": {"ndcg_at_10": by_query, "map_at_100": dict(by_query)}}
+        result = TaskResult.from_task_results(_TASKS_REGISTRY[task], {"test": rows}, evaluation_time=1.0)
+        meta = mteb.get_model_meta("optical-mteb/tiny-student").model_copy(update={"experiment_kwargs": experiment})
+        cache = mteb.ResultCache(tmp_path / "cache")
+        cache.save_to_cache(result, meta, encode_kwargs={"batch_size": 32})
+        path = cache.get_task_result_path(task, meta)
+        if edit is not None:
+            content = json.loads(path.read_text())
+            edit(content)
+            path.write_text(json.dumps(content))
+        return path.parent
+
+    return write_result
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Leaves out what takes seconds: MTEB's mock tasks, and the process without this package."""
+    from optical_mteb.submission import Check, package
+
+    monkeypatch.setattr(package, "check_mock_run", lambda model, report: Check.of("mock run", []))
+    monkeypatch.setattr(package, "check_isolated", lambda *given: Check.of("isolated", []))

@@ -1,0 +1,152 @@
+"""The checks of the results repository: each fault that it refuses is found, and nothing else is."""
+
+import json
+
+import pytest
+
+from optical_mteb.submission import Verdict
+from optical_mteb.submission.checks import check_results
+from optical_mteb.submission.published import as_published, published_meta
+from optical_mteb.submission.results_folder import read_results, write_results
+
+TASK = "PublicWordsRetrieval"
+
+
+@pytest.fixture
+def prepared(tmp_path, write):
+    """A sound cache, the results in it, and the folder of the revision."""
+    write(TASK)
+    student = as_published("tiny-student")
+    results = read_results(student, tmp_path / "cache")
+    return tmp_path / "made", results, write_results(results, published_meta(student), tmp_path / "made")
+
+
+def failed(cache, results):
+    return {check.name: check.detail for check in check_results(cache, results) if check.verdict is Verdict.FAILED}
+
+
+def change(path, edit):
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def settings(path, edit):
+    entry = json.loads(path.read_text())
+    edit(entry)
+    path.write_text(json.dumps(entry))
+
+
+def second_revision(folder):
+    other = folder.with_name("0" * 40)
+    other.mkdir()
+    for path in folder.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    change(other / "model_meta.json", lambda meta: meta.update(revision="0" * 40))
+
+
+def row(content, subset):
+    return next(row for row in content["scores"]["test"] if row["hf_subset"] == subset)
+
+
+FAULTS = {
+    "another name": (
+        lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(name="a/b")),
+        {"folder and model_meta.json agree": "is of a/b"},
+    ),
+    "no organisation": (
+        lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(name="tiny-student")),
+        {"folder and model_meta.json agree": "no name with an organisation"},
+    ),
+    "another revision": (
+        lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(revision="r2")),
+        {"folder and model_meta.json agree": "is of revision r2"},
+    ),
+    "a revision that is none": (
+        lambda folder: (
+            change(folder / "model_meta.json", lambda meta: meta.update(revision="external")),
+            folder.rename(folder.with_name("external")),
+        ),
+        {"the revision has the form of a commit": "external is no commit"},
+    ),
+    "two revisions of a task": (second_revision, {"one revision a task": f"{TASK}: 0000000000"}),
+    "a large file": (
+        lambda folder: change(folder / f"{TASK}.json", lambda content: content.update(filler="x" * 10 * 2**20)),
+        {"files under 10 MB": f"{TASK}.json has 10.0 MB"},
+    ),
+    "no settings": (
+        lambda folder: (folder / "run_settings.jsonl").unlink(),
+        {"run_settings.jsonl has every split and subset": "no run_settings.jsonl"},
+    ),
+    "settings of one subset": (
+        lambda folder: settings(folder / "run_settings.jsonl", lambda entry: entry.update(subsets=["som-eng"])),
+        {"run_settings.jsonl has every split and subset": f"{TASK}: test of swh-eng is not in it"},
+    ),
+    "settings of an old mteb": (
+        lambda folder: settings(folder / "run_settings.jsonl", lambda entry: entry["version"].update(mteb="2.13.9")),
+        {"run_settings.jsonl has every split and subset": f"{TASK}: test of som-eng was run with mteb 2.13.9"},
+    ),
+    "results of an old mteb": (
+        lambda folder: change(folder / f"{TASK}.json", lambda content: content.update(mteb_version="2.1.0")),
+        {"run_settings.jsonl has every split and subset": f"{TASK}: evaluated with mteb 2.1.0"},
+    ),
+    "no subset": (
+        lambda folder: change(folder / f"{TASK}.json", lambda content: content["scores"]["test"].pop()),
+        {
+            "no split, subset or language is dropped": "test lacks 1 of 2 subsets (swh-eng)",
+            "MTEB reads the same scores": f"{TASK}: MTEB reads other scores",
+        },
+    ),
+    "no split": (
+        lambda folder: change(
+            folder / f"{TASK}.json", lambda content: content["scores"].update(dev=content["scores"].pop("test"))
+        ),
+        {
+            "no split, subset or language is dropped": "test lacks 2 of 2 subsets",
+            "run_settings.jsonl has every split and subset": "dev of som-eng is not in it",
+            "MTEB reads the same scores": f"{TASK}: MTEB reads other scores",
+        },
+    ),
+    "no language": (
+        lambda folder: change(
+            folder / f"{TASK}.json", lambda content: row(content, "swh-eng")["languages"].remove("swh-Latn")
+        ),
+        {"no split, subset or language is dropped": "test of swh-eng lacks the language swh-Latn"},
+    ),
+    "another score": (
+        lambda folder: change(
+            folder / f"{TASK}.json", lambda content: row(content, "swh-eng").update(main_score=0.501)
+        ),
+        {"MTEB reads the same scores": f"{TASK}: MTEB reads other scores"},
+    ),
+}
+
+
+def test_a_sound_folder_passes(prepared):
+    """Pins a check that fails whatever is given to it."""
+    assert failed(*prepared[:2]) == {}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_fails_its_check_alone(prepared, fault):
+    """Pins a fault that the results repository would be the first to find."""
+    cache, results, folder = prepared
+    plant, expected = FAULTS[fault]
+    plant(folder)
+    found = failed(cache, results)
+    assert found.keys() == expected.keys()
+    for name, reason in expected.items():
+        assert reason in found[name]
+
+
+def test_a_file_under_another_name_fails(prepared):
+    """Pins results that stand under the name of another task."""
+    cache, results, folder = prepared
+    (folder / f"{TASK}.json").rename(folder / "LocalWordsRetrieval.json")
+    found = failed(cache, results)
+    assert found["file names are task names"] == f"LocalWordsRetrieval.json has results on {TASK}"
+
+
+def test_an_empty_folder_fails(tmp_path):
+    """Pins a folder without results that passes because nothing is wrong with any of them."""
+    assert failed(tmp_path, []) == {"folder and model_meta.json agree": "there are no results"}

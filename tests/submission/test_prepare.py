@@ -1,0 +1,223 @@
+"""The prepared folder: of a trained student, with nothing stubbed; and what becomes of names, commits and tasks."""
+
+import json
+import re
+
+import mteb
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from sentence_transformers import SentenceTransformer
+
+from optical_mteb.registry import register
+from optical_mteb.students import student_path
+from optical_mteb.submission import Verdict, prepare
+from optical_mteb.submission.package import CLONE, OVERVIEW
+from optical_mteb.training.recipe import read_recipe
+from optical_mteb.training.run import train
+from tests.submission.conftest import COMMIT
+
+RECIPE = """
+name = "tiny-student"
+licence = "mit"
+
+[student]
+base = "{base}"
+prompt = "query"
+
+[teacher]
+base = "{base}"
+prompt = "document"
+
+[[bitext]]
+source = "cldr:som"
+limit = 40
+
+[objective.optical]
+
+[training]
+steps = 2
+batch_size = 8
+precision = "float32"
+"""
+
+
+def rows_of(cache):
+    """Everything that MTEB reads from a result cache, scores by query aside."""
+    return {
+        (of.model_name, of.model_revision, result.task_name, split, row["hf_subset"]): {
+            name: value for name, value in row.items() if name != "per_query"
+        }
+        for of in mteb.ResultCache(cache).load_results(include_remote=False).model_results
+        for result in of.task_results
+        for split, rows in result.scores.items()
+        for row in rows
+    }
+
+
+def test_a_trained_student(tmp_path, tiny_base):
+    """Pins the whole path: trained, evaluated by MTEB, prepared, checked, and read by MTEB with the same scores."""
+    (tmp_path / "tiny.toml").write_text(RECIPE.format(base=tiny_base))
+    sidecar = train(read_recipe(tmp_path / "tiny.toml"), device="cpu", say=lambda line: None)
+    register()
+    model, tasks = mteb.get_model("tiny-student"), [mteb.get_task("LocalWordsRetrieval")]
+    mteb.evaluate(model, tasks, cache=mteb.ResultCache(tmp_path / "cache"), co2_tracker=False, show_progress_bar=False)
+
+    made = prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache")
+
+    assert [str(check) for check in made.checks if check.verdict is Verdict.FAILED] == []
+    assert len([check for check in made.checks if check.verdict is Verdict.OK]) == 14
+    assert (made.submittable, made.waiting) == ([], ["LocalWordsRetrieval"])
+    rows = rows_of(tmp_path / "made")
+    assert len(rows) == 2
+    # As text: nAUC can be NaN, which equals nothing.
+    assert str(rows) == str(rows_of(tmp_path / "cache"))
+    folder = tmp_path / "made" / "results" / "optical-mteb__tiny-student" / sidecar.weights
+    assert {path.name for path in folder.iterdir()} == {
+        "LocalWordsRetrieval.json",
+        "model_meta.json",
+        "run_settings.jsonl",
+    }
+    assert "per_query" not in (folder / "LocalWordsRetrieval.json").read_text()
+    assert "✓ (28/28)" in (tmp_path / "made" / "mteb" / "mteb_mock_run_results.md").read_text()
+    texts = ["query: habari", "a house"]
+    published = SentenceTransformer(str(tmp_path / "made" / "hub"), device="cpu")
+    own = SentenceTransformer(str(student_path("tiny-student")), device="cpu")
+    np.testing.assert_array_equal(published.encode(texts), own.encode(texts))
+    assert published.prompts == own.prompts
+    # Its base is a folder, of which nobody knows what it was trained on.
+    assert json.loads((folder / "model_meta.json").read_text())["training_datasets"] is None
+    assert "trained on is unknown" in (tmp_path / "made" / "hub" / "README.md").read_text()
+
+
+def test_a_student_on_the_hub(tmp_path, write, student, quick):
+    """Pins the published name and commit: in folder, record, source, card and texts; the local ones nowhere."""
+    write()
+    made = prepare(
+        "optical-mteb/tiny-student",
+        tmp_path / "made",
+        cache=tmp_path / "cache",
+        hub_id="someone/Tiny-1.0",
+        revision=COMMIT,
+        rerun=False,
+    )
+    assert {check.name for check in made.checks if check.verdict is not Verdict.OK} == {"mteb has the model"}
+    assert {key[:2] for key in rows_of(tmp_path / "made")} == {("someone/Tiny-1.0", COMMIT)}
+    source = (tmp_path / "made/mteb/models/model_implementations/someone_models.py").read_text()
+    scope = {}
+    exec(source, scope)
+    meta = scope["tiny_1_0"]
+    assert (meta.name, meta.revision, meta.reference) == (
+        "someone/Tiny-1.0",
+        COMMIT,
+        "https://huggingface.co/someone/Tiny-1.0",
+    )
+    assert meta.loader is mteb.models.SentenceTransformerEncoderWrapper
+    assert meta.training_datasets >= {"LocalWordsRetrieval", "XQuADRetrieval"}
+    assert (meta.license, meta.languages, meta.embed_dim) == ("mit", ["eng-Latn", "som-Latn"], 32)
+    record = json.loads((tmp_path / "made/results/someone__Tiny-1.0" / COMMIT / "model_meta.json").read_text())
+    assert record["loader"] == "SentenceTransformerEncoderWrapper"
+    assert record["training_datasets"] == sorted(meta.training_datasets)
+    for path in (tmp_path / "made").rglob("*"):
+        if path.suffix in {".md", ".json", ".py", ".jsonl"}:
+            text = path.read_text()
+            assert "optical-mteb/tiny-student" not in text, path
+            assert student.weights not in text, path
+
+
+def test_the_card(tmp_path, write, quick):
+    """Pins a card without what the Hub lists a model by, or that keeps silent about what the training has read."""
+    write()
+    prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", hub_id="a/b", rerun=False)
+    card = ModelCard((tmp_path / "made/hub/README.md").read_text())
+    assert (card.data.license, card.data.language, card.data.library_name) == (
+        "mit",
+        ["eng", "som"],
+        "sentence-transformers",
+    )
+    assert 'SentenceTransformer("a/b")' in card.text
+    disclosed = card.text.partition("## Data disclosure")[2]
+    assert "Licence: mit" in disclosed
+    assert "eng-Latn, som-Latn" in disclosed
+    assert "data this training read: LocalWordsRetrieval\n" in disclosed
+    assert re.search(r"its base or its teacher read: .*\bFEVER\b.*\bXQuADRetrieval\b", disclosed)
+    assert "| cldr:som | som | 8 |" in disclosed
+
+
+def test_tasks_are_told_apart(tmp_path, write, quick):
+    """Pins a task that lives only here in the results that are to be submitted, or one of MTEB's that is left out."""
+    write("PublicWordsRetrieval")
+    write("LocalWordsRetrieval")
+    made = prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)
+    assert (made.submittable, made.waiting) == (["PublicWordsRetrieval"], ["LocalWordsRetrieval"])
+    notes = {check.name: check.detail for check in made.checks if check.verdict is Verdict.OPEN}
+    assert notes["MTEB has the tasks"].endswith("LocalWordsRetrieval")
+    overview = (tmp_path / "made" / OVERVIEW).read_text()
+    assert "Tasks to submit: PublicWordsRetrieval." in overview
+    request = (tmp_path / "made/pull_request_results.md").read_text()
+    assert "**Total Results:** 1" in request
+    assert "Neither the training nor the base nor the teacher has seen data of the tasks" in request
+    assert "| LocalWordsRetrieval (not in MTEB) | 0.3750 |" in (tmp_path / "made/pull_request_mteb.md").read_text()
+
+
+def test_a_task_that_was_trained_on_is_disclosed(tmp_path, write, student, quick, monkeypatch):
+    """Pins a pull request that swears what is not so."""
+    student.model_copy(update={"mteb_tasks": ["PublicWordsRetrieval"]}).write(student_path("tiny-student"))
+    write()
+    prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)
+    request = (tmp_path / "made/pull_request_results.md").read_text()
+    assert "has seen data of: PublicWordsRetrieval." in request
+
+
+def test_an_older_submission_is_replaced(tmp_path, write, quick):
+    """Pins files of an older submission that stay, and mteb's clone of the repository that goes."""
+    write()
+    made = tmp_path / "made"
+    prepare("tiny-student", made, cache=tmp_path / "cache", rerun=False)
+    (made / CLONE).mkdir()
+    (made / CLONE / "kept").write_text("")
+    prepare("tiny-student", made, cache=tmp_path / "cache", hub_id="a/b", revision=COMMIT, rerun=False)
+    assert [path.name for path in (made / "results").iterdir()] == ["a__b"]
+    assert (made / CLONE / "kept").is_file()
+
+
+def test_an_incomplete_result_fails_and_can_be_left_out(tmp_path, write, quick):
+    """Pins `--task`: results on some languages only are refused, and the others can go without them."""
+    write("PublicWordsRetrieval", edit=lambda content: content["scores"]["test"].pop())
+    write("LocalWordsRetrieval")
+    made = prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)
+    assert not made.is_sound
+    assert "| FAILED | no split, subset or language is dropped |" in (tmp_path / "made" / OVERVIEW).read_text()
+    chosen = prepare(
+        "tiny-student", tmp_path / "made", cache=tmp_path / "cache", tasks=["LocalWordsRetrieval"], rerun=False
+    )
+    assert chosen.is_sound
+    assert "PublicWordsRetrieval" not in next((tmp_path / "made").rglob("run_settings.jsonl")).read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [("cldr:som", False), ("moses:/home/me/som.en", True), ("~/som.tsv", True), ("hub:a/b", False), ("som.tsv", False)],
+)
+def test_paths_of_this_machine_are_told(tmp_path, write, student, quick, source, named):
+    """Pins a card that shows the world where the user keeps files."""
+    record = student.bitext[0].model_copy(update={"source": source})
+    student.model_copy(update={"bitext": [record]}).write(student_path("tiny-student"))
+    write()
+    made = prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)
+    told = [check.detail for check in made.checks if check.name == "the card names nothing by its path"]
+    assert bool(told) is named
+    assert all(source in detail for detail in told)
+
+
+@pytest.mark.parametrize("licence", ["mit", None])
+def test_what_is_not_known_is_left_to_do(tmp_path, write, student, quick, licence):
+    """Pins a field that mteb's reviewers ask for and that is silently None."""
+    student.model_copy(update={"licence": licence}).write(student_path("tiny-student"))
+    register()
+    write()
+    made = prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)
+    notes = {check.name: check.detail for check in made.checks if check.verdict is Verdict.OPEN}
+    missing = ["reference"] if licence else ["license", "reference"]
+    assert notes["ModelMeta is filled out"] == f"not known: {', '.join(missing)}"
+    assert student.weights[:12] in notes["the revision is a commit on the Hub"]

@@ -1,0 +1,122 @@
+"""`optical-mteb submit --push`: what is handed over, to whom, and that nothing is without credentials."""
+
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from optical_mteb.cli import app
+from optical_mteb.submission import push as pushing
+from tests.submission.conftest import COMMIT
+
+TASK = "PublicWordsRetrieval"
+
+
+@pytest.fixture
+def submit(tmp_path, write, quick):
+    """Runs the command on a result on a task of MTEB and one of ours; returns its exit code and output."""
+    write(TASK)
+    write("LocalWordsRetrieval")
+
+    def run(*options):
+        arguments = ["submit", "tiny-student", "--output", str(tmp_path / "made"), "--results", str(tmp_path / "cache")]
+        result = CliRunner().invoke(app, [*arguments, "--no-rerun", *options], catch_exceptions=False)
+        return result.exit_code, result.output
+
+    return run
+
+
+@pytest.fixture
+def online(monkeypatch, tmp_path):
+    """The Hub and mteb's submission, standing in; lists what they are asked for."""
+    asked = []
+
+    class Hub:
+        def create_repo(self, name, *, exist_ok):
+            asked.append(("create", name))
+
+        def upload_folder(self, *, repo_id, folder_path, commit_message):
+            asked.append(("upload", repo_id, (folder_path / "model.safetensors").is_file()))
+            return SimpleNamespace(oid=COMMIT)
+
+    class Cache:
+        def __init__(self, folder):
+            asked.append(("cache", folder))
+
+        def submit_results(self, models, *, tasks, create_pr):
+            asked.append(("submit", models, tasks, create_pr))
+            return {"status": "pr_created", "pr_url": "https://github.com/pull/1"}
+
+    monkeypatch.setattr(pushing, "HfApi", Hub)
+    monkeypatch.setattr(pushing, "ResultCache", Cache)
+    monkeypatch.setattr(pushing.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(pushing, "get_token", lambda: "token")
+    monkeypatch.setattr(pushing, "check_pr_requirements", lambda: "token")
+    return asked
+
+
+def test_both_are_handed_over(tmp_path, submit, online):
+    """Pins results under another revision than that of the upload, or of tasks that MTEB does not have."""
+    code, output = submit("--push", "--hub-id", "a/b")
+    assert code == 0
+    assert online == [
+        ("create", "a/b"),
+        ("upload", "a/b", True),
+        ("cache", tmp_path / "made"),
+        ("submit", ["a/b"], [TASK], True),
+    ]
+    assert (tmp_path / "made" / "results" / "a__b" / COMMIT / f"{TASK}.json").is_file()
+    assert "https://github.com/pull/1" in output
+
+
+def test_weights_that_are_uploaded_stay(submit, online):
+    """Pins a second upload, whose commit is not the one that was given."""
+    assert submit("--push", "--hub-id", "a/b", "--revision", COMMIT)[0] == 0
+    assert [each[0] for each in online] == ["cache", "submit"]
+
+
+@pytest.mark.parametrize(
+    ("options", "lacking", "said"),
+    [
+        (["--hub-id", "a/b"], "get_token", "would upload {made}/hub to https://huggingface.co/a/b (no token"),
+        ([], None, "would upload {made}/hub to the Hub (name the repository: --hub-id OWNER/NAME)"),
+        (["--hub-id", "a/b"], "connection", "(HF_HUB_OFFLINE is set)"),
+        (["--hub-id", "a/b", "--revision", COMMIT], "connection", "(HF_HUB_OFFLINE is set)"),
+        (["--hub-id", "a/b", "--revision", COMMIT], "check_pr_requirements", "(no GitHub token)"),
+    ],
+)
+def test_without_credentials_it_is_said(tmp_path, submit, online, monkeypatch, options, lacking, said):
+    """Pins a hand-over that fails where it should say what it would do."""
+
+    def refuse():
+        raise RuntimeError("no GitHub token")
+
+    if lacking == "get_token":
+        monkeypatch.setattr(pushing, "get_token", lambda: None)
+    elif lacking == "check_pr_requirements":
+        monkeypatch.setattr(pushing, "check_pr_requirements", refuse)
+    elif lacking == "connection":
+        monkeypatch.setattr(pushing.constants, "HF_HUB_OFFLINE", True)
+    code, output = submit("--push", *options)
+    assert code == 0
+    assert online == []
+    assert said.format(made=tmp_path / "made") in output
+    name = "a/b" if options else "optical-mteb/tiny-student"
+    assert f"would run: mteb submit-results -m {name} -t {TASK} --output-folder {tmp_path / 'made'}" in output
+
+
+def test_a_failed_check_hands_nothing_over(submit, write, online):
+    """Pins an exit code of 0, and an upload, of what a check has failed."""
+    write(TASK, edit=lambda content: content["scores"]["test"].pop())
+    code, output = submit("--push", "--hub-id", "a/b")
+    assert code == 1
+    assert online == []
+    assert f"FAILED  no split, subset or language is dropped: {TASK}: test lacks 1 of 2" in output
+
+
+def test_only_own_tasks(submit, online):
+    """Pins a pull request without results."""
+    code, output = submit("--push", "--hub-id", "a/b", "--revision", COMMIT, "-t", "LocalWordsRetrieval")
+    assert code == 0
+    assert online == []
+    assert "nothing for the results repository: MTEB does not have LocalWordsRetrieval" in output
