@@ -1,0 +1,22 @@
+"""The grid of a study."""
+
+from optical_mteb.study.grid import ZERO_SHOT, grid, orders
+
+
+def test_cells_that_coincide_are_one_training():
+    """Pins a zero-shot run for every cell, and the full set of languages trained once an order."""
+    nested = {"given": ["swh", "som", "mar"], "other": ["mar", "som", "swh"]}
+    cells = grid(nested, [1, 3], [ZERO_SHOT, "optical"], {"per_pair": 10, "total": 30}, [0, 1])
+    assert len(cells) == 2 * 2 * 2 * 2 * 2
+    # Zero-shot; by seed: one language of either order with 10 or 30 steps, and all three with 30.
+    assert len({cell.training for cell in cells}) == 1 + 2 * (2 * 2 + 1)
+
+
+def test_random_orders_are_seeded_permutations():
+    """Pins orders that change between runs, or lose a language."""
+    names = ["swh", "som", "tgl", "mar", "fra", "spa", "por"]
+    found = orders(names, 3, seed=5)
+    assert found == orders(names, 3, seed=5)
+    assert list(found) == ["given", "random-5", "random-6", "random-7"]
+    assert found["given"] == names
+    assert all(sorted(order) == sorted(names) for order in found.values())
