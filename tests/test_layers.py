@@ -17,7 +17,7 @@ LAYERS = [
     {"benchmark"},
     {"training", "students", "index", "tasks"},
     {"bases", "bitext", "collection", "transport", "recipes"},
-    {"storage", "languages"},
+    {"storage", "languages", "toml_file"},
     {"errors", "citation", "_build", "__init__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

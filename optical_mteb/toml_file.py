@@ -1,0 +1,124 @@
+"""TOML files whose tables are pydantic models: read, overridden key by key, and refused with one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from optical_mteb.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_toml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """Read and check a file.
+
+    Args:
+        path: A TOML file.
+        model: What its tables are.
+        overrides: `key=value` each, the key dotted, the value in TOML or a bare string.
+
+    Raises:
+        InputError: The file is no TOML, a key is unknown (the nearest known one is named) or a value is wrong.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file: {error}") from error
+    for override in overrides:
+        _apply(override, table)
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        # An unknown key explains the key that is missing in its place.
+        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        line = None if overrides else _line_of(path.read_text(encoding="utf-8"), first["loc"])
+        raise InputError(f"{path}{f':{line}' if line else ''}: {_explain(model, first)}") from error
+
+
+def _apply(override: str, table: dict[str, Any]) -> None:
+    """Set one dotted key of a table in place; numbers in the key index arrays of tables."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {override!r}: expected key=value, as in --set training.steps=100")
+    *parents, last = key.strip().split(".")
+    target: Any = table
+    for part in parents:
+        target = target.setdefault(part, {}) if isinstance(target, dict) else _item(target, part, override)
+    if isinstance(target, dict):
+        target[last] = _toml_value(text.strip())
+    elif isinstance(target, list):
+        _item(target, last, override)
+        target[int(last)] = _toml_value(text.strip())
+    else:
+        raise InputError(
+            f"--set {override!r}: {'.'.join(parents)} is a value, not a table; expected the key of a table"
+        )
+
+
+def _item(target: object, part: str, override: str) -> Any:  # noqa: ANN401 - a value of any TOML type
+    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+        return target[int(part)]
+    raise InputError(f"--set {override!r}: there is no {part!r} to set; expected the path of a key in the file")
+
+
+def _toml_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(model: type[BaseModel], first: ErrorDetails) -> str:
+    """A problem of a table in one line."""
+    path = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    where = ".".join(map(str, path))
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {where!r}; {hint}"
+    if first["type"] == "missing":
+        return f"key {where!r} is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{where}: {message}{shown}" if where else message
+
+
+def _line_of(text: str, location: Sequence[int | str]) -> int | None:
+    """Line of a TOML file on which the longest part of a key's path stands, counted from 1."""
+    lines: dict[tuple[int | str, ...], int] = {}
+    arrays: dict[tuple[str, ...], int] = {}
+    table: tuple[int | str, ...] = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*(\[\[?)\s*([\w.-]+)\s*\]", line):
+            names = tuple(header[2].split("."))
+            table = names
+            if header[1] == "[[":
+                arrays[names] = arrays.get(names, -1) + 1
+                table = (*names, arrays[names])
+            lines[table] = number
+        elif key := re.match(r"\s*([\w-]+)\s*=", line):
+            lines[(*table, key[1])] = number
+    prefixes = (tuple(location[:size]) for size in range(len(location), 0, -1))
+    return next((lines[prefix] for prefix in prefixes if prefix in lines), None)
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """Keys of the table at a path of the file."""
+    fields: Mapping[str, Any] = model.model_fields
+    for part in path:
+        if isinstance(part, int):
+            continue
+        annotation = fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        fields = next(c.model_fields for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(fields)
