@@ -49,7 +49,7 @@ _TWO_SCRIPTS = ("ace", "arb", "bjn", "kas", "knc", "min", "taq", "zho")
 
 _DEFAULT = ("swh", "som", "tgl", "mar", "fra", "spa", "por", "hau", "ibo", "yor", "zul", "amh")
 
-_CODES = {code if code[:3] in _TWO_SCRIPTS else code[:3]: code for code in _PUBLISHED.split()}
+_CODES = {code if code[:3] in _TWO_SCRIPTS else code[:3]: code for code in ("eng_Latn", *_PUBLISHED.split())}
 
 # The macrolanguage too: MTEB's other tasks file Swahili under it.
 _FURTHER_TAGS = {"swh": ["swa-Latn"]}
@@ -74,6 +74,8 @@ class FLORESDocRetrieval(CollectionRetrieval):
     document has the translation of its query, and a subject must be recognised, not a sentence. An article of a single
     sentence has no query and stays in the corpus.
 
+    In `eng-eng` the queries are the English sentences themselves: what a model reaches without a language barrier.
+
     `dev` is run unless `--eval-splits devtest` is chosen: both splits come in one archive, but a data folder may well
     have only one. Unless subsets or languages are chosen, twelve languages are run.
     """
@@ -85,8 +87,8 @@ class FLORESDocRetrieval(CollectionRetrieval):
         dataset={"path": "facebookresearch/flores", "revision": _FLORES.revision},
         description=(
             "Cross-lingual retrieval of articles: the query is a sentence from the first half of an article in another "
-            "language, the document the second half in English. From FLORES-200, whose sentences name the URL of the "
-            "Wikinews, Wikibooks or Wikivoyage article that they are from."
+            "language (or in English), the document the second half in English. From FLORES-200, whose sentences name "
+            "the URL of the Wikinews, Wikibooks or Wikivoyage article that they are from."
         ),
         reference="https://github.com/facebookresearch/flores/tree/main/flores200",
         type="Retrieval",

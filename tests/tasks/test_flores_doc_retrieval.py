@@ -66,8 +66,8 @@ def test_languages_against_mtebs_flores():
     pairs = mteb.get_task("FloresBitextMining").metadata.eval_langs
     published = {tuple(tags) for name, tags in pairs.items() if name.endswith("-eng_Latn")}
     ours = {(tags[0], tags[-1]) for tags in FLORESDocRetrieval.metadata.eval_langs.values()}
-    assert len(FLORESDocRetrieval.metadata.eval_langs) == len(ours) == 203
-    assert ours == published
+    assert len(FLORESDocRetrieval.metadata.eval_langs) == len(ours) == 204
+    assert ours == published | {("eng-Latn", "eng-Latn")}
 
 
 def test_first_halves_ask_for_second_halves(folder: Path):
@@ -86,6 +86,13 @@ def test_first_halves_ask_for_second_halves(folder: Path):
         "7": {f"{WIKI}D": 1},
         "8": {f"{WIKI}D": 1},
     }
+
+
+def test_english_asks_in_english(folder: Path):
+    """Pins a reference without a language barrier whose queries are translations, or stand in their documents."""
+    split = load("eng-eng")["eng-eng"]
+    assert texts(split["queries"]) == {"1": "eng 1", "3": "eng 3", "7": "eng 7", "8": "eng 8"}
+    assert texts(split["corpus"])[f"{WIKI}A"] == "eng 2\neng 12"
 
 
 def test_a_sentence_of_two_articles_is_relevant_to_both(folder: Path):
