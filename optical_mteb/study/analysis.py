@@ -1,25 +1,50 @@
-"""What a study's scores say: groups of languages, means and slopes with intervals, interference.
+"""What a study's scores say: groups of languages, means and slopes with intervals, differences with p-values.
 
-Scores are arrays `[seeds, queries]`; the same query stands in the same column of all arrays that are compared.
+A replicate is one training of an order of languages and a seed, scored on queries; a query belongs to an English source
+sentence, whose translations are queries in other languages. Where replicates of different numbers of pairs are put in
+relation, they are of the same orders and seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from optical_mteb.scores.significance import Array, holm, randomisation_tests
 
 Group = Literal["trained", "later", "never", "english"]
 
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """Scores of one training.
+
+    Attributes:
+        scores: Of queries, `[n]`.
+        sentences: Id of each query's English source sentence, `[n]`.
+    """
+
+    scores: Array
+    sentences: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Check that every score has a sentence.
+
+        Raises:
+            ValueError: It has not, or there is none.
+        """
+        if self.scores.ndim != 1 or not len(self.scores) or len(self.scores) != len(self.sentences):
+            raise ValueError(f"expected a sentence for each score, found {len(self.sentences)} for {self.scores.shape}")
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its percentile interval."""
+    """A number and its 95% percentile interval."""
 
     value: float
     low: float
@@ -27,15 +52,15 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Interference:
-    """What one more pair did to a language.
+class Difference:
+    """One side less the other.
 
     Attributes:
-        difference: Mean after the pair joined less the mean before.
-        p: Two-sided paired randomisation test over queries, each averaged over seeds, corrected by Holm.
+        estimate: The mean difference.
+        p: Two-sided paired randomisation test over sentences, queries averaged over replicates, corrected by Holm.
     """
 
-    difference: Estimate
+    estimate: Estimate
     p: float
 
 
@@ -48,98 +73,115 @@ def group_of(language: str, order: Sequence[str], pairs: int) -> Group:
     return "trained" if order.index(language) < pairs else "later"
 
 
-def mean(scores: Array, sentences: Sequence[str], *, resamples: int = 2000, seed: int = 0) -> Estimate:
-    """Mean over seeds and queries, with a hierarchical bootstrap interval.
+def mean(replicates: Sequence[Replicate], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Mean over replicates of the mean over their queries, with a hierarchical bootstrap interval.
 
-    A resample draws seeds, then English source sentences, both with replacement: the translations of a sentence are
-    drawn together.
+    A resample draws replicates, then sentences, both with replacement: the translations of a sentence are drawn
+    together.
 
     Args:
-        scores: Scores, `[seeds, queries]`.
-        sentences: Id of each query's English source sentence, `[queries]`.
+        replicates: Replicates.
         resamples: Resamples.
         seed: Their seed.
 
     Raises:
-        ValueError: There is no score, or not one sentence a query.
+        ValueError: There is none.
     """
-    return _estimate(float(scores.mean()), _resampled([scores], sentences, resamples, seed)[0])
+    return _estimate(_value(replicates), _resampled([replicates], resamples, seed)[0])
 
 
-def slope(scores: Mapping[int, Array], sentences: Sequence[str], *, resamples: int = 2000, seed: int = 0) -> Estimate:
+def slope(points: Mapping[int, Sequence[Replicate]], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """Least-squares slope of the mean per doubling of the pairs; all numbers of pairs share the draws of a resample.
 
     Args:
-        scores: Scores by number of pairs, `[seeds, queries]` each, all of the same shape.
-        sentences: As in `mean`.
+        points: Replicates by number of pairs, in the same order.
         resamples: Resamples.
         seed: Their seed.
 
     Raises:
-        ValueError: There are fewer than two numbers of pairs, or shapes differ.
+        ValueError: There are fewer than two numbers of pairs, or not as many replicates of each.
     """
-    if len(scores) < 2 or min(scores) < 1:
-        raise ValueError(f"a slope needs two numbers of pairs or more, all positive; there are {sorted(scores)}")
-    doublings = np.log2(np.array(sorted(scores), dtype=np.float64))
+    if len(points) < 2 or min(points) < 1:
+        raise ValueError(f"a slope needs two numbers of pairs or more, all positive; there are {sorted(points)}")
+    doublings = np.log2(np.array(sorted(points), dtype=np.float64))
     centred = doublings - doublings.mean()
     weights = centred / (centred @ centred)
-    arrays = [scores[pairs] for pairs in sorted(scores)]
-    value = float(weights @ np.array([array.mean() for array in arrays]))
-    return _estimate(value, weights @ _resampled(arrays, sentences, resamples, seed))
+    ordered = [points[pairs] for pairs in sorted(points)]
+    value = float(weights @ np.array([_value(replicates) for replicates in ordered]))
+    return _estimate(value, weights @ _resampled(ordered, resamples, seed))
 
 
-def interference(
-    cells: Sequence[tuple[Array, Array]], sentences: Sequence[Sequence[str]], *, resamples: int = 2000, seed: int = 0
-) -> list[Interference]:
-    """Differences between cells before and after a pair joined; Holm's family is all of `cells`.
+def differences(
+    sides: Sequence[tuple[Sequence[Replicate], Sequence[Replicate]]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Difference]:
+    """The second side of each pair less the first; Holm's family is all of them.
 
     Args:
-        cells: Scores before and after, `[seeds, queries]` each, paired in both axes.
-        sentences: As in `mean`, for each.
+        sides: Replicates before and after, of the same orders and seeds, on the same queries.
         resamples: Resamples of an interval.
         seed: Their seed.
 
     Raises:
-        ValueError: The two sides of a pair have different shapes.
+        ValueError: Two sides have not the same queries.
     """
-    if any(before.shape != after.shape for before, after in cells):
-        raise ValueError("scores before and after a pair joined are of different seeds or queries")
-    differences = [after - before for before, after in cells]
-    tested = holm(
-        randomisation_tests(
-            [_by_sentence(each.mean(0), ids) for each, ids in zip(differences, sentences, strict=True)], seed=seed
-        )
-    )
+    changes = [[less(*pair) for pair in zip(after, before, strict=True)] for before, after in sides]
+    adjusted = holm(randomisation_tests([_by_sentence(each) for each in changes], seed=seed))
     return [
-        Interference(mean(each, ids, resamples=resamples, seed=seed), float(p))
-        for each, ids, p in zip(differences, sentences, tested, strict=True)
+        Difference(mean(each, resamples=resamples, seed=seed), float(p))
+        for each, p in zip(changes, adjusted, strict=True)
     ]
 
 
-def _by_sentence(values: Array, sentences: Collection[str]) -> Array:
+def less(replicate: Replicate, other: Replicate) -> Replicate:
+    """A replicate less another one, query by query.
+
+    Raises:
+        ValueError: They are of different queries.
+    """
+    if list(replicate.sentences) != list(other.sentences):
+        raise ValueError("the two sides are of different queries")
+    return Replicate(replicate.scores - other.scores, replicate.sentences)
+
+
+def _by_sentence(replicates: Sequence[Replicate]) -> Array:
     """Sums over the queries of each sentence: a sentence takes one sign, and its queries keep their weight."""
-    return np.bincount(_clusters(sentences)[0], weights=values).astype(np.float64)
+    sentences = replicates[0].sentences
+    _, index = np.unique(list(sentences), return_inverse=True)
+    averaged = np.mean([replicate.scores for replicate in replicates], axis=0)
+    return np.bincount(index, weights=averaged).astype(np.float64)
 
 
-def _clusters(sentences: Collection[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    _, index, counts = np.unique(list(sentences), return_inverse=True, return_counts=True)
-    return index, counts
+def _value(replicates: Sequence[Replicate]) -> float:
+    if not replicates:
+        raise ValueError("there is no replicate to average")
+    return float(np.mean([replicate.scores.mean() for replicate in replicates]))
 
 
-def _resampled(arrays: Sequence[Array], sentences: Sequence[str], resamples: int, seed: int) -> Array:
-    """Means of resamples, `[arrays, resamples]`, one draw of seeds and sentences for all arrays."""
-    shape = arrays[0].shape
-    if any(array.shape != shape for array in arrays) or len(shape) != 2 or not all(shape):
-        raise ValueError(f"expected scores [seeds, queries] of one shape, found {[array.shape for array in arrays]}")
-    if len(sentences) != shape[1]:
-        raise ValueError(f"expected a sentence for each of {shape[1]} queries, found {len(sentences)}")
-    index, counts = _clusters(sentences)
-    sums = np.stack([[np.bincount(index, weights=row) for row in array] for array in arrays])
+def _resampled(points: Sequence[Sequence[Replicate]], resamples: int, seed: int) -> Array:
+    """Means of resamples, `[points, resamples]`, one draw of replicates and sentences for all points."""
+    numbers = {len(replicates) for replicates in points}
+    if len(numbers) != 1:
+        raise ValueError(f"expected as many replicates everywhere, found {sorted(numbers)}")
+    universe = {
+        name: place
+        for place, name in enumerate(
+            sorted({name for replicates in points for replicate in replicates for name in replicate.sentences})
+        )
+    }
     rng = np.random.default_rng(seed)
-    seeds = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=resamples) / shape[0]
-    drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=resamples)
-    totals: Array = np.einsum("rs,asc,rc->ar", seeds, sums, drawn, optimize=True)
-    return totals / (drawn @ counts)
+    number = numbers.pop()
+    weights = rng.multinomial(number, np.full(number, 1 / number), size=resamples) / number
+    drawn = rng.multinomial(len(universe), np.full(len(universe), 1 / len(universe)), size=resamples).astype(np.float64)
+    means = np.empty((len(points), resamples))
+    for place, replicates in enumerate(points):
+        columns = []
+        for replicate in replicates:
+            index = [universe[name] for name in replicate.sentences]
+            sums = np.bincount(index, weights=replicate.scores, minlength=len(universe))
+            counts = np.bincount(index, minlength=len(universe))
+            columns.append((drawn @ sums) / np.maximum(drawn @ counts, 1))
+        means[place] = (weights * np.stack(columns, axis=1)).sum(1)
+    return means
 
 
 def _estimate(value: float, resampled: Array) -> Estimate:

@@ -41,19 +41,18 @@ class Cell:
     training: Training
 
 
-def orders(languages: Sequence[str], number: int, seed: int) -> dict[str, list[str]]:
-    """The given order, and `number` random ones.
+def random_orders(languages: Sequence[str], number: int, seed: int) -> dict[str, list[str]]:
+    """Random orders of languages, by name.
 
     Args:
-        languages: Languages in the given order.
-        number: Random orders.
+        languages: Languages.
+        number: Orders.
         seed: Seed of the first; the others have the next ones.
     """
-    shuffled = {
+    return {
         f"random-{seed + offset}": random.Random(seed + offset).sample(languages, len(languages))  # noqa: S311
         for offset in range(number)
     }
-    return {"given": list(languages), **shuffled}
 
 
 def grid(

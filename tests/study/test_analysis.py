@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from optical_mteb.study.analysis import group_of, interference, mean, slope
+from optical_mteb.study.analysis import Replicate, differences, group_of, mean, slope
+
+
+def replicate(scores, sentences=None):
+    scores = np.asarray(scores, float)
+    return Replicate(scores, sentences or [str(number) for number in range(len(scores))])
 
 
 def test_groups_follow_the_order():
@@ -13,36 +18,65 @@ def test_groups_follow_the_order():
     assert groups == ["trained", "trained", "later", "never", "english"]
 
 
-def test_one_seed_gives_the_interval_of_the_mean():
-    """Pins resampled seeds or queries that widen or narrow the interval."""
-    scores = np.random.default_rng(1).random((1, 400))
-    found = mean(scores, [str(n) for n in range(400)], resamples=5000)
-    low, high = stats.norm.interval(0.95, scores.mean(), stats.sem(scores[0]))
+def test_one_replicate_gives_the_interval_of_the_mean():
+    """Pins resampled replicates or queries that widen or narrow the interval."""
+    scores = np.random.default_rng(1).random(400)
+    found = mean([replicate(scores)], resamples=5000)
+    low, high = stats.norm.interval(0.95, scores.mean(), stats.sem(scores))
     assert found.value == pytest.approx(scores.mean())
     assert (found.low, found.high) == pytest.approx((low, high), abs=3e-3)
 
 
-def test_seeds_and_sentences_are_resampled_whole():
-    """Pins seeds, or translations of one sentence, that count as independent."""
-    seeds = mean(np.array([[0.0] * 50, [1.0] * 50]), [str(n) for n in range(50)])
+def test_replicates_and_sentences_are_resampled_whole():
+    """Pins replicates, or translations of one sentence, that count as independent."""
+    seeds = mean([replicate([0.0] * 50), replicate([1.0] * 50)])
     assert (seeds.low, seeds.high) == (0, 1)
-    shared = mean(np.array([[0.0] * 50 + [1.0] * 50]), ["a"] * 50 + ["b"] * 50)
+    shared = mean([replicate([0.0] * 50 + [1.0] * 50, ["a"] * 50 + ["b"] * 50)])
     assert (shared.low, shared.high) == (0, 1)
+
+
+def test_a_sentence_weighs_as_much_as_its_queries():
+    """Pins a mean over sentences in the place of one over queries, in the value or in its interval."""
+    found = mean(
+        [replicate([1.0] * 300 + [0.0] * 100, [str(n % 100) for n in range(300)] + [f"s{n}" for n in range(100)])]
+    )
+    assert found.value == 0.75
+    assert found.low < 0.75 < found.high
+    assert (found.low + found.high) / 2 == pytest.approx(0.75, abs=0.01)
 
 
 def test_slope_is_per_doubling():
     """Pins a slope against pairs, or against another logarithm."""
-    scores = {pairs: np.full((2, 3), y) for pairs, y in ((1, 0.1), (2, 0.3), (4, 0.2), (7, 0.5))}
+    points = {n: [replicate(np.full(3, y))] * 2 for n, y in ((1, 0.1), (2, 0.3), (4, 0.2), (7, 0.5))}
     expected = stats.linregress(np.log2([1, 2, 4, 7]), [0.1, 0.3, 0.2, 0.5]).slope
-    found = slope(scores, ["a", "b", "c"])
+    found = slope(points)
     assert (found.value, found.low, found.high) == pytest.approx((expected,) * 3)
 
 
-def test_interference_is_after_less_before_and_corrected():
+def test_slope_shares_its_draws():
+    """Pins numbers of pairs that are resampled each by itself: what a sentence adds to all of them cancels."""
+    hard = np.random.default_rng(2).random(50)
+    found = slope({1: [replicate(hard)], 2: [replicate(hard + 0.1)]})
+    assert (found.value, found.low, found.high) == pytest.approx((0.1,) * 3)
+
+
+def test_a_group_that_grows_has_a_slope():
+    """Pins numbers of pairs that must have the same queries: who is trained on changes with them."""
+    found = slope({1: [replicate([0.1, 0.3])], 2: [replicate([0.1, 0.3, 0.5, 0.7], ["0", "1", "0", "1"])]})
+    assert found.value == pytest.approx(0.2)
+
+
+def test_a_difference_is_after_less_before_and_corrected():
     """Pins a swapped sign, an uncorrected p, and translations of one sentence that are tested apart."""
-    before, after = np.full((2, 6), 0.5), np.full((2, 6), 0.4)
     ids = ["a", "a", "b", "c", "d", "e"]
-    hurt, nothing = interference([(before, after), (before, before)], [ids, ids])
-    assert hurt.difference.value == pytest.approx(-0.1)
+    before, after = [replicate([0.5] * 6, ids)] * 2, [replicate([0.4] * 6, ids)] * 2
+    hurt, nothing = differences([(before, after), (before, before)])
+    assert hurt.estimate.value == pytest.approx(-0.1)
     assert hurt.p == pytest.approx(2 * 2 / 2**5)
     assert nothing.p == 1
+
+
+def test_other_queries_are_no_pair():
+    """Pins scores of different queries that are subtracted."""
+    with pytest.raises(ValueError, match="different queries"):
+        differences([([replicate([1.0], ["a"])], [replicate([1.0], ["b"])])])

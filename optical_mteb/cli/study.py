@@ -1,0 +1,103 @@
+"""The command that runs a study of language pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from optical_mteb.cli.console import table_of
+from optical_mteb.errors import InputError
+
+if TYPE_CHECKING:
+    from optical_mteb.study.cells import CellFolder
+    from optical_mteb.study.plan import Job, Plan
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Example: optical-mteb study pairs-cpu --output results/study/pairs-cpu")
+def study(
+    study: Annotated[str, typer.Argument(help="A TOML file, or a study that ships with the package.")],
+    output: Annotated[Path, typer.Option(help="Folder of the trainings' records, the table and the figures.")] = Path(
+        "study"
+    ),
+    only: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Trainings to run, a shell pattern of what --dry-run prints.")
+    ] = "*",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing; show the trainings and what they cost.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Train nothing; write table and document of what is done.")
+    ] = False,
+    figures: Annotated[bool, typer.Option(help="Draw figures; needs the extra plot.")] = True,
+    document: Annotated[
+        Path | None, typer.Option(help="Markdown file to write; study.md in the output folder by default.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
+) -> None:
+    """Train and score a grid over numbers of language pairs, approaches, budgets and seeds.
+
+    What is done is not done again; the same command goes on after an interruption, and several processes may share an
+    output folder. Exit code 1 where a training failed.
+    """
+    from optical_mteb.study.cells import CellFolder
+    from optical_mteb.study.plan import make_plan
+    from optical_mteb.study.settings import find_study
+
+    if figures and not dry_run:
+        from optical_mteb.study.figures import check_plotting
+
+        check_plotting()
+    plan = make_plan(find_study(study))
+    cells = CellFolder(output / "cells")
+    jobs = _chosen(plan, only)
+    if dry_run:
+        _show(plan, cells, jobs)
+        return
+    failed: dict[str, str] = {}
+    if not report:
+        from optical_mteb.study.running import run
+
+        failed = run(plan, cells, jobs, device=device, say=typer.echo).failed
+    from optical_mteb.study.writing import write
+
+    for path in write(plan, cells, output, document=document, figures=figures, command=f"optical-mteb study {study}"):
+        typer.echo(f"wrote {path}")
+    for line in failed.values():
+        typer.echo(f"failed: {line}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _chosen(plan: Plan, only: str) -> list[Job]:
+    from fnmatch import fnmatch
+
+    from optical_mteb.study.running import describe
+
+    chosen = [job for job in plan.jobs.values() if fnmatch(describe(job), only) or fnmatch(job.fingerprint, only)]
+    if not chosen:
+        raise InputError(f"--only {only!r}: matches no training of the study; --dry-run prints them all")
+    return chosen
+
+
+def _show(plan: Plan, cells: CellFolder, jobs: list[Job]) -> None:
+    from optical_mteb.study.costs import Costs
+    from optical_mteb.study.running import describe
+
+    done = {job.fingerprint: record for job in jobs if (record := cells.read(job.fingerprint)) is not None}
+    costs = Costs.of(plan, list(done.values()))
+    table = table_of("cell", "training", "examples", "minutes", "")
+    for job in jobs:
+        seconds = costs.seconds(job) if job.fingerprint not in done else done[job.fingerprint].seconds()
+        state = "done" if job.fingerprint in done else ""
+        table.add_row(job.fingerprint, describe(job), f"{job.pairs_read:,}", f"{seconds / 60:.1f}", state)
+    Console().print(table)
+    left = sum(costs.seconds(job) for job in jobs if job.fingerprint not in done)
+    typer.echo(
+        f"{len(plan.cells):,} cells are {len(plan.jobs):,} trainings, {len(jobs):,} of them chosen, {len(done):,} done; "
+        f"about {left / 60:.0f} minutes left ({costs.source})"
+    )

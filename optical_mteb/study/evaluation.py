@@ -1,0 +1,152 @@
+"""Scores of a model on the tasks of a study, query by query, with every collection of documents encoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any
+
+import mteb
+import torch
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+from mteb.types import PromptType
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.encoder import Encoder
+from optical_mteb.study.plan import load_task
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTaskRetrieval
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+    from mteb.abstasks.task_metadata import TaskMetadata
+    from mteb.models.model_meta import ModelMeta
+    from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper
+    from mteb.types import Array, BatchedInput
+    from torch.utils.data import DataLoader
+
+    from optical_mteb.study.settings import TaskSettings
+
+METRICS = ("map_at_100", "ndcg_at_10")
+
+QueryScores = dict[str, dict[str, float]]
+"""Score by metric and query."""
+
+
+def evaluate(
+    model: SentenceTransformerEncoderWrapper | MultiVectorWrapper,
+    tasks: Sequence[TaskSettings],
+    *,
+    batch_size: int,
+) -> dict[str, dict[str, QueryScores]]:
+    """Score a model by task, subset, metric and query, in fractions of 1.
+
+    Args:
+        model: MTEB's wrapper of a student.
+        tasks: What it is scored on.
+        batch_size: Texts that it reads at once.
+
+    Raises:
+        InputError: A task's data are not there, or it keeps no scores by query.
+    """
+    searched = _SortedEncoder(model) if isinstance(model, SentenceTransformerEncoderWrapper) else model
+    scores: dict[str, dict[str, QueryScores]] = {}
+    for settings in tasks:
+        task = load_task(settings)
+        task.load_data()
+        reduce(task, settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            [result] = mteb.evaluate(
+                searched,
+                task,
+                cache=None,
+                co2_tracker=False,
+                show_progress_bar=False,
+                encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
+            ).task_results
+        [split] = task.eval_splits
+        rows: Mapping[str, Any] = {str(row["hf_subset"]): row for row in result.scores[split]}
+        scores[settings.name] = {subset: _by_query(settings.name, rows[subset]) for subset in settings.subsets}
+    return scores
+
+
+def reduce(task: AbsTaskRetrieval, settings: TaskSettings) -> None:
+    """Leave so many queries and documents of a loaded task as a study asks for.
+
+    Queries are chosen by the hash of their id, so translations of the same sentence are chosen together; documents that
+    are relevant to none of them likewise.
+    """
+    splits = [split for of_subset in task.dataset.values() for split in of_subset.values()]
+    if settings.queries is not None:
+        for split in splits:
+            _keep_queries(split, settings.queries)
+    if settings.documents is not None:
+        needed = {name for split in splits for found in split["relevant_docs"].values() for name in found}
+        for split in splits:
+            _keep_documents(split, settings.documents, needed)
+
+
+def _keep_queries(split: RetrievalSplitData, number: int) -> None:
+    queries, relevant = split["queries"], split["relevant_docs"]
+    kept = _chosen(list(queries["id"]), number)
+    split["queries"] = queries.select([row for row, name in enumerate(queries["id"]) if name in kept])
+    split["relevant_docs"] = {name: found for name, found in relevant.items() if name in kept}
+
+
+def _keep_documents(split: RetrievalSplitData, number: int, needed: Set[str]) -> None:
+    """Leave the documents that are relevant in any subset, so that subsets that share their documents still do."""
+    names = list(split["corpus"]["id"])
+    others = [name for name in names if name not in needed]
+    wanted = needed | _chosen(others, max(0, number - (len(names) - len(others))))
+    split["corpus"] = split["corpus"].select([row for row, name in enumerate(names) if name in wanted])
+
+
+def _chosen(names: Sequence[str], number: int) -> set[str]:
+    return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:number])
+
+
+def _by_query(task: str, row: Mapping[str, Any]) -> QueryScores:
+    found = row.get("per_query", {})
+    if not all(found.get(metric) for metric in METRICS):
+        raise InputError(
+            f"tasks: {task} keeps no {' and '.join(METRICS)} of its queries; take one of this package's tasks"
+        )
+    return {metric: dict(found[metric]) for metric in METRICS}
+
+
+class _SortedEncoder:
+    """A dense model as mteb's `EncoderProtocol`: texts of one length are read together, a corpus once.
+
+    Subsets of a task that share their documents would have mteb encode them for each.
+    """
+
+    def __init__(self, model: SentenceTransformerEncoderWrapper) -> None:
+        self.mteb_model_meta: ModelMeta = model.mteb_model_meta
+        self._encoder = Encoder.of(model.model, name=str(model.mteb_model_meta.name))
+        self._documents: dict[tuple[str, str], Array] = {}
+        self.similarity = model.similarity
+        self.similarity_pairwise = model.similarity_pairwise
+
+    def encode(
+        self,
+        inputs: DataLoader[BatchedInput],
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,  # noqa: ARG002 - mteb's protocol
+        hf_subset: str,  # noqa: ARG002
+        prompt_type: PromptType | None = None,
+        **kwargs: Any,  # noqa: ANN401, ARG002
+    ) -> Array:
+        """Vectors of length 1, [n, width]."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        encoder = self._encoder.for_task(task_metadata)
+        if prompt_type != PromptType.document:
+            return encoder.queries(texts)
+        digest = hashlib.sha256()
+        for text in texts:
+            digest.update(hashlib.sha256(text.encode()).digest())
+        key = (encoder.record.document_prompt, digest.hexdigest())
+        if key not in self._documents:
+            self._documents[key] = encoder.documents(texts, torch.float32).vectors
+        return self._documents[key]

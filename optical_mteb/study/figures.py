@@ -1,0 +1,173 @@
+"""Figures of a study: scores against the number of pairs, slopes, interference; the same bytes from the same scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optical_mteb.errors import InputError
+from optical_mteb.study.document import HEADINGS
+from optical_mteb.study.files import no_place
+from optical_mteb.study.summary import GROUPS, Contrast, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; markers for those who see none.
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = "os^Dvp*"
+
+
+def check_plotting() -> None:
+    """Check that figures can be drawn.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise InputError(
+            'figures need matplotlib; install it: pip install "optical-mteb[plot]", or leave --figures out'
+        )
+
+
+def draw(summary: Summary, folder: Path) -> dict[str, Path]:
+    """Draw what there is to draw into a folder.
+
+    Returns:
+        SVG file of each figure by its title.
+
+    Raises:
+        InputError: matplotlib is not installed, or the folder cannot be written to.
+    """
+    check_plotting()
+    drawn: dict[str, Figure] = {}
+    files: dict[str, str] = {}
+    for metric, budget in dict.fromkeys((mean.metric, mean.budget) for mean in summary.means):
+        title = f"{HEADINGS[metric]} against the number of language pairs, budget {budget}"
+        drawn[title], files[title] = _curves(summary, metric, budget), f"{metric}-{budget}.svg"
+    for metric, budget in dict.fromkeys((slope.metric, slope.budget) for slope in summary.slopes):
+        title = f"{HEADINGS[metric]} per doubling of the pairs, budget {budget}"
+        drawn[title], files[title] = _slopes(summary, metric, budget), f"slope-{metric}-{budget}.svg"
+    for metric in dict.fromkeys(contrast.metric for contrast in summary.interference):
+        title = f"{HEADINGS[metric]}: high-resource pairs joined, after less before"
+        contrasts = [each for each in summary.interference if each.metric == metric]
+        drawn[title], files[title] = _interference(contrasts), f"interference-{metric}.svg"
+    import matplotlib as mpl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context({"svg.hashsalt": "optical-mteb", "svg.fonttype": "none"}):
+            for title, figure in drawn.items():
+                figure.savefig(folder / files[title], metadata={"Date": None, "Title": title})
+    except OSError as error:
+        raise no_place(folder, error) from error
+    return {title: folder / name for title, name in files.items()}
+
+
+def _figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - axes of any number
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(**layout)
+
+
+def _curves(summary: Summary, metric: str, budget: str) -> Figure:
+    means = [each for each in summary.means if (each.metric, each.budget) == (metric, budget)]
+    approaches = list(dict.fromkeys(each.approach for each in means))
+    figure, axes = _figure(9, 6, nrows=2, ncols=3, sharex=True)
+    numbers = sorted({each.pairs for each in means})
+    for axis, group in zip(axes.flat, GROUPS, strict=True):
+        for place, approach in enumerate(approaches):
+            own = sorted((e for e in means if (e.group, e.approach) == (group, approach)), key=lambda each: each.pairs)
+            pairs = [each.pairs for each in own]
+            colour = _COLOURS[place % len(_COLOURS)]
+            axis.plot(
+                pairs,
+                [100 * each.estimate.value for each in own],
+                color=colour,
+                marker=_MARKERS[place % len(_MARKERS)],
+                markersize=4,
+                label=approach,
+            )
+            low, high = ([100 * getattr(each.estimate, end) for each in own] for end in ("low", "high"))
+            axis.fill_between(pairs, low, high, color=colour, alpha=0.08, linewidth=0)
+        _numbers_of_pairs(axis, numbers)
+        axis.set_title(group, fontsize=10)
+        _plain(axis)
+    for axis in axes[1]:
+        axis.set_xlabel("language pairs")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(f"{HEADINGS[metric]} x 100")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(len(labels), 1), frameon=False)
+    return figure
+
+
+def _numbers_of_pairs(axis: Axes, numbers: Sequence[int]) -> None:
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(list(numbers), [str(number) for number in numbers])
+    axis.minorticks_off()
+
+
+def _slopes(summary: Summary, metric: str, budget: str) -> Figure:
+    slopes = [each for each in summary.slopes if (each.metric, each.budget) == (metric, budget)]
+    approaches = list(dict.fromkeys(each.approach for each in slopes))
+    groups = [group for group in GROUPS if any(each.group == group for each in slopes)]
+    figure, axis = _figure(7, 0.5 + 0.75 * len(groups))
+    for place, approach in enumerate(approaches):
+        own = [each for each in slopes if each.approach == approach]
+        heights = [groups.index(each.group) + (place - (len(approaches) - 1) / 2) * 0.16 for each in own]
+        _with_intervals(axis, [each.estimate for each in own], heights, place + 1, approach)
+    axis.set_yticks(range(len(groups)), groups)
+    axis.set_xlabel(f"{HEADINGS[metric]} x 100 per doubling of the pairs")
+    axis.legend(frameon=False, fontsize=8)
+    _finish_rows(axis)
+    return figure
+
+
+def _interference(contrasts: Sequence[Contrast]) -> Figure:
+    kinds = list(dict.fromkeys((each.approach, each.budget) for each in contrasts))
+    rows = list(dict.fromkeys((each.what, each.group) for each in contrasts))
+    figure, axis = _figure(7.5, 0.8 + 0.7 * len(rows))
+    for place, kind in enumerate(kinds):
+        own = [each for each in contrasts if (each.approach, each.budget) == kind]
+        heights = [rows.index((each.what, each.group)) + (place - (len(kinds) - 1) / 2) * 0.16 for each in own]
+        _with_intervals(axis, [each.difference.estimate for each in own], heights, place + 1, ", ".join(kind))
+    axis.set_yticks(range(len(rows)), [f"{language}\n{what}" for what, language in rows], fontsize=8)
+    axis.set_xlabel(f"{HEADINGS[contrasts[0].metric]} x 100, after less before")
+    axis.legend(frameon=False, fontsize=8)
+    _finish_rows(axis)
+    return figure
+
+
+def _with_intervals(axis: Axes, estimates: Sequence[Any], heights: Sequence[float], place: int, label: str) -> None:
+    values = [100 * each.value for each in estimates]
+    ends = [
+        [100 * max(each.value - each.low, 0.0) for each in estimates],
+        [100 * max(each.high - each.value, 0.0) for each in estimates],
+    ]
+    axis.errorbar(
+        values,
+        heights,
+        xerr=ends,
+        fmt=_MARKERS[place % len(_MARKERS)],
+        color=_COLOURS[place % len(_COLOURS)],
+        markersize=4,
+        linewidth=1,
+        label=label,
+    )
+
+
+def _finish_rows(axis: Axes) -> None:
+    axis.invert_yaxis()
+    axis.axvline(0, color="0.5", linewidth=0.8)
+    _plain(axis)
+
+
+def _plain(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color="0.92", linewidth=0.6)
+    axis.set_axisbelow(True)

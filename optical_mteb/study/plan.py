@@ -1,0 +1,197 @@
+"""The trainings of a study, each with its recipe and a fingerprint of all that its scores depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mteb
+from mteb.abstasks import AbsTaskRetrieval
+
+from optical_mteb.bases import base_revision, is_hub_id
+from optical_mteb.bitext import BitextSource, ParallelCorpus
+from optical_mteb.collection.task import CollectionRetrieval
+from optical_mteb.errors import InputError
+from optical_mteb.recipes import shipped_recipes
+from optical_mteb.registry import register
+from optical_mteb.study.grid import ZERO_SHOT, Cell, Training, grid, random_orders
+from optical_mteb.study.settings import StudySettings, TaskSettings, read_study
+from optical_mteb.training.recipe import Recipe, read_recipe
+
+FORMAT = 1
+"""Goes up when the same recipe and tasks would be trained or scored otherwise."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training of a study.
+
+    Attributes:
+        training: What it depends on within the study.
+        recipe: Its recipe; that of zero-shot names the base alone.
+        fingerprint: SHA-256 of `determined_by`, the first 16 hexadecimal digits.
+        determined_by: All that the scores depend on but the versions of libraries.
+    """
+
+    training: Training
+    recipe: Recipe
+    fingerprint: str
+    determined_by: dict[str, Any]
+
+    @property
+    def pairs_read(self) -> int:
+        """Examples that the training reads."""
+        return self.training.steps * self.recipe.training.batch_size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that is ready to run.
+
+    Attributes:
+        settings: What its file says.
+        path: The file.
+        orders: Orders of languages, the random ones too.
+        cells: Places of the grid.
+        jobs: The trainings that they stand for, those of the first seed first.
+    """
+
+    settings: StudySettings
+    path: Path
+    orders: dict[str, list[str]]
+    cells: list[Cell]
+    jobs: dict[Training, Job]
+
+
+def make_plan(path: Path) -> Plan:
+    """Read a study and check all of its trainings and tasks.
+
+    Raises:
+        InputError: The study, its recipe, an override, a base, bitext or a task is not usable.
+    """
+    register()
+    settings = read_study(path)
+    for task in settings.tasks:
+        load_task(task)
+    first = next(iter(settings.orders.values()))
+    orders = settings.orders | random_orders(first, settings.random_orders, settings.order_seed)
+    cells = grid(orders, settings.pairs, list(settings.approaches), settings.budgets, settings.seeds)
+    trainings = dict.fromkeys(cell.training for cell in sorted(cells, key=lambda cell: settings.seeds.index(cell.seed)))
+    recipe_file = find_recipe_of(settings, path)
+    jobs = {training: _job(settings, path, recipe_file, training) for training in trainings}
+    return Plan(settings, path, orders, cells, jobs)
+
+
+def find_recipe_of(settings: StudySettings, path: Path) -> Path:
+    """The file of a study's recipe.
+
+    Raises:
+        InputError: There is none.
+    """
+    shipped = shipped_recipes()
+    if settings.recipe in shipped:
+        return shipped[settings.recipe]
+    beside = path.parent / settings.recipe
+    if beside.is_file():
+        return beside
+    raise InputError(
+        f"{path}: recipe {settings.recipe!r}: no such file beside the study, and none of the shipped recipes "
+        f"({', '.join(shipped)})"
+    )
+
+
+def load_task(settings: TaskSettings) -> AbsTaskRetrieval:
+    """A task with the subsets and the split of a study.
+
+    Raises:
+        InputError: There is no such retrieval task, subset or split.
+    """
+    try:
+        task = mteb.get_task(settings.name)
+    except KeyError as error:
+        raise InputError(f"tasks: {settings.name!r} is unknown to mteb; list them: mteb available-tasks") from error
+    if not isinstance(task, AbsTaskRetrieval):
+        raise InputError(f"tasks: {settings.name!r} is of type {task.metadata.type}, expected a retrieval task")
+    known = task.metadata.hf_subsets
+    lost = next((subset for subset in settings.subsets if subset not in known), None)
+    if lost is not None:
+        some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+        raise InputError(f"tasks: {settings.name} has no subset {lost!r}; it has {some}")
+    split = settings.split or task.eval_splits[0]
+    if split not in task.metadata.eval_splits:
+        raise InputError(
+            f"tasks: {settings.name} has no split {split!r}; it has {', '.join(task.metadata.eval_splits)}"
+        )
+    if isinstance(task, CollectionRetrieval):
+        lost = next((subset for subset in settings.subsets if not task.has_split(subset, split)), None)
+        if lost is not None:
+            raise InputError(f"tasks: {settings.name} has no split {split!r} of {lost}; leave that subset out")
+    task.filter_languages(None, hf_subsets=settings.subsets)
+    task.filter_eval_splits([split])
+    return task
+
+
+def _job(settings: StudySettings, path: Path, recipe_file: Path, training: Training) -> Job:
+    overrides = [*settings.overrides, *settings.approaches[training.approach], f"seed={training.seed}"]
+    if training.steps:
+        overrides.append(f"training.steps={training.steps}")
+    recipe = read_recipe(recipe_file, overrides)
+    lost = next((name for name in training.languages if name not in recipe.languages), None)
+    if lost is not None:
+        raise InputError(f"{path}: there is no bitext of {lost} in {recipe_file}; it has {', '.join(recipe.languages)}")
+    if training.languages:
+        recipe = _of_languages(recipe, training.languages)
+    determined_by = dict(_depends_on(settings, recipe_file, recipe, training))
+    digest = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:16]
+    return Job(training, recipe.model_copy(update={"name": f"study-{digest}"}), digest, determined_by)
+
+
+def _of_languages(recipe: Recipe, languages: tuple[str, ...]) -> Recipe:
+    """The recipe on some of its languages, sorted; a single one has no third language to be read in."""
+    sources = sorted(
+        (source for source in recipe.bitext if source.language_code in languages), key=lambda each: each.language_code
+    )
+    batches = recipe.batches.model_copy(
+        update={"caps": {name: cap for name, cap in recipe.batches.caps.items() if name in languages}}
+    )
+    if len(languages) == 1 and batches.multilingual:
+        batches = batches.model_copy(update={"multilingual": 0.0})
+        if not batches.monolingual + batches.cross_lingual:
+            batches = batches.model_copy(update={"cross_lingual": 1.0})
+    return recipe.model_copy(update={"bitext": sources, "batches": batches})
+
+
+def _depends_on(
+    settings: StudySettings, recipe_file: Path, recipe: Recipe, training: Training
+) -> Iterator[tuple[str, Any]]:
+    yield "format", FORMAT
+    if training.approach == ZERO_SHOT:
+        yield "student", recipe.student.model_dump(mode="json", include={"base", "revision", "kind", "prompts"})
+    else:
+        told = recipe.model_dump(mode="json", exclude={"name", "description", "licence", "mteb_tasks"})
+        yield "recipe", told
+        yield "bitext", [_bitext(each.model_dump_json(), recipe_file.parent) for each in recipe.bitext]
+    yield "bases", {spec: _revision(spec) for spec in sorted({recipe.student.base, recipe.teacher.base})}
+    yield (
+        "tasks",
+        [
+            each.model_dump(mode="json", exclude={"parallel"})
+            | {"revision": load_task(each).metadata.dataset["revision"]}
+            for each in settings.tasks
+        ],
+    )
+
+
+@cache
+def _bitext(source: str, folder: Path) -> str:
+    return ParallelCorpus.load([BitextSource.model_validate_json(source)], base_folder=folder).fingerprint
+
+
+@cache
+def _revision(spec: str) -> str:
+    return spec if is_hub_id(spec) else base_revision(spec)

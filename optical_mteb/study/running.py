@@ -1,0 +1,160 @@
+"""Running the trainings of a study: each once, whoever else runs the study in the same folder."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from datasets import disable_progress_bars
+from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
+
+from optical_mteb.bases import as_late_interaction, base_revision, load_base
+from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.errors import InputError
+from optical_mteb.students import read_student, student_path
+from optical_mteb.students.meta import load_student
+from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
+from optical_mteb.study.evaluation import evaluate
+from optical_mteb.study.grid import ZERO_SHOT
+from optical_mteb.study.plan import Job, Plan, find_recipe_of
+from optical_mteb.training.run import train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optical_mteb.students import Sidecar
+
+LIBRARIES = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        done: Trainings that this run made.
+        failed: Why others failed, by fingerprint.
+    """
+
+    done: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run(plan: Plan, cells: CellFolder, jobs: Sequence[Job], *, device: str | None = None, say: Say = print) -> Outcome:
+    """Train and score what is not done; what another process has in hand is left to it, and done here if it dies.
+
+    Args:
+        plan: The study.
+        cells: Where records are kept.
+        jobs: Trainings of the plan to run.
+        device: As in `train`.
+        say: Takes the lines that report progress.
+
+    Raises:
+        InputError: The folder cannot be written to, or a record in it is damaged.
+    """
+    disable_progress_bars()
+    done, failed = 0, {}
+    missing = [job for job in jobs if cells.read(job.fingerprint) is None]
+    started = time.monotonic()
+    for number, job in enumerate(_in_turn(cells, missing), start=1):
+        left = (time.monotonic() - started) / max(number - 1, 1) * (len(missing) - number + 1)
+        say(f"{number} of {len(missing)}: {describe(job)}{f', about {left / 60:.0f} min left' if number > 1 else ''}")
+        try:
+            record = run_job(plan, job, device=device, say=_silent)
+        except InputError as error:
+            failed[job.fingerprint] = f"{describe(job)}: {error}"
+            say(f"  failed: {error}")
+            continue
+        cells.write(record)
+        done += 1
+        say(f"  trained in {record.figures.get('seconds', 0):.0f} s, scored in {record.evaluation_seconds:.0f} s")
+    return Outcome(done, failed)
+
+
+def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print) -> CellRecord:
+    """Train a student, where it is not in the store yet, and score it; it leaves the store unless it is to be kept.
+
+    Raises:
+        InputError: The training or a task fails.
+    """
+    settings = plan.settings
+    if job.training.approach == ZERO_SHOT:
+        model, revision, figures = *_zero_shot(job, device), {}
+    else:
+        sidecar = _trained(job, find_recipe_of(settings, plan.path).parent, device, say)
+        model, revision = load_student(sidecar.name, sidecar.weights, device), sidecar.weights
+        figures = sidecar.metrics
+    started = time.monotonic()
+    scores = evaluate(model, settings.tasks, batch_size=settings.batch_size)
+    seconds = time.monotonic() - started
+    queries, lists = as_lists(scores)
+    record = CellRecord(
+        fingerprint=job.fingerprint,
+        determined_by=job.determined_by,
+        student=revision,
+        figures=figures,
+        evaluation_seconds=round(seconds, 1),
+        versions={library: version(library) for library in LIBRARIES},
+        queries=queries,
+        scores=lists,
+    )
+    if job.training.approach != ZERO_SHOT and not settings.keep_students:
+        shutil.rmtree(student_path(job.recipe.name), ignore_errors=True)
+    return record
+
+
+def describe(job: Job) -> str:
+    """A training in words."""
+    training = job.training
+    if training.approach == ZERO_SHOT:
+        return ZERO_SHOT
+    languages = " ".join(training.languages)
+    return f"{training.approach}, {languages}, {training.steps} steps, seed {training.seed}"
+
+
+def _in_turn(cells: CellFolder, jobs: Sequence[Job]) -> Iterator[Job]:
+    """Jobs that are not done, held while they are worked on; those that another process has in hand come last."""
+    busy = []
+    for job in jobs:
+        with cells.held(job.fingerprint) as mine:
+            if not mine:
+                busy.append(job)
+            elif cells.read(job.fingerprint) is None:
+                yield job
+    for job in busy:
+        with cells.held(job.fingerprint, wait=True):
+            if cells.read(job.fingerprint) is None:
+                yield job
+
+
+def _trained(job: Job, recipe_folder: Path, device: str | None, say: Say) -> Sidecar:
+    """The student of a job; one that a run trained and did not score is in the store."""
+    try:
+        record = read_student(job.recipe.name)
+    except InputError:
+        return train(job.recipe, recipe_folder=recipe_folder, device=device, say=say)
+    bitext = ParallelCorpus.load(job.recipe.bitext, base_folder=recipe_folder).fingerprint
+    if job.recipe.is_recorded_as(record.recipe) and record.bitext_fingerprint == bitext:
+        return record
+    return train(job.recipe, recipe_folder=recipe_folder, device=device, fresh=True, say=say)
+
+
+def _zero_shot(job: Job, device: str | None) -> tuple[SentenceTransformerEncoderWrapper | MultiVectorWrapper, str]:
+    student = job.recipe.student
+    model = load_base(student.base, revision=student.revision, device=device)
+    model.prompts.update(student.prompts)
+    revision = base_revision(model)
+    if student.kind == "late_interaction":
+        return MultiVectorWrapper(as_late_interaction(model)), revision
+    return SentenceTransformerEncoderWrapper(model), revision
+
+
+def _silent(_: str) -> None:
+    """Takes a line and shows it to nobody."""

@@ -1,0 +1,57 @@
+"""What a study leaves for its readers: the table, the summary, the figures and the document."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from optical_mteb.errors import InputError
+from optical_mteb.study.cells import CellFolder
+from optical_mteb.study.document import document as as_document
+from optical_mteb.study.files import write_text
+from optical_mteb.study.plan import Plan
+from optical_mteb.study.summary import summarise
+from optical_mteb.study.table import read_records, rows, write_table
+
+
+def write(
+    plan: Plan, cells: CellFolder, folder: Path, *, document: Path | None, figures: bool, command: str
+) -> Iterator[Path]:
+    """Write what there is to say of the trainings that are done.
+
+    Args:
+        plan: The study.
+        cells: Its records.
+        folder: Folder of `table.csv`, `summary.json` and `figures`.
+        document: Markdown file; `study.md` in the folder by default.
+        figures: Whether to draw.
+        command: What makes the study, for the document.
+
+    Yields:
+        What was written.
+
+    Raises:
+        InputError: Nothing is done yet, a record is damaged, or the folder cannot be written to.
+    """
+    records = read_records(plan, cells)
+    if not records:
+        raise InputError(f"{cells.folder}: no training of {plan.settings.name} is done; leave --report out")
+    write_table(folder / "table.csv", rows(plan, records))
+    yield folder / "table.csv"
+    summary = summarise(plan, records)
+    told = {name: value for name, value in asdict(summary).items() if isinstance(value, list)}
+    write_text(folder / "summary.json", json.dumps({"study": plan.settings.name, **told}, indent=1) + "\n")
+    yield folder / "summary.json"
+    drawn: dict[str, Path] = {}
+    if figures:
+        from optical_mteb.study.figures import draw
+
+        drawn = draw(summary, folder / "figures")
+        yield from drawn.values()
+    target = document or folder / "study.md"
+    links = {title: Path(os.path.relpath(path, target.parent)).as_posix() for title, path in drawn.items()}
+    write_text(target, as_document(plan, summary, records, figures=links, command=command))
+    yield target

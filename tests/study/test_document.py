@@ -1,0 +1,146 @@
+"""What a study writes, against its records."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from optical_mteb.study.cells import CellFolder, CellRecord
+from optical_mteb.study.plan import make_plan
+from optical_mteb.study.summary import summarise
+from optical_mteb.study.writing import write
+from tests.study.conftest import edit
+
+SUBSETS = ("swh-eng", "som-eng", "fra-eng", "hau-eng")
+
+
+@pytest.fixture
+def study(study_file, tmp_path):
+    """A study whose records have drawn scores, better with every pair and better still in Swahili."""
+    plan = make_plan(study_file)
+    cells = CellFolder(tmp_path / "out" / "cells")
+    cells.folder.mkdir(parents=True)
+    hard = np.random.default_rng(0).uniform(0, 0.5, 40)
+    for training, job in plan.jobs.items():
+        level = 0.05 * len(training.languages)
+        scores = {
+            subset: {
+                metric: [round(float(score), 4) for score in hard + level + 0.1 * (subset == "swh-eng")]
+                for metric in ("map_at_100", "ndcg_at_10")
+            }
+            for subset in SUBSETS
+        }
+        record = CellRecord(
+            fingerprint=job.fingerprint,
+            determined_by={},
+            student="0" * 40,
+            figures={"pairs": 24.0, "tokens": 100.0, "seconds": 1.0} if training.steps else {},
+            evaluation_seconds=1,
+            versions={"mteb": "2"},
+            queries={"CLDRNameRetrieval": {subset: [f"q{n}" for n in range(40)] for subset in SUBSETS}},
+            scores={"CLDRNameRetrieval": scores},
+        )
+        cells.write(record)
+    return plan, cells, hard
+
+
+def test_means_and_slopes_are_the_records(study, tmp_path):
+    """Pins a group of other languages, a mean that mixes numbers of pairs, a slope of another unit, a swapped side."""
+    plan, cells, hard = study
+    list(write(plan, cells, tmp_path / "out", document=None, figures=False, command="make it"))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    means = {
+        (each["approach"], each["pairs"], each["group"]): each["estimate"]["value"]
+        for each in summary["means"]
+        if each["metric"] == "map_at_100"
+    }
+    base = hard.mean()
+    assert means["contrastive", 2, "low-resource"] == pytest.approx(base + 0.1 + 0.05, abs=1e-4)
+    assert means["contrastive", 2, "trained on"] == pytest.approx(base + 0.1 + 0.05, abs=1e-4)
+    assert means["contrastive", 1, "trained on"] == pytest.approx(base + 0.05 + 0.1, abs=1e-4)
+    assert means["contrastive", 1, "not yet trained on"] == pytest.approx(base + 0.05, abs=1e-4)
+    assert means["contrastive", 3, "never trained on"] == pytest.approx(base + 0.15, abs=1e-4)
+    assert means["zero-shot", 3, "high-resource"] == pytest.approx(base, abs=1e-4)
+    assert ("contrastive", 3, "not yet trained on") not in means
+    slope = np.polyfit(np.log2([1, 2, 3]), [0.05, 0.1, 0.15], 1)[0]
+    for each in summary["slopes"]:
+        points = [1, 2] if each["group"] == "not yet trained on" else [1, 2, 3]
+        expected = np.polyfit(np.log2(points), [0.05 * n for n in points], 1)[0]
+        assert each["estimate"]["value"] == pytest.approx(expected, abs=1e-4), each
+    assert slope > 0
+    joined = {each["group"]: each for each in summary["interference"] if each["metric"] == "map_at_100"}
+    assert set(joined) == {"swh", "som"}
+    assert joined["swh"]["what"] == "fra join swh som"
+    assert joined["swh"]["difference"]["estimate"]["value"] == pytest.approx(0.05, abs=1e-4)
+    assert joined["swh"]["difference"]["p"] < 0.01
+    rival = next(each for each in summary["approaches"] if each["group"] == "low-resource")
+    assert (rival["approach"], rival["what"]) == ("contrastive", "less zero-shot")
+    assert rival["difference"]["estimate"]["value"] == pytest.approx(0.15, abs=1e-4)
+
+
+def test_every_number_of_the_document_is_in_the_summary(study, tmp_path):
+    """Pins a figure of the document that no record gives."""
+    plan, cells, _ = study
+    *_, path = write(plan, cells, tmp_path / "out", document=tmp_path / "doc.md", figures=False, command="make it")
+    text = path.read_text()
+    assert path == tmp_path / "doc.md"
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    known = set()
+    for each in [*summary["means"], *summary["slopes"]]:
+        known |= {f"{100 * value:.1f}" for value in each["estimate"].values()}
+        known |= {f"{100 * value:+.2f}" for value in each["estimate"].values()}
+    for each in [*summary["interference"], *summary["approaches"]]:
+        known |= {f"{100 * each['difference']['estimate']['value']:+.1f}", f"{each['difference']['p']:.3f}"}
+    figures = re.findall(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.])", text.partition("## Scores")[2])
+    assert len(figures) > 100
+    assert set(figures) <= known
+    assert "make it" in text
+
+
+def test_what_is_not_done_is_left_out(study, tmp_path):
+    """Pins a mean over the seeds that are there, as if it were over all."""
+    plan, cells, _ = study
+    gone = next(job for job in plan.jobs.values() if len(job.training.languages) == 2)
+    cells.path(gone.fingerprint).unlink()
+    records = {job.fingerprint: record for job in plan.jobs.values() if (record := cells.read(job.fingerprint))}
+    summary = summarise(plan, records)
+    assert {each.pairs for each in summary.means if each.approach == "contrastive"} == {1, 3}
+    assert (summary.done, summary.trainings) == (6, 7)
+
+
+def test_figures_are_the_same_twice(study, tmp_path):
+    """Pins a date or a drawn id in a figure: a review would see a change where there is none."""
+    pytest.importorskip("matplotlib")
+    plan, cells, _ = study
+    drawn = []
+    for name in ("one", "two"):
+        written = list(write(plan, cells, tmp_path / name, document=None, figures=True, command="make it"))
+        svg = [path for path in written if path.suffix == ".svg"]
+        assert len(svg) == 6
+        drawn.append({path.name: path.read_bytes() for path in svg})
+        text = (tmp_path / name / "study.md").read_text()
+        assert all(f"(figures/{path.name})" in text for path in svg)
+    assert drawn[0] == drawn[1]
+
+
+def test_cli(study_file, tmp_path):
+    """Pins a dry run that trains, a report of nothing, and a pattern that matches nothing."""
+    from typer.testing import CliRunner
+
+    from optical_mteb.cli import app
+
+    edit(study_file, "pairs = [1, 2, 3]", "pairs = [1, 2]")
+    common = ["study", str(study_file), "--output", str(tmp_path / "out"), "--no-figures"]
+    shown = CliRunner().invoke(app, [*common, "--dry-run"])
+    assert shown.exit_code == 0
+    assert "12 cells" not in shown.output
+    assert "8 cells are 5 trainings, 5 of them chosen, 0 done" in " ".join(shown.output.split())
+    assert not (tmp_path / "out").exists()
+    done = CliRunner().invoke(app, [*common, "--only", "zero*"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "table.csv").is_file()
+    again = CliRunner().invoke(app, [*common, "--dry-run"])
+    assert "1 done" in " ".join(again.output.split())
+    nothing = CliRunner().invoke(app, [*common, "--only", "nobody*"])
+    assert "matches no training" in str(nothing.exception)

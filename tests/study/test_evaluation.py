@@ -1,0 +1,80 @@
+"""Scores of a study, against mteb's own on the same queries and documents."""
+
+import mteb
+import pytest
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
+from optical_mteb.registry import register
+from optical_mteb.study.evaluation import METRICS, evaluate, reduce
+from optical_mteb.study.plan import load_task
+from optical_mteb.study.settings import TaskSettings
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    register()
+
+
+def test_scores_are_mtebs(tiny_model):
+    """Pins prompts, orders or documents that are not those of a stock evaluation."""
+    model = SentenceTransformerEncoderWrapper(tiny_model())
+    settings = TaskSettings(name="CLDRNameRetrieval", subsets=["swh-eng"])
+    found = evaluate(model, [settings], batch_size=16)["CLDRNameRetrieval"]
+    [expected] = mteb.evaluate(
+        SentenceTransformerEncoderWrapper(tiny_model()), load_task(settings), cache=None, co2_tracker=False
+    ).task_results
+    for row in expected.scores["test"]:
+        for metric in METRICS:
+            by_query = found[row["hf_subset"]][metric]
+            assert by_query.keys() == row["per_query"][metric].keys()
+            assert sum(by_query.values()) / len(by_query) == pytest.approx(row[metric], abs=1e-3)
+
+
+def test_documents_are_read_once(tiny_model, monkeypatch):
+    """Pins a corpus that is encoded for every language that asks it."""
+    from optical_mteb.index.encoder import Encoder
+
+    read = []
+    documents = Encoder.documents
+    monkeypatch.setattr(
+        Encoder,
+        "documents",
+        lambda self, texts, precision: read.append(len(texts)) or documents(self, texts, precision),
+    )
+    settings = TaskSettings(
+        name="CLDRNameRetrieval", subsets=["swh-eng", "som-eng", "fra-eng"], queries=5, documents=60
+    )
+    evaluate(SentenceTransformerEncoderWrapper(tiny_model()), [settings], batch_size=16)
+    assert read == [60]
+
+
+def test_the_same_queries_are_left_everywhere():
+    """Pins queries that are no translations of one another, lost right answers, and corpora that differ."""
+    settings = TaskSettings(name="CLDRNameRetrieval", subsets=["swh-eng", "fra-eng"], queries=20, documents=50)
+    whole, part = load_task(settings), load_task(settings)
+    whole.load_data()
+    part.load_data()
+    reduce(part, settings)
+    corpora = []
+    for subset in settings.subsets:
+        before, after = whole.dataset[subset]["test"], part.dataset[subset]["test"]
+        kept = list(after["queries"]["id"])
+        assert len(kept) == 20
+        assert after["relevant_docs"] == {name: before["relevant_docs"][name] for name in kept}
+        assert {name for found in after["relevant_docs"].values() for name in found} <= set(after["corpus"]["id"])
+        corpora.append(list(after["corpus"]["id"]))
+    assert corpora[0] == corpora[1]
+    assert len(corpora[0]) == 50
+    ids = [set(part.dataset[subset]["test"]["queries"]["id"]) for subset in settings.subsets]
+    published = set.intersection(*(set(whole.dataset[subset]["test"]["queries"]["id"]) for subset in settings.subsets))
+    assert len(ids[0] & ids[1]) > 20 * len(published) / 400
+
+
+def test_all_is_left_where_nothing_is_said():
+    """Pins a study of whole tasks that loses queries."""
+    settings = TaskSettings(name="CLDRNameRetrieval", subsets=["swh-eng"])
+    task = load_task(settings)
+    task.load_data()
+    before = len(task.dataset["swh-eng"]["test"]["queries"])
+    reduce(task, settings)
+    assert len(task.dataset["swh-eng"]["test"]["queries"]) == before

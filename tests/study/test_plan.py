@@ -1,0 +1,78 @@
+"""The trainings of a study and their fingerprints."""
+
+import pytest
+
+from optical_mteb.study.plan import make_plan
+from tests.study.conftest import edit
+
+
+def fingerprints(path):
+    return {job.training: job.fingerprint for job in make_plan(path).jobs.values()}
+
+
+def test_trainings_take_their_languages(study_file):
+    """Pins a training on other languages, steps, seeds than its cell says, or under another training's name."""
+    plan = make_plan(study_file)
+    assert len(plan.cells) == 2 * 3 * 2
+    assert len(plan.jobs) == 1 + 3 * 2
+    for training, job in plan.jobs.items():
+        if training.steps:
+            assert job.recipe.languages == sorted(training.languages)
+            assert [source.language_code for source in job.recipe.bitext] == sorted(training.languages)
+            assert (job.recipe.training.steps, job.recipe.seed) == (3, training.seed)
+        assert job.recipe.name == f"study-{job.fingerprint}"
+    assert len({job.fingerprint for job in plan.jobs.values()}) == len(plan.jobs)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("queries = 15", "queries = 16", "all"),
+        ('"hau-eng"]', '"hau-eng", "yor-eng"]', "all"),
+        ("contrastive = []", 'contrastive = ["training.learning_rate=1e-4"]', "trained"),
+        ("total = 3", "total = 4", "trained"),
+        ("parallel = true", "parallel = false", "none"),
+        ("pairs = [1, 2, 3]", "pairs = [1, 3]", "none"),
+        ('name = "tiny"', 'name = "other"', "none"),
+        ("seeds = [1, 2]", "seeds = [2, 1]", "none"),
+    ],
+)
+def test_fingerprints_follow_what_scores_depend_on(study_file, old, new, changes):
+    """Pins scores of other settings that are taken for these, and trainings that are done again for nothing."""
+    before = set(fingerprints(study_file).values())
+    zero_shot = next(value for training, value in fingerprints(study_file).items() if not training.steps)
+    edit(study_file, old, new)
+    after = set(fingerprints(study_file).values())
+    if changes == "all":
+        assert not before & after
+    elif changes == "trained":
+        assert before & after == {zero_shot}
+    else:
+        assert after <= before
+
+
+def test_fingerprints_follow_bitext_and_base(study_file, tmp_path, tiny_model):
+    """Pins a record of another bitext, or of other weights in the same folder, that passes for this one's."""
+    (tmp_path / "english.txt").write_text("".join(f"word {n}\n" for n in range(30)))
+    (tmp_path / "swahili.txt").write_text("".join(f"neno {n}\n" for n in range(30)))
+    edit(
+        tmp_path / "recipe.toml",
+        'source = "cldr:swh"\nlimit = 100',
+        'source = "english.txt"\ntranslation = "swahili.txt"\nlanguage = "swh"\nformat = "moses"',
+    )
+    before = fingerprints(study_file)
+    edit(tmp_path / "swahili.txt", "neno 7\n", "neno saba\n")
+    from optical_mteb.study import plan
+
+    plan._bitext.cache_clear()
+    after = fingerprints(study_file)
+    assert all((before[each] == after[each]) == ("swh" not in each.languages) for each in before)
+
+
+def test_a_single_language_is_read_in_no_third(study_file):
+    """Pins a hybrid approach that cannot begin with one pair."""
+    edit(study_file, "contrastive = []", 'contrastive = ["batches.cross_lingual=0.5", "batches.multilingual=0.5"]')
+    shares = {
+        len(job.training.languages): job.recipe.batches.multilingual for job in make_plan(study_file).jobs.values()
+    }
+    assert (shares[1], shares[2], shares[3]) == (0, 0.5, 0.5)

@@ -1,0 +1,95 @@
+"""Running a study: every training once, whatever is killed and whoever else runs it."""
+
+import json
+
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.students import student_names
+from optical_mteb.study.cells import CellFolder
+from optical_mteb.study.plan import make_plan
+from optical_mteb.study.running import run
+from optical_mteb.study.table import read_records, read_table, rows, write_table
+from tests.study.conftest import edit
+from tests.study.processes import in_processes
+
+
+@pytest.fixture
+def small(study_file):
+    """Two trainings and the base."""
+    edit(study_file, "pairs = [1, 2, 3]", "pairs = [1, 2]")
+    return edit(study_file, "seeds = [1, 2]", "seeds = [1]")
+
+
+def test_kill_and_go_on(small, tmp_path, own_home):
+    """Pins a study that begins anew, trains a student twice, or leaves half a record after a kill."""
+    folder, log = tmp_path / "cells", tmp_path / "log"
+    arguments = (small, folder, own_home, log)
+    assert in_processes(1, *arguments, killed_at=("evaluate", 2)) == [-9]
+    assert len(list(folder.glob("*.json"))) == 1
+    assert in_processes(1, *arguments, killed_at=("train", 1)) == [-9]
+    assert in_processes(1, *arguments) == [0]
+    noted = log.read_text().split("\n")
+    assert sum(line.startswith("train") for line in noted) == 2
+    # The first student was scored in the run whose next training was killed: it was in the store.
+    assert sum(line.startswith("evaluate") for line in noted) == 3
+    plan = make_plan(small)
+    assert len(read_records(plan, CellFolder(folder))) == 3
+    assert student_names() == []
+
+
+def test_two_processes_share_the_work(small, tmp_path, own_home):
+    """Pins a training that two processes make, or that neither makes."""
+    log = tmp_path / "log"
+    assert in_processes(2, small, tmp_path / "cells", own_home, log) == [0, 0]
+    noted = sorted(log.read_text().split("\n"))
+    assert len([line for line in noted if line.startswith("train")]) == 2
+    assert len([line for line in noted if line.startswith("evaluate")]) == 3
+
+
+def test_what_fails_is_reported_and_the_rest_is_done(small, tmp_path):
+    """Pins one diverging training that ends a study, or counts as done."""
+    edit(small, "contrastive = []", 'wild = ["training.learning_rate=1e30"]')
+    plan, cells = make_plan(small), CellFolder(tmp_path / "cells")
+    outcome = run(plan, cells, list(plan.jobs.values()), say=lambda line: None)
+    assert outcome.done == 1
+    assert len(outcome.failed) == 2
+    assert all("diverged" in line for line in outcome.failed.values())
+    assert len(read_records(plan, cells)) == 1
+
+
+def test_table_has_a_row_for_each_cell_and_metric(study_file, tmp_path):
+    """Pins a wrong group, a mean of other queries, trainings that are lost where cells coincide, and a lossy file."""
+    edit(study_file, "seeds = [1, 2]", "seeds = [1]")
+    plan, cells = make_plan(study_file), CellFolder(tmp_path / "cells")
+    run(plan, cells, list(plan.jobs.values()), say=lambda line: None)
+    records = read_records(plan, cells)
+    table = rows(plan, records)
+    assert len(table) == 2 * 3 * 4 * 2
+    for row in table:
+        record = json.loads((tmp_path / "cells" / f"{row.cell}.json").read_text())
+        values = record["scores"][row.task][row.subset][row.metric]
+        assert row.value == pytest.approx(sum(values) / len(values), abs=1e-6)
+        assert row.queries == len(values) == 15
+        order = ["swh", "som", "fra"]
+        expected = "never" if row.language == "hau" else "trained" if row.language in order[: row.pairs] else "later"
+        assert row.group == expected
+        assert row.trained == ("" if row.approach == "zero-shot" else " ".join(order[: row.pairs]))
+        assert row.training_pairs == (0 if row.approach == "zero-shot" else 24)
+    write_table(tmp_path / "table.csv", table)
+    assert read_table(tmp_path / "table.csv") == table
+
+
+def test_damaged_records_are_refused(small, tmp_path):
+    """Pins a record that was edited or cut short, and that a table is made of."""
+    plan, cells = make_plan(small), CellFolder(tmp_path / "cells")
+    zero_shot = [job for job in plan.jobs.values() if not job.training.steps]
+    run(plan, cells, zero_shot, say=lambda line: None)
+    path = cells.path(zero_shot[0].fingerprint)
+    whole = path.read_text()
+    record = json.loads(whole)
+    record["scores"]["CLDRNameRetrieval"]["swh-eng"]["map_at_100"].pop()
+    for damaged in (whole[:100], json.dumps(record), whole.replace(zero_shot[0].fingerprint, "0" * 16)):
+        path.write_text(damaged)
+        with pytest.raises(InputError, match=r"remove it, and it is made again"):
+            read_records(plan, cells)

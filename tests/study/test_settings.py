@@ -1,0 +1,70 @@
+"""What a study file may say."""
+
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.study.plan import make_plan
+from optical_mteb.study.settings import find_study, read_study, shipped_studies
+from tests.study.conftest import edit
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("pairs = [1, 2, 3]", "pair = [1]", r"study.toml:4: unknown key 'pair'; did you mean 'pairs'\?"),
+        ("pairs = [1, 2, 3]", "pairs = [1, 4]", "pairs: 4 is more than the 3 languages of the orders"),
+        ("pairs = [1, 2, 3]", "pairs = [2, 2]", "pairs: names one twice"),
+        ('given = ["swh", "som", "fra"]', 'given = ["swh", "swh"]', "orders.given: names a language twice"),
+        ('given = ["swh", "som", "fra"]', 'given = ["swh", "swaheli"]', r"study.toml:8: orders.*'swaheli'"),
+        ('"fra"]\n\n[budgets]', '"fra"]\nother = ["swh"]\n\n[budgets]', "orders.other: has other languages"),
+        ('high_resource = ["fra"]', 'high_resource = ["spa"]', "high_resource: 'spa' is in no order"),
+        ("zero-shot = []", 'zero-shot = ["seed=1"]', "approaches.zero-shot: trains nothing"),
+        ("total = 3", "per_step = 3", "budgets.per_step"),
+        ("queries = 15", "queries = 0", r"study.toml:21: tasks.0.queries"),
+    ],
+)
+def test_bad_studies(study_file, old, new, line):
+    """Pins a study that runs for hours before it fails, or fails without saying where."""
+    edit(study_file, old, new)
+    with pytest.raises(InputError, match=line) as error:
+        read_study(study_file)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('recipe = "recipe.toml"', 'recipe = "recipe"', "recipe 'recipe': no such file beside the study"),
+        ('"som", "fra"]', '"som", "spa"]\n', "there is no bitext of spa"),
+        ("contrastive = []", 'contrastive = ["objektive.optical={}"]', "unknown key 'objektive'"),
+        ("CLDRNameRetrieval", "CLDRName", "'CLDRName' is unknown to mteb"),
+        ("CLDRNameRetrieval", "SciFact", "SciFact has no subset 'swh-eng'; it has default"),
+        ("CLDRNameRetrieval", "STSBenchmark", "'STSBenchmark' is of type STS, expected a retrieval task"),
+        ("hau-eng", "eng-hau", "CLDRNameRetrieval has no subset 'eng-hau'"),
+        ("queries = 15", 'queries = 15\nsplit = "dev"', "CLDRNameRetrieval has no split 'dev'; it has test"),
+    ],
+)
+def test_bad_plans(study_file, old, new, line):
+    """Pins what a study names and nobody has, found out after the first training."""
+    edit(study_file, 'high_resource = ["fra"]\n', "")
+    edit(study_file, old, new)
+    with pytest.raises(InputError, match=line) as error:
+        make_plan(study_file)
+    assert "\n" not in str(error.value)
+
+
+def test_a_split_that_a_language_has_not(study_file):
+    """Pins a subset that mteb leaves out silently, and a score that is then missing."""
+    edit(study_file, "CLDRNameRetrieval", "AfriQARetrieval")
+    edit(study_file, '["swh-eng", "som-eng", "fra-eng", "hau-eng"]', '["hau-eng", "yor-eng"]\nsplit = "dev"')
+    with pytest.raises(InputError, match="AfriQARetrieval has no split 'dev' of yor-eng"):
+        make_plan(study_file)
+
+
+def test_shipped_studies_are_found():
+    """Pins a study that ships and cannot be read, and a name that is misspelled."""
+    assert "pairs-cpu" in shipped_studies()
+    for path in shipped_studies().values():
+        assert read_study(path).name == path.stem
+    with pytest.raises(InputError, match="did you mean 'pairs-cpu'"):
+        find_study("pairs_cpu")
