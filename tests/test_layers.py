@@ -11,7 +11,7 @@ import optical_mteb.tasks
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"study", "baselines", "submission"},
+    {"study", "baselines", "submission", "report"},
     {"_autoload"},
     {"scores", "registry"},
     {"benchmark"},

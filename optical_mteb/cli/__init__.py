@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from optical_mteb import __version__
-from optical_mteb.cli import evaluation, index, scores, study, submission, tasks, training
+from optical_mteb.cli import evaluation, index, report, scores, study, submission, tasks, training
 from optical_mteb.errors import InputError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(training.app)
 app.add_typer(evaluation.app)
 app.add_typer(scores.app)
 app.add_typer(submission.app)
+app.add_typer(report.app)
 app.add_typer(study.app)
 app.add_typer(tasks.app, name="tasks", epilog="Example: optical-mteb tasks")
 app.add_typer(index.app, name="index")

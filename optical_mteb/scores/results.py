@@ -81,6 +81,21 @@ def find_results(source: str, cache: Path, tasks: Sequence[str] = ()) -> ModelRe
     return _model_results(_folder_of(name, revision or _registered_revision(name), cache, tasks))
 
 
+def all_results(cache: Path) -> list[ModelResults]:
+    """All results in a folder, those of experiments too, by model and revision.
+
+    Args:
+        cache: Folder that `mteb run --output-folder` wrote, or one above it.
+
+    Raises:
+        InputError: There are none, or a `model_meta.json` is damaged or of another revision than its folder.
+    """
+    folders = sorted({path.parent for path in cache.rglob("*.json") if _is_result(path)}) if cache.is_dir() else []
+    if not folders:
+        raise InputError(f"{cache}: no results; expected the --output-folder of mteb run")
+    return sorted((_model_results(folder) for folder in folders), key=lambda each: (each.model, str(each.folder)))
+
+
 def _registered_revision(name: str) -> str:
     meta = MODEL_REGISTRY.get(name)
     ours = meta is not None and name.startswith(("optical-mteb/", "pypi/"))

@@ -1,0 +1,1 @@
+"""One static page of the scores in a result folder."""

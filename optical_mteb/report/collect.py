@@ -1,0 +1,136 @@
+"""What a report shows: models, their scores by task and subset, and what is wrong with some of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optical_mteb.errors import InputError
+from optical_mteb.scores.per_query import Scores, read_scores, splits_of
+from optical_mteb.scores.results import ModelResults, all_results, find_results
+
+METRICS = ("ndcg_at_10", "map_at_100")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A revision of a model, under the settings of an experiment where there are any.
+
+    Attributes:
+        results: Where its scores are.
+        record: Its `model_meta.json`.
+        scores: Scores by task and split.
+    """
+
+    results: ModelResults
+    record: dict[str, Any]
+    scores: dict[tuple[str, str], Scores] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name without its organisation, which the page shows once."""
+        return self.results.model.partition("/")[2] or self.results.model
+
+    @property
+    def label(self) -> str:
+        """Name, and settings that make its scores others."""
+        told = ", ".join(f"{key} = {value}" for key, value in sorted(self.results.experiment.items()))
+        return f"{self.name} ({told})" if told else self.name
+
+    @property
+    def parameters(self) -> float | None:
+        """Millions of parameters."""
+        return _millions(self.record.get("n_parameters"))
+
+    @property
+    def megabytes(self) -> float | None:
+        """Memory of the weights as they are loaded, in MB."""
+        found = self.record.get("memory_usage_mb")
+        return float(found) if isinstance(found, int | float) and math.isfinite(found) else None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Everything in a result folder.
+
+    Attributes:
+        models: The reference first.
+        notes: What could not be read, a line each.
+    """
+
+    models: list[Model]
+    notes: list[str]
+
+    @property
+    def reference(self) -> Model:
+        """The model that the others are compared with."""
+        return self.models[0]
+
+    @property
+    def tasks(self) -> list[tuple[str, str]]:
+        """Tasks and splits that any model has scores of."""
+        return sorted({key for model in self.models for key in model.scores})
+
+
+def collect(folder: Path, reference: str | None = None) -> Collection:
+    """Read all results below a folder; a file that is damaged is left out and noted.
+
+    Args:
+        folder: As in `all_results`.
+        reference: Model to compare with, as in `find_results`; by default the base that a student came from, or the
+            first model.
+
+    Raises:
+        InputError: There are no results, none can be read, or there is no such reference.
+    """
+    notes: list[str] = []
+    models = [_model(results, notes) for results in all_results(folder)]
+    models = [model for model in models if model.scores]
+    if not models:
+        raise InputError(f"{folder}: none of its results can be read: {notes[0] if notes else 'there are none'}")
+    first = _chosen(models, folder, reference) if reference else _base_of(models)
+    return Collection([first, *(model for model in models if model is not first)], notes)
+
+
+def _model(results: ModelResults, notes: list[str]) -> Model:
+    path = results.folder / "model_meta.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    model = Model(results, record)
+    for task in results.tasks:
+        try:
+            for split in splits_of(results, task):
+                model.scores[task, split] = read_scores(results, task, METRICS, split=split)
+        except InputError as error:
+            notes.append(str(error))
+    return model
+
+
+def _chosen(models: Sequence[Model], folder: Path, reference: str) -> Model:
+    wanted = find_results(reference, folder).folder
+    found = next((model for model in models if model.results.folder.resolve() == wanted.resolve()), None)
+    if found is None:
+        raise InputError(f"--reference {reference}: its results cannot be read, or are not below {folder}")
+    return found
+
+
+def _base_of(models: Sequence[Model]) -> Model:
+    """The model that most others are adapted from; of equals, the first."""
+    plain = [model for model in models if not model.results.experiment] or list(models)
+
+    def followers(model: Model) -> int:
+        names = {model.results.model, *([model.record["adapted_from"]] if _is_base(model) else [])}
+        return sum(other.record.get("adapted_from") in names for other in models if other is not model)
+
+    return max(plain, key=followers)
+
+
+def _is_base(model: Model) -> bool:
+    return bool(model.record.get("adapted_from")) and not model.results.model.startswith("optical-mteb/")
+
+
+def _millions(number: object) -> float | None:
+    return number / 1e6 if isinstance(number, int | float) and not isinstance(number, bool) else None

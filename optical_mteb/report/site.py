@@ -1,0 +1,112 @@
+"""The page of a report and the files that it links to, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from optical_mteb.errors import InputError
+from optical_mteb.report.collect import METRICS, Collection, Model, collect
+from optical_mteb.report.curves import find_studies
+from optical_mteb.report.tables import HEADINGS, MAIN, overview, task_tables
+from optical_mteb.storage import atomic_folder
+
+MARKER = ".optical-mteb-report"
+"""File that a folder has which this package wrote: no other folder is replaced."""
+
+SPEED_FILE = "students.json"
+"""What benchmarks/students.py writes with --output."""
+
+
+def write_report(results: Path, output: Path, *, reference: str | None = None) -> Collection:
+    """Write a report.
+
+    Args:
+        results: Result folder of `mteb run`.
+        output: Folder of the page; an older report there is replaced.
+        reference: As in `collect`.
+
+    Returns:
+        What the page shows; its notes are on the page, too.
+
+    Raises:
+        InputError: There are no results, or the output folder is something else, or cannot be written to.
+    """
+    if output.exists() and not (output / MARKER).is_file():
+        raise InputError(f"{output}: is there already and is no report; choose another folder")
+    if output.resolve() in (results.resolve(), *results.resolve().parents):
+        raise InputError(f"{output}: holds the results; choose another folder")
+    collection = collect(results, reference)
+    notes = list(collection.notes)
+    tables = task_tables(collection, notes)
+    studies = find_studies(results, notes, METRICS[1])
+    speed = _speed(results, notes)
+    names = _file_names(collection)
+    environment = Environment(
+        loader=PackageLoader("optical_mteb.report", "."), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["points"] = lambda score: f"{score:.1f}"
+    environment.filters["signed"] = lambda score: f"{score:+.1f}"
+    page = environment.get_template("page.html.j2").render(
+        collection=collection,
+        overview=overview(collection, tables),
+        tables=tables,
+        studies=studies,
+        speed=speed,
+        links={key: f"data/{name}" for key, name in names.items()},
+        notes=notes,
+        headings=HEADINGS,
+        main=MAIN,
+        versions={library: version(library) for library in ("optical-mteb", "mteb")},
+        id_of=lambda text: re.sub(r"[^A-Za-z0-9_-]", "-", text),
+    )
+    with atomic_folder(output) as folder:
+        (folder / "index.html").write_text(page, encoding="utf-8")
+        (folder / MARKER).write_text("")
+        for (place, task), name in names.items():
+            target = folder / "data" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(collection.models[place].results.path(task), target)
+    return Collection(collection.models, notes)
+
+
+def _file_names(collection: Collection) -> dict[tuple[int, str], str]:
+    """Path of every result below `data/`, by place of the model and task."""
+    return {
+        (place, task): f"{_safe(model)}/{_safe_part(task)}.json"
+        for place, model in enumerate(collection.models)
+        for task in sorted({task for task, _ in model.scores})
+    }
+
+
+def _safe(model: Model) -> str:
+    parts = [model.results.model.replace("/", "__"), model.results.revision]
+    if model.results.experiment:
+        parts.append(model.results.folder.name)
+    return "/".join(_safe_part(part) for part in parts)
+
+
+def _safe_part(name: str) -> str:
+    return re.sub(r"[^\w.+=-]", "_", name).lstrip(".") or "_"
+
+
+def _speed(results: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
+    """Documents a second and megabytes by model, where the benchmark's file is in the folder."""
+    path = next(iter(sorted(results.rglob(SPEED_FILE))), None)
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(name): {"documents_a_second": float(row["documents_a_second"]), "megabytes": float(row["megabytes"])}
+            for name, row in found.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        notes.append(f"{path}: not what benchmarks/students.py writes ({error}); left out")
+        return {}

@@ -1,0 +1,198 @@
+"""The tables of a report: groups of languages by model, and every task by subset, beside the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
+
+from optical_mteb.benchmark import LANGUAGES
+from optical_mteb.errors import InputError
+from optical_mteb.languages import find_language
+from optical_mteb.report.collect import METRICS, Collection, Model
+from optical_mteb.scores.compare import compare_models
+from optical_mteb.scores.rows import Row
+from optical_mteb.scores.significance import bootstrap_intervals
+
+HEADINGS = {"ndcg_at_10": "nDCG@10", "map_at_100": "MAP@100"}
+MAIN = METRICS[0]
+
+_ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Value:
+    """A score as the page shows it, in points (hundredths).
+
+    Attributes:
+        score: The score.
+        low: Lower bound of its 95% bootstrap interval over queries, where it has scores by query.
+        high: Upper bound.
+        difference: From the reference; None for the reference itself, or where one side lacks queries.
+        significant: Whether the difference is, after Holm's correction.
+    """
+
+    score: float
+    low: float | None = None
+    high: float | None = None
+    difference: float | None = None
+    significant: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: a value for each model, None where it has none."""
+
+    name: str
+    values: list[Value | None]
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """A task.
+
+    Attributes:
+        task: Its name.
+        split: Its split.
+        lines: By metric, a line for each subset.
+    """
+
+    task: str
+    split: str
+    lines: dict[str, list[Line]]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Means by group of languages over the tasks that all models have, of the main metric.
+
+    Attributes:
+        groups: Names of the groups that any task has queries in.
+        lines: A line a model, a value a group.
+        tasks: The tasks that the means are over, by group.
+    """
+
+    groups: list[str]
+    lines: list[Line]
+    tasks: dict[str, list[str]] = field(default_factory=dict)
+
+
+def task_tables(collection: Collection, notes: list[str]) -> list[TaskTable]:
+    """A table for every task; what cannot be compared is noted and shown without differences."""
+    return [_task_table(collection, task, split, notes) for task, split in collection.tasks]
+
+
+def overview(collection: Collection, tables: Sequence[TaskTable]) -> Overview:
+    """Means of the groups, over subsets and then over tasks; a group counts the subsets that every model has."""
+    found: dict[str, list[Value | None]] = {}
+    tasks: dict[str, list[str]] = {}
+    for group, languages in LANGUAGES.items():
+        parts: list[list[float]] = []
+        for table in tables:
+            lines = [line for line in table.lines[MAIN] if _asks_in(line.name, languages)]
+            whole = [[value.score for value in line.values if value] for line in lines if all(line.values)]
+            if whole:
+                parts.append([fmean(column) for column in zip(*whole, strict=True)])
+                tasks.setdefault(group, []).append(table.task)
+        if parts:
+            means = [fmean(column) for column in zip(*parts, strict=True)]
+            found[group] = [
+                Value(score, difference=None if place == 0 else score - means[0]) for place, score in enumerate(means)
+            ]
+    groups = list(found)
+    lines = [
+        Line(model.label, [found[group][place] for group in groups]) for place, model in enumerate(collection.models)
+    ]
+    return Overview(groups, lines, tasks)
+
+
+def _asks_in(subset: str, languages: Sequence[str]) -> bool:
+    query, _, document = subset.partition("-")
+    return query.partition("_")[0] in languages and document == "eng"
+
+
+def _task_table(collection: Collection, task: str, split: str, notes: list[str]) -> TaskTable:
+    subsets = sorted({subset for model in collection.models for subset in _values(model, task, split)}, key=_order)
+    differences = [dict(_differences(collection.reference, model, task, split, notes)) for model in collection.models]
+    lines: dict[str, list[Line]] = {metric: [] for metric in METRICS}
+    for metric in METRICS:
+        columns = [_with_intervals(model, task, split, metric) for model in collection.models]
+        for subset in subsets:
+            values = []
+            for column, rows in zip(columns, differences, strict=True):
+                value, row = column.get(subset), rows.get((metric, subset))
+                values.append(value and _beside(value, row))
+            lines[metric].append(Line(subset, values, _language(subset)))
+    return TaskTable(task, split, lines)
+
+
+def _values(model: Model, task: str, split: str) -> Sequence[str]:
+    scores = model.scores.get((task, split))
+    return list(scores.values) if scores else []
+
+
+def _with_intervals(model: Model, task: str, split: str, metric: str) -> dict[str, Value]:
+    """Scores in points by subset, with intervals where there are scores by query."""
+    scores = model.scores.get((task, split))
+    if scores is None:
+        return {}
+    samples = {
+        subset: np.array(list(metrics[metric].values()), np.float64)
+        for subset, metrics in scores.per_query.items()
+        if metric in metrics
+    }
+    bounds = dict(zip(samples, 100 * bootstrap_intervals(list(samples.values())), strict=True)) if samples else {}
+    values = {}
+    for subset, metrics in scores.values.items():
+        low, high = (float(end) for end in bounds[subset]) if subset in bounds else (None, None)
+        values[subset] = Value(100 * metrics[metric], low, high)
+    return values
+
+
+def _differences(
+    reference: Model, model: Model, task: str, split: str, notes: list[str]
+) -> Iterator[tuple[tuple[str, str], Row]]:
+    if model is reference or (task, split) not in reference.scores or (task, split) not in model.scores:
+        return
+    try:
+        [comparison] = compare_models(
+            reference.results, [model.results], metrics=METRICS, tasks=[task], split=split, intersect=True
+        )
+    except InputError as error:
+        notes.append(str(error))
+        return
+    for note in comparison.notes:
+        if not note.startswith("no test of significance") and note not in notes:
+            notes.append(note)
+    for row in comparison.rows:
+        if not row.is_group:
+            yield (row.metric, row.name), row
+
+
+def _beside(value: Value, row: Row | None) -> Value:
+    if row is None:
+        return value
+    tested = row.significance
+    significant = tested is not None and tested.adjusted is not None and tested.adjusted < _ALPHA
+    return Value(value.score, value.low, value.high, 100 * row.difference, significant)
+
+
+def _order(subset: str) -> tuple[int, int, str]:
+    """Low-resource languages first, then the others as the benchmark has them, then all else by name."""
+    query, _, document = subset.partition("-")
+    languages = [language for members in LANGUAGES.values() for language in members]
+    place = languages.index(query) if query in languages else len(languages)
+    return (document != "eng", place, subset)
+
+
+def _language(subset: str) -> str:
+    names = []
+    for code in subset.split("-"):
+        try:
+            names.append(find_language(code.partition("_")[0]).name)
+        except InputError:
+            names.append(code)
+    return " to ".join(names)

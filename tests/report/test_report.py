@@ -1,0 +1,279 @@
+"""The page of a result folder, against the results, and as a browser shows it."""
+
+import json
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.report.site import MARKER, write_report
+
+SUBSETS = ("swh-eng", "som-eng", "fra-eng", "hau-eng")
+
+
+def write_results(folder, name, revision="r1", *, shift=0.0, task="CLDRNameRetrieval", subsets=SUBSETS, **record):
+    """A result as MTEB writes it, with scores by query."""
+    place = folder / "results" / name.replace("/", "__") / revision
+    place.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, subset in enumerate(subsets):
+        values = np.clip(np.random.default_rng(number).uniform(0.2, 0.8, 60) + shift, 0, 1).round(6)
+        by_query = {f"q{n}": float(value) for n, value in enumerate(values)}
+        mean = round(float(values.mean()), 5)
+        rows.append(
+            {
+                "hf_subset": subset,
+                "languages": ["swh-Latn", "eng-Latn"],
+                "main_score": mean,
+                "ndcg_at_10": mean,
+                "map_at_100": mean,
+                "per_query": {"ndcg_at_10": by_query, "map_at_100": by_query},
+            }
+        )
+    result = {
+        "dataset_revision": "d1",
+        "task_name": task,
+        "mteb_version": "2.26.24",
+        "scores": {"test": rows},
+        "evaluation_time": 1.0,
+        "kg_co2_emissions": None,
+    }
+    (place / f"{task}.json").write_text(json.dumps(result))
+    meta = {"name": name, "revision": revision, "n_parameters": 12_000_000, "memory_usage_mb": 48, **record}
+    (place / "model_meta.json").write_text(json.dumps(meta))
+    return place
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A base and a student that is better by ten points."""
+    folder = tmp_path / "results"
+    write_results(folder, "optical-mteb/a-student", shift=0.1, adapted_from="intfloat/base")
+    write_results(folder, "pypi/base", adapted_from="intfloat/base")
+    return folder
+
+
+class Page(HTMLParser):
+    """Tables by caption, as lists of cells; links, tags and text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tables, self.links, self.tags, self.text, self._cell = {}, [], [], "", None
+        self.feed(Path(path).read_text())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "a":
+            self.links.append(dict(attrs)["href"])
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        if tag == "tr":
+            self._rows.append([])
+        if tag in {"td", "th", "caption"}:
+            self._cell = ""
+
+    def handle_endtag(self, tag):
+        if tag in {"td", "th"}:
+            self._rows[-1].append(" ".join(self._cell.split()))
+            self._cell = None
+        if tag == "caption":
+            self._caption, self._cell = self._cell, None
+        if tag == "table":
+            self.tables[self._caption] = self._rows
+
+    def handle_data(self, data):
+        self.text += data
+        if self._cell is not None:
+            self._cell += data
+
+
+def page(results, output, **more):
+    collection = write_report(results, output, **more)
+    return collection, Page(output / "index.html")
+
+
+def test_scores_differences_and_groups(results, tmp_path):
+    """Pins a score of another model or subset, a swapped sign, a lost mark, a group of other languages."""
+    collection, shown = page(results, tmp_path / "site")
+    assert [model.name for model in collection.models] == ["base", "a-student"]
+    table = shown.tables["CLDRNameRetrieval, nDCG@10"]
+    assert table[0] == ["subset", "base", "a-student"]
+    assert [row[0] for row in table[1:]] == ["swh-eng", "som-eng", "fra-eng", "hau-eng"]
+    for number, row in enumerate(table[1:]):
+        base = 100 * np.random.default_rng(number).uniform(0.2, 0.8, 60).mean()
+        assert row[1:] == [f"{base:.1f}", f"{base + 10:.1f} +10.0*"]
+    overview = next(rows for caption, rows in shown.tables.items() if caption.startswith("nDCG@10 by group"))
+    assert overview[0][:4] == ["model", "low-resource", "high-resource", "unseen"]
+    means = [100 * np.random.default_rng(number).uniform(0.2, 0.8, 60).mean() for number in range(4)]
+    assert overview[1][1] == f"{(means[0] + means[1]) / 2:.1f}"
+    assert overview[2][2] == f"{means[2] + 10:.1f} +10.0"
+    assert overview[2][4:6] == ["12.0 M", "48 MB"]
+
+
+def test_links_lead_to_the_results(results, tmp_path):
+    """Pins a dead link, and one that leads out of the site."""
+    _, shown = page(results, tmp_path / "site")
+    links = [link for link in shown.links if not link.startswith("#")]
+    assert len(links) == 2
+    for link in links:
+        copied = (tmp_path / "site" / link).resolve()
+        assert copied.is_relative_to(tmp_path / "site")
+        assert json.loads(copied.read_text())["task_name"] == "CLDRNameRetrieval"
+    anchors = {attributes.get("id") for _, attributes in shown.tags}
+    assert {link[1:] for link in shown.links if link.startswith("#")} <= anchors
+
+
+def test_no_script_and_nothing_from_elsewhere(results, tmp_path):
+    """Pins a page that needs JavaScript, or a server."""
+    _, shown = page(results, tmp_path / "site")
+    assert not any(tag in {"script", "link", "img", "iframe"} for tag, _ in shown.tags)
+    assert "http" not in (tmp_path / "site" / "index.html").read_text()
+
+
+def test_names_are_escaped(results, tmp_path):
+    """Pins a model that writes into the page."""
+    write_results(results, "evil/<script>alert(1)</script>", "r<b>")
+    _, shown = page(results, tmp_path / "site")
+    assert not any(tag == "script" for tag, _ in shown.tags)
+    assert "alert(1)" in shown.text
+    assert all(".." not in link for link in shown.links)
+
+
+def test_the_same_results_give_the_same_page(results, tmp_path):
+    """Pins a date or an order of the file system in the page."""
+    write_report(results, tmp_path / "one")
+    write_report(results, tmp_path / "two")
+    assert (tmp_path / "one/index.html").read_bytes() == (tmp_path / "two/index.html").read_bytes()
+
+
+def test_damaged_results_are_named(results, tmp_path):
+    """Pins a page without the rest because of one file, and one that hides what is missing."""
+    place = write_results(results, "pypi/base", task="NTREXRetrieval", adapted_from="intfloat/base")
+    path = place / "NTREXRetrieval.json"
+    path.write_text(path.read_text().replace('"ndcg_at_10": 0.', '"ndcg_at_10": 1.', 1))
+    collection, shown = page(results, tmp_path / "site")
+    assert any("NTREXRetrieval.json" in note for note in collection.notes)
+    assert "NTREXRetrieval.json" in shown.text
+    assert "CLDRNameRetrieval, nDCG@10" in shown.tables
+    assert "NTREXRetrieval, nDCG@10" not in shown.tables
+
+
+def test_experiments_are_rows_of_their_own(results, tmp_path):
+    """Pins scores of an approximate index that pass for exact ones."""
+    plain = write_results(results, "optical-mteb/a-student", shift=0.1, adapted_from="intfloat/base")
+    place = plain / "experiments" / "index_hnsw32"
+    shutil.copytree(plain, place, ignore=shutil.ignore_patterns("experiments"))
+    meta = json.loads((place / "model_meta.json").read_text())
+    (place / "model_meta.json").write_text(json.dumps(meta | {"experiment_kwargs": {"index": "hnsw32"}}))
+    collection, _ = page(results, tmp_path / "site")
+    assert [model.label for model in collection.models] == ["base", "a-student", "a-student (index = hnsw32)"]
+    assert any("settings differ" in note for note in collection.notes)
+
+
+def test_two_revisions_are_two_rows(results, tmp_path):
+    """Pins a retrained student under the scores of the old one."""
+    write_results(results, "optical-mteb/a-student", "r2", shift=0.05, adapted_from="intfloat/base")
+    collection, _ = page(results, tmp_path / "site")
+    assert [model.results.revision for model in collection.models] == ["r1", "r1", "r2"]
+
+
+def test_reference_is_chosen(results, tmp_path):
+    """Pins a reference that nobody can change, or a wrong one that passes."""
+    collection, shown = page(results, tmp_path / "site", reference="optical-mteb/a-student")
+    assert collection.reference.name == "a-student"
+    assert "-10.0*" in shown.tables["CLDRNameRetrieval, nDCG@10"][1][2]
+    with pytest.raises(InputError, match="nobody"):
+        write_report(results, tmp_path / "site", reference="nobody/knows")
+
+
+def test_only_reports_are_replaced(results, tmp_path):
+    """Pins a folder of the user's that a report takes the place of."""
+    output = tmp_path / "site"
+    output.mkdir()
+    (output / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="is there already and is no report"):
+        write_report(results, output)
+    assert (output / "thesis.tex").read_text() == "mine"
+    (output / MARKER).write_text("")
+    write_report(results, output)
+    assert (output / "index.html").is_file()
+    with pytest.raises(InputError, match="no results"):
+        write_report(tmp_path / "nothing", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def study(results):
+    groups = ("low-resource", "English")
+    means = [
+        {
+            "approach": approach,
+            "budget": "total",
+            "pairs": pairs,
+            "group": group,
+            "metric": "map_at_100",
+            "estimate": {"value": 0.5 + 0.01 * pairs, "low": 0.45, "high": 0.6},
+        }
+        for approach in ("zero-shot", "optical")
+        for pairs in (1, 2, 4, 7)
+        for group in groups
+    ]
+    folder = results / "study" / "pairs"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"study": "pairs", "means": means}))
+    return folder
+
+
+def test_curves_of_a_study(results, tmp_path):
+    """Pins curves that are upside down, points of another number of pairs, and a table that says otherwise."""
+    folder = study(results)
+    _, shown = page(results, tmp_path / "site")
+    dots = [attributes for tag, attributes in shown.tags if tag == "circle"]
+    assert len(dots) == 2 * 2 * 4
+    first = dots[:4]
+    assert [float(dot["cx"]) for dot in first] == sorted(float(dot["cx"]) for dot in first)
+    assert [float(dot["cy"]) for dot in first] == sorted((float(dot["cy"]) for dot in first), reverse=True)
+    assert shown.tables["low-resource, MAP@100"][1] == [
+        "zero-shot",
+        *(f"{50 + n}.0 [45.0, 60.0]" for n in (1, 2, 4, 7)),
+    ]
+    (folder / "summary.json").write_text('{"study": "pairs", "means": [{"pairs": NaN}]}')
+    collection, shown = page(results, tmp_path / "site")
+    assert any("not the summary of a study" in note for note in collection.notes)
+    assert "studies" not in {attributes.get("id") for _, attributes in shown.tags}
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser(results, tmp_path, width):
+    """Pins an empty page, and one that must be scrolled sideways on a phone."""
+    image = pytest.importorskip("matplotlib.image")
+    study(results)
+    site = tmp_path / "site"
+    write_report(results, site)
+    picture = tmp_path / "page.png"
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<iframe id="f" src="site/index.html" width="{width}" height="800"></iframe><p id="out"></p><script>'
+        'onload = () => { const page = document.getElementById("f").contentDocument.documentElement;'
+        ' document.getElementById("out").textContent = "widths " + page.scrollWidth + " " + page.clientWidth; }</script>'
+    )
+    chromium = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    chromium += [f"--user-data-dir={tmp_path / 'profile'}"]
+    dumped = subprocess.run(
+        [*chromium, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    scroll, client = map(int, dumped.partition("widths ")[2].split("<")[0].split())
+    assert scroll <= client
+    subprocess.run(
+        [*chromium, f"--window-size={width},900", f"--screenshot={picture}", (site / "index.html").as_uri()],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    pixels = image.imread(picture)[..., :3]
+    assert pixels.shape[1] == width
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
