@@ -16,7 +16,8 @@ LAYERS = [
     {"scores", "registry"},
     {"benchmark"},
     {"training", "students", "index", "tasks"},
-    {"bases", "bitext", "collection", "transport", "recipes"},
+    {"bases", "bitext", "transport", "recipes"},
+    {"collection"},
     {"storage", "languages", "toml_file"},
     {"errors", "citation", "_build", "__init__"},
 ]

@@ -9,6 +9,7 @@ from optical_mteb.bitext.fields import Fields
 from optical_mteb.bitext.hub import read_hub
 from optical_mteb.bitext.jsonl import read_jsonl
 from optical_mteb.bitext.moses import read_moses
+from optical_mteb.bitext.published import fetch
 from optical_mteb.bitext.records import RawRecords
 from optical_mteb.bitext.source import BitextSource
 from optical_mteb.bitext.tmx import read_tmx
@@ -25,7 +26,7 @@ def read_source(source: BitextSource, *, base_folder: Path | None = None) -> Raw
         base_folder: Folder that relative paths are looked up in first, the recipe's.
 
     Raises:
-        InputError: A file is not there.
+        InputError: A file is not there, and cannot be had from where it is published.
     """
     if source.kind == "cldr":
         return read_cldr(source.place)
@@ -38,9 +39,11 @@ def read_source(source: BitextSource, *, base_folder: Path | None = None) -> Raw
             split=source.split,
             revision=source.revision,
         )
-    path = find_file(source.place, base_folder)
+    path = _file(source.place, source.url, source.sha256, base_folder)
     if source.kind == "moses":
-        return read_moses(path, find_file(source.translation or "", base_folder))
+        return read_moses(
+            path, _file(source.translation or "", source.translation_url, source.translation_sha256, base_folder)
+        )
     if source.kind == "tmx":
         return read_tmx(path, source.language_code, english_tag=source.english_tag)
     if source.kind == "jsonl":
@@ -53,6 +56,13 @@ def read_source(source: BitextSource, *, base_folder: Path | None = None) -> Raw
         header=source.header,
         keep_columns=list(source.keep),
     )
+
+
+def _file(name: str, url: str | None, sha256: str | None, base_folder: Path | None) -> Path:
+    """The user's own copy of a file, or else the published one."""
+    if url is None or sha256 is None or _lookup(name, base_folder) is not None:
+        return find_file(name, base_folder)
+    return fetch(name, url, sha256)
 
 
 def find_file(name: str, base_folder: Path | None = None) -> Path:

@@ -24,6 +24,10 @@ _KINDS_OF_FIELD: dict[str, tuple[Kind, ...]] = {
     "config": ("hub",),
     "split": ("hub",),
     "revision": ("hub",),
+    "url": ("moses", "tsv", "tmx", "jsonl"),
+    "sha256": ("moses", "tsv", "tmx", "jsonl"),
+    "translation_url": ("moses",),
+    "translation_sha256": ("moses",),
 }
 
 
@@ -34,6 +38,10 @@ class BitextSource(BaseModel):
         source: `cldr:<language>`, `hub:<owner/name or folder>`, or a file (of a Moses pair: the English one).
         language: The other language; `cldr:` names it itself.
         translation: Second file of a line-aligned Moses pair.
+        url: Where the file is published, by itself or in a zip or tar archive, for who has no copy of it.
+        sha256: What the published file hashes to, in hex, out of its archive; a copy of the user's own is not checked.
+        translation_url: As `url`, of the second file.
+        translation_sha256: As `sha256`, of the second file.
         format: Format of the file where its suffix does not tell.
         english_column: Field of the English side: for tsv a 0-based number, or a name with `header`; for jsonl and hub a
             name, dotted where nested. Default for tsv: 0.
@@ -56,6 +64,10 @@ class BitextSource(BaseModel):
     source: str = Field(min_length=1)
     language: str | None = None
     translation: str | None = None
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    translation_url: str | None = Field(default=None, pattern=r"^https?://")
+    translation_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     format: Literal["moses", "tsv", "tmx", "jsonl"] | None = None
     english_column: str | int | None = None
     translation_column: str | int | None = None
@@ -95,6 +107,9 @@ class BitextSource(BaseModel):
                 raise ValueError(f"{self.source}: {name} is for {', '.join(kinds)}, but this is {kind}; remove {name}")
         if kind == "moses" and self.translation is None:
             raise ValueError(f"{self.source}: format moses needs translation, the file with the other side")
+        for url, checksum in (("url", "sha256"), ("translation_url", "translation_sha256")):
+            if (getattr(self, url) is None) != (getattr(self, checksum) is None):
+                raise ValueError(f"{self.source}: {url} and {checksum} go together; add the other one, or remove both")
         if kind in ("cldr", "hub") and self.format is not None:
             raise ValueError(f"{self.source}: format is for files, but this is {kind}; remove format")
         if kind in ("jsonl", "hub"):

@@ -173,7 +173,17 @@ def _depends_on(
     if training.approach == ZERO_SHOT:
         yield "student", recipe.student.model_dump(mode="json", include={"base", "revision", "kind", "prompts"})
     else:
-        told = recipe.model_dump(mode="json", exclude={"name", "description", "licence", "mteb_tasks"})
+        places = {"url", "sha256", "translation_url", "translation_sha256"}
+        told = recipe.model_dump(
+            mode="json",
+            exclude={
+                "name": True,
+                "description": True,
+                "licence": True,
+                "mteb_tasks": True,
+                "bitext": {"__all__": places},
+            },
+        )
         yield "recipe", told
         yield "bitext", [_bitext(each.model_dump_json(), recipe_file.parent) for each in recipe.bitext]
     yield "bases", {spec: _revision(spec) for spec in sorted({recipe.student.base, recipe.teacher.base})}
