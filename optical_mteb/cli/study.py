@@ -12,6 +12,7 @@ from optical_mteb.cli.console import table_of
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
+    from optical_mteb.study.agreement import Agreement
     from optical_mteb.study.cells import CellFolder
     from optical_mteb.study.plan import Job, Plan
 
@@ -37,12 +38,15 @@ def study(
     document: Annotated[
         Path | None, typer.Option(help="Markdown file to write; study.md in the output folder by default.")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Table of a study that the trainings of --only should agree with.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
 ) -> None:
     """Train and score a grid over numbers of language pairs, approaches, budgets and seeds.
 
     What is done is not done again; the same command goes on after an interruption, and several processes may share an
-    output folder. Exit code 1 where a training failed.
+    output folder. Exit code 1 where a training failed, or its scores do not agree with the table of --against.
     """
     from optical_mteb.study.cells import CellFolder
     from optical_mteb.study.plan import make_plan
@@ -52,7 +56,7 @@ def study(
         from optical_mteb.study.figures import check_plotting
 
         check_plotting()
-    plan = make_plan(find_study(study))
+    plan = make_plan(find_study(study), only)
     cells = CellFolder(output / "cells")
     jobs = _chosen(plan, only)
     if dry_run:
@@ -67,18 +71,33 @@ def study(
 
     for path in write(plan, cells, output, document=document, figures=figures, command=f"optical-mteb study {study}"):
         typer.echo(f"wrote {path}")
+    if against is not None:
+        agreement = _agreement(plan, cells, jobs, against)
+        typer.echo(str(agreement))
+        if not agreement.holds:
+            failed["against"] = f"scores are not those of {against}"
     for line in failed.values():
         typer.echo(f"failed: {line}", err=True)
     if failed:
         raise typer.Exit(1)
 
 
+def _agreement(plan: Plan, cells: CellFolder, jobs: list[Job], against: Path) -> Agreement:
+    from optical_mteb.study.agreement import agree
+    from optical_mteb.study.table import read_records, read_table, rows
+
+    wanted = {job.fingerprint for job in jobs}
+    return agree([row for row in rows(plan, read_records(plan, cells)) if row.cell in wanted], read_table(against))
+
+
 def _chosen(plan: Plan, only: str) -> list[Job]:
     from fnmatch import fnmatch
 
-    from optical_mteb.study.running import describe
+    from optical_mteb.study.plan import describe
 
-    chosen = [job for job in plan.jobs.values() if fnmatch(describe(job), only) or fnmatch(job.fingerprint, only)]
+    chosen = [
+        job for job in plan.jobs.values() if fnmatch(describe(job.training), only) or fnmatch(job.fingerprint, only)
+    ]
     if not chosen:
         raise InputError(f"--only {only!r}: matches no training of the study; --dry-run prints them all")
     return chosen
@@ -86,7 +105,7 @@ def _chosen(plan: Plan, only: str) -> list[Job]:
 
 def _show(plan: Plan, cells: CellFolder, jobs: list[Job]) -> None:
     from optical_mteb.study.costs import Costs
-    from optical_mteb.study.running import describe
+    from optical_mteb.study.plan import describe
 
     done = {job.fingerprint: record for job in jobs if (record := cells.read(job.fingerprint)) is not None}
     costs = Costs.of(plan, list(done.values()))
@@ -94,7 +113,7 @@ def _show(plan: Plan, cells: CellFolder, jobs: list[Job]) -> None:
     for job in jobs:
         seconds = costs.seconds(job) if job.fingerprint not in done else done[job.fingerprint].seconds()
         state = "done" if job.fingerprint in done else ""
-        table.add_row(job.fingerprint, describe(job), f"{job.pairs_read:,}", f"{seconds / 60:.1f}", state)
+        table.add_row(job.fingerprint, describe(job.training), f"{job.pairs_read:,}", f"{seconds / 60:.1f}", state)
     Console().print(table)
     left = sum(costs.seconds(job) for job in jobs if job.fingerprint not in done)
     typer.echo(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,13 @@ class Plan:
     jobs: dict[Training, Job]
 
 
-def make_plan(path: Path) -> Plan:
-    """Read a study and check all of its trainings and tasks.
+def make_plan(path: Path, only: str = "*") -> Plan:
+    """Read a study and check its tasks and trainings.
+
+    Args:
+        path: The study's file.
+        only: Shell pattern of what `describe` says of the trainings that are needed; others whose bitext or base is not
+            here are left out.
 
     Raises:
         InputError: The study, its recipe, an override, a base, bitext or a task is not usable.
@@ -83,8 +89,22 @@ def make_plan(path: Path) -> Plan:
     cells = grid(orders, settings.pairs, list(settings.approaches), settings.budgets, settings.seeds)
     trainings = dict.fromkeys(cell.training for cell in sorted(cells, key=lambda cell: settings.seeds.index(cell.seed)))
     recipe_file = find_recipe_of(settings, path)
-    jobs = {training: _job(settings, path, recipe_file, training) for training in trainings}
-    return Plan(settings, path, orders, cells, jobs)
+    jobs = {}
+    for training in trainings:
+        try:
+            jobs[training] = _job(settings, path, recipe_file, training)
+        except InputError:
+            if fnmatch(describe(training), only):
+                raise
+    return Plan(settings, path, orders, [cell for cell in cells if cell.training in jobs], jobs)
+
+
+def describe(training: Training) -> str:
+    """A training in words."""
+    if training.approach == ZERO_SHOT:
+        return ZERO_SHOT
+    languages = " ".join(training.languages)
+    return f"{training.approach}, {languages}, {training.steps} steps, seed {training.seed}"
 
 
 def find_recipe_of(settings: StudySettings, path: Path) -> Path:

@@ -20,7 +20,7 @@ from optical_mteb.students.meta import load_student
 from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
 from optical_mteb.study.evaluation import evaluate
 from optical_mteb.study.grid import ZERO_SHOT
-from optical_mteb.study.plan import Job, Plan, find_recipe_of
+from optical_mteb.study.plan import Job, Plan, describe, find_recipe_of
 from optical_mteb.training.run import train
 
 if TYPE_CHECKING:
@@ -65,11 +65,13 @@ def run(plan: Plan, cells: CellFolder, jobs: Sequence[Job], *, device: str | Non
     started = time.monotonic()
     for number, job in enumerate(_in_turn(cells, missing), start=1):
         left = (time.monotonic() - started) / max(number - 1, 1) * (len(missing) - number + 1)
-        say(f"{number} of {len(missing)}: {describe(job)}{f', about {left / 60:.0f} min left' if number > 1 else ''}")
+        say(
+            f"{number} of {len(missing)}: {describe(job.training)}{f', about {left / 60:.0f} min left' if number > 1 else ''}"
+        )
         try:
             record = run_job(plan, job, device=device, say=_silent)
         except InputError as error:
-            failed[job.fingerprint] = f"{describe(job)}: {error}"
+            failed[job.fingerprint] = f"{describe(job.training)}: {error}"
             say(f"  failed: {error}")
             continue
         cells.write(record)
@@ -108,15 +110,6 @@ def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print
     if job.training.approach != ZERO_SHOT and not settings.keep_students:
         shutil.rmtree(student_path(job.recipe.name), ignore_errors=True)
     return record
-
-
-def describe(job: Job) -> str:
-    """A training in words."""
-    training = job.training
-    if training.approach == ZERO_SHOT:
-        return ZERO_SHOT
-    languages = " ".join(training.languages)
-    return f"{training.approach}, {languages}, {training.steps} steps, seed {training.seed}"
 
 
 def _in_turn(cells: CellFolder, jobs: Sequence[Job]) -> Iterator[Job]:

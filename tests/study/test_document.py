@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from optical_mteb.study.cells import CellFolder, CellRecord
 from optical_mteb.study.plan import make_plan
 from optical_mteb.study.summary import summarise
+from optical_mteb.study.table import read_table, write_table
 from optical_mteb.study.writing import write
 from tests.study.conftest import edit
 
@@ -140,6 +142,17 @@ def test_cli(study_file, tmp_path):
     done = CliRunner().invoke(app, [*common, "--only", "zero*"])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "table.csv").is_file()
+    table = tmp_path / "out" / "table.csv"
+    same = CliRunner().invoke(app, [*common, "--only", "zero*", "--against", str(table)])
+    assert same.exit_code == 0, same.output
+    assert "8 scores compared" in same.output
+    changed = [
+        replace(row, value=row.value + 0.006) if (row.subset, row.metric) == ("swh-eng", "map_at_100") else row
+        for row in read_table(table)
+    ]
+    write_table(tmp_path / "other.csv", changed)
+    other = CliRunner().invoke(app, [*common, "--only", "zero*", "--against", str(tmp_path / "other.csv")])
+    assert (other.exit_code, "swh-eng map_at_100" in other.output) == (1, True), other.output
     again = CliRunner().invoke(app, [*common, "--dry-run"])
     assert "1 done" in " ".join(again.output.split())
     nothing = CliRunner().invoke(app, [*common, "--only", "nobody*"])

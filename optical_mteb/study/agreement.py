@@ -1,0 +1,57 @@
+"""Scores of trainings that were run again, against the table of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from optical_mteb.study.table import Row
+
+TOLERANCE = 0.005
+"""Largest difference of a mean score from the table's: threads and processors round otherwise, and add up otherwise."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far scores are from a table's.
+
+    Attributes:
+        compared: Scores that both have.
+        furthest: The two rows that differ most; None where nothing was compared.
+    """
+
+    compared: int
+    furthest: tuple[Row, Row] | None
+
+    @property
+    def difference(self) -> float:
+        """Largest difference, a fraction of 1."""
+        return abs(self.furthest[0].value - self.furthest[1].value) if self.furthest else 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether there are scores to compare, and none is further off than the tolerance."""
+        return self.compared > 0 and self.difference <= TOLERANCE
+
+    def __str__(self) -> str:
+        """In one line."""
+        if self.furthest is None:
+            return "none of these trainings is in that table"
+        own, known = self.furthest
+        return (
+            f"{self.compared:,} scores compared; the furthest off is {own.task} {own.subset} {own.metric}: "
+            f"{100 * own.value:.2f} here, {100 * known.value:.2f} in the table (tolerance {100 * TOLERANCE:g} points)"
+        )
+
+
+def agree(rows: Iterable[Row], table: Sequence[Row]) -> Agreement:
+    """Compare the scores of trainings with those of the same fingerprint in a table.
+
+    Args:
+        rows: Rows of what was run.
+        table: Rows of the table.
+    """
+    known = {(row.cell, row.task, row.subset, row.metric): row for row in table}
+    own = {(row.cell, row.task, row.subset, row.metric): row for row in rows}
+    pairs = [(row, known[key]) for key, row in own.items() if key in known]
+    return Agreement(len(pairs), max(pairs, key=lambda pair: abs(pair[0].value - pair[1].value), default=None))
