@@ -1,8 +1,31 @@
-"""How commands print."""
+"""What commands share: how they print, and where they work."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from rich.table import Column, Table
+
+from optical_mteb.errors import InputError
+
+
+class Engine(StrEnum):
+    """Where the work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+def check_engine(engine: Engine, address: str | None, workers: int | None) -> bool:
+    """Whether the work goes to a Ray cluster.
+
+    Raises:
+        InputError: It does not, and an option of clusters was given.
+    """
+    given = "--address" if address is not None else "--workers" if workers is not None else None
+    if engine is Engine.LOCAL and given is not None:
+        raise InputError(f"{given} is for --engine ray; add that, or leave {given} out")
+    return engine is Engine.RAY
 
 
 def table_of(*headings: str) -> Table:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from optical_mteb.cli.console import table_of
+from optical_mteb.cli.console import Engine, check_engine, table_of
 from optical_mteb.errors import InputError
 
 app = typer.Typer(
@@ -39,6 +39,13 @@ def build(
     queries: Annotated[Path | None, typer.Option(help="Queries to tune on, .jsonl, .tsv or topics.")] = None,
     texts: Annotated[bool, typer.Option("--texts/--no-texts", help="Keep texts, to show them in rankings.")] = True,
     device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Where documents are encoded: this process, or a Ray cluster.")
+    ] = Engine.LOCAL,
+    address: Annotated[
+        str | None, typer.Option(help="With --engine ray: cluster to join; one on this machine by default.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="With --engine ray: processes; a core each by default.")] = None,
 ) -> None:
     """Encode a corpus and index it; the same command goes on with a build that was interrupted."""
     from optical_mteb.registry import register
@@ -51,11 +58,16 @@ def build(
     from optical_mteb.index.encoder import load_encoder
     from optical_mteb.index.spec import parse_memory
 
+    fill = None
+    if check_engine(engine, address, workers):
+        from optical_mteb.index.ray_engine import RayEngine
+
+        fill = RayEngine(address, workers, device)
     settings = BuildSettings(spec=spec, recall=recall, memory=parse_memory(memory) if memory else None, texts=texts)
     asked = [query.text for query in read_queries(queries)] if queries else []
     documents = open_corpus(corpus, subset=subset, split=split)
     encoder = load_encoder(model, device=device)
-    manifest = build_index(folder, documents, encoder, settings=settings, queries=asked, say=typer.echo)
+    manifest = build_index(folder, documents, encoder, settings=settings, queries=asked, fill=fill, say=typer.echo)
     typer.echo(
         f"{folder}: {manifest.spec}, {manifest.count:,} documents, recall@{manifest.tuning.depth} "
         f"{manifest.tuning.recall:.3f} on {manifest.tuning.queries} {manifest.tuning.sample}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from optical_mteb.cli.console import table_of
+from optical_mteb.cli.console import Engine, check_engine, table_of
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ def study(
         Path | None, typer.Option(help="Table of a study that the trainings of --only should agree with.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Where students are trained: this process, or a Ray cluster.")
+    ] = Engine.LOCAL,
+    address: Annotated[
+        str | None, typer.Option(help="With --engine ray: cluster to join; one on this machine by default.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="With --engine ray: processes; a core each by default.")] = None,
 ) -> None:
     """Train and score a grid over numbers of language pairs, approaches, budgets and seeds.
 
@@ -52,6 +59,7 @@ def study(
     from optical_mteb.study.plan import make_plan
     from optical_mteb.study.settings import find_study
 
+    on_ray = check_engine(engine, address, workers)
     if figures and not dry_run:
         from optical_mteb.study.figures import check_plotting
 
@@ -64,9 +72,13 @@ def study(
         return
     failed: dict[str, str] = {}
     if not report:
-        from optical_mteb.study.running import run
+        from optical_mteb.study.running import run, run_on_ray
 
-        failed = run(plan, cells, jobs, device=device, say=typer.echo).failed
+        if on_ray:
+            found = run_on_ray(plan, cells, jobs, address=address, workers=workers, device=device, say=typer.echo)
+        else:
+            found = run(plan, cells, jobs, device=device, say=typer.echo)
+        failed = found.failed
     from optical_mteb.study.writing import write
 
     for path in write(plan, cells, output, document=document, figures=figures, command=f"optical-mteb study {study}"):

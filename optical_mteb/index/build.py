@@ -35,6 +35,9 @@ QUERY_CHARACTERS = 80
 
 Say = Callable[[str], None]
 
+Fill = Callable[[ShardStore, Corpus, "Encoder", Say], None]
+"""Encodes the documents of the shards that are missing."""
+
 
 def build_index(
     folder: Path,
@@ -43,6 +46,7 @@ def build_index(
     *,
     settings: BuildSettings | None = None,
     queries: Sequence[str] = (),
+    fill: Fill | None = None,
     say: Say = print,
 ) -> IndexManifest:
     """Build an index, or go on with a build that was interrupted.
@@ -53,6 +57,7 @@ def build_index(
         encoder: The model.
         settings: How to build it.
         queries: To tune on; the corpus's own by default, else the beginnings of its documents.
+        fill: Encodes the shards; `fill_shards`, in this process, by default.
         say: Takes the lines that report progress.
 
     Raises:
@@ -72,7 +77,7 @@ def build_index(
         if existing is not None:
             return existing
         store = ShardStore(site / "shards", _key(source, encoder.record, settings))
-        fill_shards(store, corpus, encoder, say)
+        (fill or fill_shards)(store, corpus, encoder, say)
         asked, sample = _sample(corpus, queries, settings.seed)
         vectors = encoder.queries(asked)
         # A text without a known word may have no direction.

@@ -15,6 +15,8 @@ from optical_mteb.scores.results import ModelResults, all_results, find_results
 
 METRICS = ("ndcg_at_10", "map_at_100")
 
+_STUDENTS = "optical-mteb/"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -44,13 +46,26 @@ class Model:
     @property
     def parameters(self) -> float | None:
         """Millions of parameters."""
-        return _millions(self.record.get("n_parameters"))
+        found = _number(self.record.get("n_parameters"))
+        return None if found is None else found / 1e6
 
     @property
     def megabytes(self) -> float | None:
         """Memory of the weights as they are loaded, in MB."""
-        found = self.record.get("memory_usage_mb")
-        return float(found) if isinstance(found, int | float) and math.isfinite(found) else None
+        return _number(self.record.get("memory_usage_mb"))
+
+    @property
+    def training_tasks(self) -> set[str] | None:
+        """Tasks whose data it was trained on, as its record names them; None where that is unknown."""
+        found = self.record.get("training_datasets")
+        return {str(task) for task in found} if isinstance(found, list) else None
+
+    @property
+    def training_languages(self) -> set[str]:
+        """Languages that a student of this package was trained on, ISO 639-3; of other models, none is told."""
+        found = self.record.get("languages")
+        is_student = self.results.model.startswith(_STUDENTS)
+        return {str(tag).partition("-")[0] for tag in found} if is_student and isinstance(found, list) else set()
 
 
 @dataclass(frozen=True)
@@ -122,15 +137,17 @@ def _base_of(models: Sequence[Model]) -> Model:
     plain = [model for model in models if not model.results.experiment] or list(models)
 
     def followers(model: Model) -> int:
-        names = {model.results.model, *([model.record["adapted_from"]] if _is_base(model) else [])}
+        names = [model.results.model, *([model.record["adapted_from"]] if _is_base(model) else [])]
         return sum(other.record.get("adapted_from") in names for other in models if other is not model)
 
     return max(plain, key=followers)
 
 
 def _is_base(model: Model) -> bool:
-    return bool(model.record.get("adapted_from")) and not model.results.model.startswith("optical-mteb/")
+    return bool(model.record.get("adapted_from")) and not model.results.model.startswith(_STUDENTS)
 
 
-def _millions(number: object) -> float | None:
-    return number / 1e6 if isinstance(number, int | float) and not isinstance(number, bool) else None
+def _number(found: object) -> float | None:
+    if not isinstance(found, int | float) or isinstance(found, bool) or not math.isfinite(found):
+        return None
+    return float(found)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optical_mteb.errors import InputError
 
@@ -28,7 +28,7 @@ class _Estimate(BaseModel):
 class _Mean(BaseModel):
     approach: str
     budget: str
-    pairs: int
+    pairs: int = Field(ge=1)
     group: str
     metric: str
     estimate: _Estimate

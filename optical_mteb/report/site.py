@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from optical_mteb.errors import InputError
 from optical_mteb.report.collect import METRICS, Collection, Model, collect
 from optical_mteb.report.curves import find_studies
-from optical_mteb.report.tables import HEADINGS, MAIN, overview, task_tables
+from optical_mteb.report.tables import HEADINGS, MAIN, overview, seen_languages, task_tables
 from optical_mteb.storage import atomic_folder
 
 MARKER = ".optical-mteb-report"
@@ -22,6 +22,8 @@ MARKER = ".optical-mteb-report"
 
 SPEED_FILE = "students.json"
 """What benchmarks/students.py writes with --output."""
+
+_SPEED_KEYS = ("documents_a_second", "megabytes")
 
 
 def write_report(results: Path, output: Path, *, reference: str | None = None) -> Collection:
@@ -45,6 +47,7 @@ def write_report(results: Path, output: Path, *, reference: str | None = None) -
     collection = collect(results, reference)
     notes = list(collection.notes)
     tables = task_tables(collection, notes)
+    notes += seen_languages(collection)
     studies = find_studies(results, notes, METRICS[1])
     speed = _speed(results, notes)
     names = _file_names(collection)
@@ -96,17 +99,17 @@ def _safe_part(name: str) -> str:
     return re.sub(r"[^\w.+=-]", "_", name).lstrip(".") or "_"
 
 
-def _speed(results: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
+def _speed(results: Path, notes: list[str]) -> dict[str, dict[str, float]]:
     """Documents a second and megabytes by model, where the benchmark's file is in the folder."""
     path = next(iter(sorted(results.rglob(SPEED_FILE))), None)
     if path is None:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            str(name): {"documents_a_second": float(row["documents_a_second"]), "megabytes": float(row["megabytes"])}
-            for name, row in found.items()
-        }
+        rows = {str(name): {key: float(row[key]) for key in _SPEED_KEYS} for name, row in found.items()}
+        if not all(math.isfinite(number) for row in rows.values() for number in row.values()):
+            raise ValueError("a number is not finite")
+        return rows
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         notes.append(f"{path}: not what benchmarks/students.py writes ({error}); left out")
         return {}

@@ -86,27 +86,46 @@ def task_tables(collection: Collection, notes: list[str]) -> list[TaskTable]:
 
 
 def overview(collection: Collection, tables: Sequence[TaskTable]) -> Overview:
-    """Means of the groups, over subsets and then over tasks; a group counts the subsets that every model has."""
+    """Means of the groups, over subsets and then over tasks.
+
+    A group counts the subsets that the reference has and every model does that has any of them; of the others, there is
+    no mean.
+    """
     found: dict[str, list[Value | None]] = {}
     tasks: dict[str, list[str]] = {}
     for group, languages in LANGUAGES.items():
+        asked = {
+            table.task: [line.values for line in table.lines[MAIN] if _asks_in(line.name, languages) and line.values[0]]
+            for table in tables
+        }
+        every = [values for columns in asked.values() for values in columns]
+        places = [place for place in range(len(collection.models)) if any(values[place] for values in every)]
         parts: list[list[float]] = []
-        for table in tables:
-            lines = [line for line in table.lines[MAIN] if _asks_in(line.name, languages)]
-            whole = [[value.score for value in line.values if value] for line in lines if all(line.values)]
+        for task, columns in asked.items():
+            chosen = [[values[place] for place in places] for values in columns]
+            whole = [[value.score for value in values if value] for values in chosen if all(values)]
             if whole:
                 parts.append([fmean(column) for column in zip(*whole, strict=True)])
-                tasks.setdefault(group, []).append(table.task)
+                tasks.setdefault(group, []).append(task)
         if parts:
-            means = [fmean(column) for column in zip(*parts, strict=True)]
+            means = dict(zip(places, (fmean(column) for column in zip(*parts, strict=True)), strict=True))
             found[group] = [
-                Value(score, difference=None if place == 0 else score - means[0]) for place, score in enumerate(means)
+                Value(means[place], difference=means[place] - means[0] if place else None) if place in means else None
+                for place in range(len(collection.models))
             ]
     groups = list(found)
     lines = [
         Line(model.label, [found[group][place] for group in groups]) for place, model in enumerate(collection.models)
     ]
     return Overview(groups, lines, tasks)
+
+
+def seen_languages(collection: Collection) -> Iterator[str]:
+    """A line for each student that was trained on a language of the group of unseen ones."""
+    for model in collection.models:
+        seen = sorted(model.training_languages & set(LANGUAGES["unseen"]))
+        if seen:
+            yield f"{model.label}: was trained on {', '.join(seen)}, which are shown among the unseen languages"
 
 
 def _asks_in(subset: str, languages: Sequence[str]) -> bool:

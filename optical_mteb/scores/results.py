@@ -168,6 +168,11 @@ def _is_result(path: Path) -> bool:
         return '"dataset_revision"' in text.read(4096)
 
 
+def _is_well_formed(record: Mapping[str, Any]) -> bool:
+    texts = (record.get("name") or "", record.get("revision") or "")
+    return all(isinstance(text, str) for text in texts) and isinstance(record.get("experiment_kwargs") or {}, dict)
+
+
 def _model_results(folder: Path) -> ModelResults:
     revision = _revision_folder(folder)
     record: dict[str, Any] = {}
@@ -177,7 +182,7 @@ def _model_results(folder: Path) -> ModelResults:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{path}: not JSON ({error}); evaluate the model again") from None
-        if not isinstance(record, dict):
+        if not (isinstance(record, dict) and _is_well_formed(record)):
             raise InputError(f"{path}: not the record of a model; evaluate the model again")
     name, recorded = record.get("name"), record.get("revision")
     if name and recorded and revision.parent.name == name.replace("/", "__") and recorded != revision.name:

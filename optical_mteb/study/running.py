@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets import disable_progress_bars
@@ -20,12 +22,10 @@ from optical_mteb.students.meta import load_student
 from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
 from optical_mteb.study.evaluation import evaluate
 from optical_mteb.study.grid import ZERO_SHOT
-from optical_mteb.study.plan import Job, Plan, describe, find_recipe_of
+from optical_mteb.study.plan import Job, Plan, describe, find_recipe_of, make_plan
 from optical_mteb.training.run import train
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from optical_mteb.students import Sidecar
 
 LIBRARIES = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch")
@@ -78,6 +78,75 @@ def run(plan: Plan, cells: CellFolder, jobs: Sequence[Job], *, device: str | Non
         done += 1
         say(f"  trained in {record.figures.get('seconds', 0):.0f} s, scored in {record.evaluation_seconds:.0f} s")
     return Outcome(done, failed)
+
+
+def run_on_ray(
+    plan: Plan,
+    cells: CellFolder,
+    jobs: Sequence[Job],
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    say: Say = print,
+) -> Outcome:
+    """Train and score what is not done on the workers of a Ray cluster; records are written here.
+
+    Every machine of it must find the study's file, its bitext and its data under the same names.
+
+    Args:
+        plan: As in `run`.
+        cells: As in `run`.
+        jobs: As in `run`.
+        address: As in `cluster`.
+        workers: As in `cluster`.
+        device: As in `run`.
+        say: As in `run`.
+
+    Raises:
+        InputError: As in `run`; or Ray is not installed, no cluster answers, or workers keep dying.
+    """
+    from optical_mteb.ray_cluster import cluster, spread
+
+    done, failed = 0, {}
+    by_fingerprint = {job.fingerprint: job for job in jobs}
+    with cluster(address, workers=workers) as number, ExitStack() as held:
+        missing = [
+            _Remote(str(plan.path.absolute()), fingerprint, device)
+            for fingerprint in by_fingerprint
+            if held.enter_context(cells.held(fingerprint)) and cells.read(fingerprint) is None
+        ]
+        say(f"{len(missing)} trainings by Ray, {number} workers")
+        for count, (item, answer) in enumerate(spread(_run_remotely, missing), start=1):
+            training = by_fingerprint[item.fingerprint].training
+            if isinstance(answer, str):
+                failed[item.fingerprint] = f"{describe(training)}: {answer}"
+                say(f"{count} of {len(missing)}: {describe(training)}: failed: {answer}")
+                continue
+            cells.write(answer)
+            done += 1
+            say(f"{count} of {len(missing)}: {describe(training)}: done in {answer.seconds():.0f} s")
+    return Outcome(done, failed)
+
+
+@dataclass(frozen=True)
+class _Remote:
+    study: str
+    fingerprint: str
+    device: str | None
+
+
+def _run_remotely(item: _Remote) -> CellRecord | str:
+    """A record, or why there is none."""
+    disable_progress_bars()
+    try:
+        plan = make_plan(Path(item.study))
+        job = next((job for job in plan.jobs.values() if job.fingerprint == item.fingerprint), None)
+        if job is None:
+            return "a worker has another bitext, base or task; bring all machines to the same state"
+        return run_job(plan, job, device=item.device, say=_silent)
+    except InputError as error:
+        return str(error)
 
 
 def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print) -> CellRecord:

@@ -57,6 +57,17 @@ def results(tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The page of a base, a student that is better by ten points, and a study; nobody changes it."""
+    folder = tmp_path_factory.mktemp("report")
+    write_results(folder / "results", "optical-mteb/a-student", shift=0.1, adapted_from="intfloat/base")
+    write_results(folder / "results", "pypi/base", adapted_from="intfloat/base")
+    study(folder / "results")
+    write_report(folder / "results", folder / "site")
+    return folder / "site"
+
+
 class Page(HTMLParser):
     """Tables by caption, as lists of cells; links, tags and text."""
 
@@ -92,14 +103,14 @@ class Page(HTMLParser):
 
 
 def page(results, output, **more):
+    """What a report returns, and its page."""
     collection = write_report(results, output, **more)
     return collection, Page(output / "index.html")
 
 
-def test_scores_differences_and_groups(results, tmp_path):
+def test_scores_differences_and_groups(site):
     """Pins a score of another model or subset, a swapped sign, a lost mark, a group of other languages."""
-    collection, shown = page(results, tmp_path / "site")
-    assert [model.name for model in collection.models] == ["base", "a-student"]
+    shown = Page(site / "index.html")
     table = shown.tables["CLDRNameRetrieval, nDCG@10"]
     assert table[0] == ["subset", "base", "a-student"]
     assert [row[0] for row in table[1:]] == ["swh-eng", "som-eng", "fra-eng", "hau-eng"]
@@ -114,24 +125,77 @@ def test_scores_differences_and_groups(results, tmp_path):
     assert overview[2][4:6] == ["12.0 M", "48 MB"]
 
 
-def test_links_lead_to_the_results(results, tmp_path):
+def models_table(shown):
+    """Rows of the table of models, by header."""
+    [header, *rows] = next(rows for caption, rows in shown.tables.items() if caption.startswith("nDCG@10 by group"))
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def test_a_model_on_another_task_leaves_the_others_their_means(results, tmp_path):
+    """Pins group means that vanish, or change, because one model was run on something else."""
+    _, shown = page(results, tmp_path / "one")
+    before = {row["model"]: row["low-resource"] for row in models_table(shown)}
+    write_results(results, "a/third", task="NTREXRetrieval", subsets=("swh-eng",))
+    _, shown = page(results, tmp_path / "two")
+    assert {row["model"]: row["low-resource"] for row in models_table(shown)} == {**before, "third": "none"}
+
+
+def test_training_data_are_disclosed(results, tmp_path):
+    """Pins a score on data that a model was trained on, or on a language that it saw, that passes for zero-shot."""
+    write_results(
+        results,
+        "optical-mteb/a-student",
+        shift=0.1,
+        adapted_from="intfloat/base",
+        training_datasets=["CLDRNameRetrieval", "NQ"],
+        languages=["hau-Latn", "eng-Latn"],
+    )
+    write_results(results, "a/third", training_datasets=["NQ"], languages=["hau-Latn"])
+    collection, shown = page(results, tmp_path / "site")
+    told = {row["model"]: row["trained on data of"] for row in models_table(shown)}
+    assert told == {"base": "unknown", "a-student": "CLDRNameRetrieval", "third": "no task here"}
+    seen = [note for note in collection.notes if "trained on" in note]
+    assert seen == ["a-student: was trained on hau, which are shown among the unseen languages"]
+
+
+@pytest.mark.parametrize("record", [{"name": 5}, {"experiment_kwargs": ["x"]}, {"revision": ["r1"]}])
+def test_damaged_records_are_refused(results, tmp_path, record):
+    """Pins a traceback for a record whose fields are of another kind."""
+    path = results / "results/pypi__base/r1/model_meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | record))
+    with pytest.raises(InputError, match=r"model_meta\.json: not the record of a model"):
+        write_report(results, tmp_path / "site")
+
+
+def test_numbers_that_are_none_are_unknown(results, tmp_path):
+    """Pins a page that shows NaN as a size or a speed."""
+    write_results(results, "pypi/base", n_parameters=float("nan"), memory_usage_mb=True, adapted_from=["x"])
+    (results / "students.json").write_text('{"base": {"documents_a_second": NaN, "megabytes": 1}}')
+    collection, shown = page(results, tmp_path / "site")
+    row = next(row for row in models_table(shown) if row["model"] == "base")
+    assert (row["parameters"], row["memory"]) == ("unknown", "unknown")
+    assert any("students.json" in note for note in collection.notes)
+    assert "speed" not in {attributes.get("id") for _, attributes in shown.tags}
+
+
+def test_links_lead_to_the_results(site):
     """Pins a dead link, and one that leads out of the site."""
-    _, shown = page(results, tmp_path / "site")
+    shown = Page(site / "index.html")
     links = [link for link in shown.links if not link.startswith("#")]
     assert len(links) == 2
     for link in links:
-        copied = (tmp_path / "site" / link).resolve()
-        assert copied.is_relative_to(tmp_path / "site")
+        copied = (site / link).resolve()
+        assert copied.is_relative_to(site.resolve())
         assert json.loads(copied.read_text())["task_name"] == "CLDRNameRetrieval"
     anchors = {attributes.get("id") for _, attributes in shown.tags}
     assert {link[1:] for link in shown.links if link.startswith("#")} <= anchors
 
 
-def test_no_script_and_nothing_from_elsewhere(results, tmp_path):
+def test_no_script_and_nothing_from_elsewhere(site):
     """Pins a page that needs JavaScript, or a server."""
-    _, shown = page(results, tmp_path / "site")
+    shown = Page(site / "index.html")
     assert not any(tag in {"script", "link", "img", "iframe"} for tag, _ in shown.tags)
-    assert "http" not in (tmp_path / "site" / "index.html").read_text()
+    assert "http" not in (site / "index.html").read_text()
 
 
 def test_names_are_escaped(results, tmp_path):
@@ -207,6 +271,7 @@ def test_only_reports_are_replaced(results, tmp_path):
 
 
 def study(results):
+    """A study of two approaches as `optical-mteb study` writes it."""
     groups = ("low-resource", "English")
     means = [
         {
@@ -240,40 +305,53 @@ def test_curves_of_a_study(results, tmp_path):
         "zero-shot",
         *(f"{50 + n}.0 [45.0, 60.0]" for n in (1, 2, 4, 7)),
     ]
-    (folder / "summary.json").write_text('{"study": "pairs", "means": [{"pairs": NaN}]}')
+    whole = (folder / "summary.json").read_text()
+    (folder / "summary.json").write_text(whole.replace('"pairs": 1,', '"pairs": 0,'))
     collection, shown = page(results, tmp_path / "site")
     assert any("not the summary of a study" in note for note in collection.notes)
     assert "studies" not in {attributes.get("id") for _, attributes in shown.tags}
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-@pytest.mark.parametrize("width", [390, 1280])
-def test_in_a_browser(results, tmp_path, width):
-    """Pins an empty page, and one that must be scrolled sideways on a phone."""
-    image = pytest.importorskip("matplotlib.image")
-    study(results)
-    site = tmp_path / "site"
-    write_report(results, site)
-    picture = tmp_path / "page.png"
+def chromium(folder, *options):
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    command += [f"--user-data-dir={folder / 'profile'}", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+in_a_browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+
+
+@in_a_browser
+def test_nothing_is_wider_than_the_screen(site, tmp_path):
+    """Pins a page that must be scrolled sideways, above all on a phone."""
     frame = tmp_path / "frame.html"
     frame.write_text(
-        f'<iframe id="f" src="site/index.html" width="{width}" height="800"></iframe><p id="out"></p><script>'
-        'onload = () => { const page = document.getElementById("f").contentDocument.documentElement;'
-        ' document.getElementById("out").textContent = "widths " + page.scrollWidth + " " + page.clientWidth; }</script>'
+        "".join(f'<iframe src="{(site / "index.html").as_uri()}" width="{width}"></iframe>' for width in (390, 1280))
+        + '<p id="out"></p><script>onload = () => { document.getElementById("out").textContent = "widths " + '
+        '[...document.querySelectorAll("iframe")].map(frame => frame.contentDocument.documentElement)'
+        '.map(page => page.scrollWidth + " " + page.clientWidth).join(" "); }</script>'
     )
-    chromium = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
-    chromium += [f"--user-data-dir={tmp_path / 'profile'}"]
-    dumped = subprocess.run(
-        [*chromium, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=60, check=True
-    ).stdout
-    scroll, client = map(int, dumped.partition("widths ")[2].split("<")[0].split())
-    assert scroll <= client
-    subprocess.run(
-        [*chromium, f"--window-size={width},900", f"--screenshot={picture}", (site / "index.html").as_uri()],
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    pixels = image.imread(picture)[..., :3]
-    assert pixels.shape[1] == width
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+    dumped = chromium(tmp_path, "--dump-dom", frame.as_uri())
+    phone, phone_room, desk, desk_room = map(int, dumped.partition('"out">widths ')[2].split("<")[0].split())
+    assert 300 < phone <= phone_room <= 390
+    assert 1200 < desk <= desk_room <= 1280
+
+
+@in_a_browser
+def test_light_and_dark(site, tmp_path):
+    """Pins an empty page, and a dark one that nobody can read."""
+    image = pytest.importorskip("matplotlib.image")
+    page = (site / "index.html").as_uri()
+    paper = {}
+    for scheme, width, number in (("dark", 1280, 0), ("light", 390, 1)):
+        picture = tmp_path / f"{scheme}.png"
+        setting = f"--blink-settings=preferredColorScheme={number}"
+        chromium(tmp_path, setting, f"--window-size={width},900", f"--screenshot={picture}", page)
+        pixels = image.imread(picture)[..., :3]
+        assert pixels.shape[1] == width
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+        brightness = pixels.mean(axis=2)
+        paper[scheme] = float(np.median(brightness))
+        assert np.ptp(brightness) > 0.7
+    assert paper["dark"] < 0.15
+    assert paper["light"] > 0.95

@@ -8,7 +8,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.students import student_names
 from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.plan import make_plan
-from optical_mteb.study.running import run
+from optical_mteb.study.running import run, run_on_ray
 from optical_mteb.study.table import read_records, read_table, rows, write_table
 from tests.study.conftest import edit
 from tests.study.processes import in_processes
@@ -56,6 +56,27 @@ def test_what_fails_is_reported_and_the_rest_is_done(small, tmp_path):
     assert len(outcome.failed) == 2
     assert all("diverged" in line for line in outcome.failed.values())
     assert len(read_records(plan, cells)) == 1
+
+
+def test_a_cluster_does_the_same(small, tmp_path, own_home, monkeypatch):
+    """Pins other scores from workers than from one process, a training that is lost, and one that fails alone."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    edit(small, "contrastive = []", 'contrastive = []\nwild = ["training.learning_rate=1e30"]')
+    edit(small, "pairs = [1, 2]", "pairs = [1]")
+    plan = make_plan(small)
+    here, there = CellFolder(tmp_path / "here"), CellFolder(tmp_path / "there")
+    jobs = list(plan.jobs.values())
+    run(plan, here, jobs, device="cpu", say=lambda line: None)
+    outcome = run_on_ray(plan, there, jobs, workers=2, device="cpu", say=lambda line: None)
+    assert (outcome.done, len(outcome.failed)) == (2, 1)
+    assert "diverged" in next(iter(outcome.failed.values()))
+    own, others = read_records(plan, here), read_records(plan, there)
+    assert own.keys() == others.keys()
+    for fingerprint, record in own.items():
+        for subset, metrics in record.scores["CLDRNameRetrieval"].items():
+            other = others[fingerprint].scores["CLDRNameRetrieval"][subset]
+            assert metrics["map_at_100"] == pytest.approx(other["map_at_100"], abs=1e-3)
 
 
 def test_table_has_a_row_for_each_cell_and_metric(study_file, tmp_path):

@@ -1,0 +1,151 @@
+"""Documents encoded by the workers of a Ray cluster, with Ray Data; the shards are written here as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from optical_mteb.errors import InputError
+from optical_mteb.index.documents import as_batch
+from optical_mteb.index.progress import progress_bar
+from optical_mteb.index.shards import unit
+from optical_mteb.ray_cluster import cluster, own_error
+
+if TYPE_CHECKING:
+    import torch
+
+    from optical_mteb.index.corpus import Corpus
+    from optical_mteb.index.encoder import Encoder
+    from optical_mteb.index.manifest import ModelRecord
+    from optical_mteb.index.shards import ShardStore
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Fills the shards of a build as `fill_shards` does, on a cluster.
+
+    Every machine of it must find the corpus's files and the model under the same names. A worker that dies has its
+    shards encoded by another one.
+
+    Attributes:
+        address: As in `cluster`.
+        workers: As in `cluster`.
+        device: Torch device of the workers; the best one each has by default.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    device: str | None = None
+
+    def __call__(self, store: ShardStore, corpus: Corpus, encoder: Encoder, say: Callable[[str], None]) -> None:
+        """Encode the documents of the shards that are missing.
+
+        Raises:
+            InputError: As `fill_shards`; or Ray is not installed, no cluster answers, or a worker cannot load the model
+                in its revision.
+        """
+        from optical_mteb.index.encoding import fast_precision
+
+        missing = store.missing()
+        if not missing:
+            return
+        first = corpus.read(0, 64).as_read()
+        precision = fast_precision(encoder.model, first, encoder.record.document_prompt)
+        with cluster(self.address, workers=self.workers) as workers:
+            say(f"encodes {len(missing):,} of {len(store):,} shards by Ray, {workers} workers")
+            import ray
+
+            ray.data.DataContext.get_current().enable_progress_bars = False
+            shards = ray.data.from_items(
+                [{"number": number, "bounds": store.bounds(number)} for number in missing],
+                override_num_blocks=len(missing),
+            ).map_batches(
+                EncodeShard,
+                fn_constructor_args=(ray.put(corpus), encoder.record, self.device, precision),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=min(workers, len(missing))),
+                num_cpus=1,
+            )
+            try:
+                with progress_bar("encode", len(corpus), store.bounds(missing[0])[0]) as advance:
+                    for row in shards.iter_rows():
+                        advance(_write(store, corpus, row))
+            except InputError:
+                raise
+            except Exception as error:
+                raise own_error(error) from error
+
+
+class EncodeShard:
+    """A worker: loads the model once, and encodes one shard at a time."""
+
+    def __init__(self, corpus: Any, record: ModelRecord, device: str | None, precision: torch.dtype) -> None:  # noqa: ANN401
+        """Load the model.
+
+        Args:
+            corpus: Ray's reference to the corpus.
+            record: The model, with its prompts.
+            device: Torch device.
+            precision: What the model computes in.
+        """
+        import ray
+
+        self._precision, self._lock, self._error = precision, Lock(), ""
+        try:
+            self._encoder = _encoder(record, device)
+            self._corpus: Corpus = ray.get(corpus)
+        except InputError as error:
+            # Raised, it would have Ray begin the worker again for ever.
+            self._error = str(error)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Vectors of the documents of a shard, not yet of length 1, or why there are none."""
+        import numpy as np
+
+        if self._error:
+            nothing = np.zeros((1, 0, 0), np.float32)
+            return {
+                "number": batch["number"],
+                "vectors": nothing,
+                "truncated": np.zeros(1, int),
+                "error": [self._error],
+            }
+        [(start, stop)] = batch["bounds"]
+        with self._lock:
+            encoded = self._encoder.documents(self._corpus.read(int(start), int(stop)).as_read(), self._precision)
+        return {
+            "number": batch["number"],
+            "vectors": encoded.vectors[np.newaxis],
+            "truncated": np.array([encoded.truncated]),
+            "error": [""],
+        }
+
+
+def _encoder(record: ModelRecord, device: str | None) -> Encoder:
+    from optical_mteb.index.encoder import load_encoder
+    from optical_mteb.registry import register
+
+    register()
+    loaded = load_encoder(record.name, device=device)
+    if loaded.record.revision != record.revision:
+        raise InputError(
+            f"model {record.name}: a worker has revision {loaded.record.revision[:12]}, expected {record.revision[:12]}; "
+            "bring all machines to the same revision"
+        )
+    return replace(loaded, record=record)
+
+
+def _write(store: ShardStore, corpus: Corpus, row: dict[str, Any]) -> int:
+    import numpy as np
+
+    if row["error"]:
+        raise InputError(str(row["error"]))
+    number = int(row["number"])
+    start, stop = store.bounds(number)
+    part = corpus.read(start, stop)
+    documents = as_batch(part.ids, part.titles, part.texts, store.schema)
+    vectors = np.asarray(row["vectors"], np.float32).reshape(stop - start, -1)
+    store.write(number, unit(vectors, part.ids), documents, truncated=int(row["truncated"]))
+    return stop - start

@@ -1,0 +1,109 @@
+"""Builds on a Ray cluster of two workers on this machine, against builds of one process."""
+
+import os
+import signal
+
+import numpy as np
+import psutil
+import pytest
+
+from optical_mteb.errors import InputError
+from optical_mteb.index import FaissIndex
+from optical_mteb.index.assembly import BuildSettings
+from optical_mteb.index.build import build_index
+from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.encoder import load_encoder
+from optical_mteb.index.ray_engine import RayEngine
+from optical_mteb.index.shards import ShardStore
+
+ray = pytest.importorskip("ray")
+
+WORDS = ["water", "hand", "soap", "mask", "doctor", "river", "school", "market", "letter", "music"]
+SETTINGS = BuildSettings(spec="flat", shard_size=60, depth=10)
+
+
+@pytest.fixture(autouse=True)
+def not_nice(monkeypatch):
+    """Ray gives way to all else, which on a busy machine takes minutes."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+
+
+@pytest.fixture
+def corpus():
+    rng = np.random.default_rng(3)
+    texts = [" ".join(rng.choice(WORDS, rng.integers(2, 9))) + f" {n}" for n in range(600)]
+    return Corpus.of([f"d{n}" for n in range(600)], texts)
+
+
+def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monkeypatch):
+    """Pins other ids or scores than one process gives, and documents that are lost with the worker that had them."""
+    encoder = load_encoder(str(tiny_base), device="cpu")
+    alone = build_index(tmp_path / "alone", corpus, encoder, settings=SETTINGS, say=lambda line: None)
+    written, killed = ShardStore.write, []
+
+    def kill_a_worker(self, number, *arguments, **more):
+        if not killed:
+            workers = [
+                process
+                for process in psutil.Process().children(recursive=True)
+                if any("MapWorker" in part for part in process.cmdline())
+            ]
+            assert len(workers) == 2
+            os.kill(workers[0].pid, signal.SIGKILL)
+            killed.append(workers[0].pid)
+        written(self, number, *arguments, **more)
+
+    monkeypatch.setattr(ShardStore, "write", kill_a_worker)
+    lines = []
+    engine = RayEngine(workers=2, device="cpu")
+    spread = build_index(tmp_path / "ray", corpus, encoder, settings=SETTINGS, fill=engine, say=lines.append)
+    assert killed
+    assert not psutil.pid_exists(killed[0]) or psutil.Process(killed[0]).status() == psutil.STATUS_ZOMBIE
+    assert any("2 workers" in line for line in lines)
+    assert (spread.count, spread.corpus) == (alone.count, alone.corpus)
+    asked = ["hand soap", "river school 17", "music"]
+    for one, two in zip(
+        FaissIndex.open(tmp_path / "alone").search(asked, 20),
+        FaissIndex.open(tmp_path / "ray").search(asked, 20),
+        strict=True,
+    ):
+        assert one.ids == two.ids
+        np.testing.assert_allclose(one.scores, two.scores, atol=1e-6)
+
+
+def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, tmp_path):
+    """Pins shards of another revision in one index."""
+    folder = tmp_path / "model"
+    tiny_model().save_pretrained(str(folder), create_model_card=False)
+    encoder = load_encoder(str(folder), device="cpu")
+    tiny_model(seed=1).save_pretrained(str(folder), create_model_card=False)
+    with pytest.raises(InputError, match="a worker has revision") as error:
+        build_index(
+            tmp_path / "ray",
+            corpus,
+            encoder,
+            settings=SETTINGS,
+            fill=RayEngine(workers=1, device="cpu"),
+            say=lambda line: None,
+        )
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "ray").exists()
+
+
+def test_bad_clusters(corpus, tiny_base, tmp_path):
+    """Pins a wait for a cluster that nobody started, and options that count for nothing."""
+    from typer.testing import CliRunner
+
+    from optical_mteb.cli import app
+
+    with pytest.raises(InputError, match="workers 0: expected 1 at least"):
+        build_index(
+            tmp_path / "ray",
+            corpus,
+            load_encoder(str(tiny_base), device="cpu"),
+            settings=SETTINGS,
+            fill=RayEngine(workers=0),
+            say=lambda line: None,
+        )
+    command = ["index", "build", str(tmp_path / "i"), "--corpus", "c.jsonl", "-m", "m", "--workers", "2"]
+    assert "--workers is for --engine ray" in str(CliRunner().invoke(app, command).exception)
