@@ -111,7 +111,7 @@ def test_a_missing_student_is_one_line(tmp_path):
     last = errors.strip().splitlines()[-1]
     assert code == 1
     assert last.startswith("mteb: error: student 'optical-student' is not trained yet: no checkpoint in ")
-    assert last.endswith("run: optical-mteb train quickstart")
+    assert last.endswith("run: optical-mteb train optical-student")
     assert "Traceback" not in errors
 
 

@@ -62,7 +62,7 @@ def build(
     if check_engine(engine, address, workers):
         from optical_mteb.index.ray_engine import RayEngine
 
-        fill = RayEngine(address, workers, device)
+        fill = RayEngine(address, workers, device, prepare=register)
     settings = BuildSettings(spec=spec, recall=recall, memory=parse_memory(memory) if memory else None, texts=texts)
     asked = [query.text for query in read_queries(queries)] if queries else []
     documents = open_corpus(corpus, subset=subset, split=split)

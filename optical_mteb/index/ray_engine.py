@@ -33,11 +33,13 @@ class RayEngine:
         address: As in `cluster`.
         workers: As in `cluster`.
         device: Torch device of the workers; the best one each has by default.
+        prepare: What a worker calls before it loads the model, such as what registers models with MTEB.
     """
 
     address: str | None = None
     workers: int | None = None
     device: str | None = None
+    prepare: Callable[[], None] | None = None
 
     def __call__(self, store: ShardStore, corpus: Corpus, encoder: Encoder, say: Callable[[str], None]) -> None:
         """Encode the documents of the shards that are missing.
@@ -63,7 +65,7 @@ class RayEngine:
                 override_num_blocks=len(missing),
             ).map_batches(
                 EncodeShard,
-                fn_constructor_args=(ray.put(corpus), encoder.record, self.device, precision),
+                fn_constructor_args=(ray.put(corpus), encoder.record, self.device, precision, self.prepare),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=min(workers, len(missing))),
                 num_cpus=1,
@@ -81,7 +83,14 @@ class RayEngine:
 class EncodeShard:
     """A worker: loads the model once, and encodes one shard at a time."""
 
-    def __init__(self, corpus: Any, record: ModelRecord, device: str | None, precision: torch.dtype) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        corpus: Any,  # noqa: ANN401 - Ray's
+        record: ModelRecord,
+        device: str | None,
+        precision: torch.dtype,
+        prepare: Callable[[], None] | None,
+    ) -> None:
         """Load the model.
 
         Args:
@@ -89,11 +98,14 @@ class EncodeShard:
             record: The model, with its prompts.
             device: Torch device.
             precision: What the model computes in.
+            prepare: As in `RayEngine`.
         """
         import ray
 
         self._precision, self._lock, self._error = precision, Lock(), ""
         try:
+            if prepare is not None:
+                prepare()
             self._encoder = _encoder(record, device)
             self._corpus: Corpus = ray.get(corpus)
         except InputError as error:
@@ -125,9 +137,7 @@ class EncodeShard:
 
 def _encoder(record: ModelRecord, device: str | None) -> Encoder:
     from optical_mteb.index.encoder import load_encoder
-    from optical_mteb.registry import register
 
-    register()
     loaded = load_encoder(record.name, device=device)
     if loaded.record.revision != record.revision:
         raise InputError(

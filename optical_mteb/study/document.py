@@ -86,6 +86,8 @@ def _design(plan: Plan, summary: Summary, records: Mapping[str, CellRecord]) -> 
             for task in settings.tasks
         ),
     ]
+    if len(settings.seeds) * len(plan.orders) == 1:
+        lines.append("- One order and one seed: the intervals below are over queries alone.")
     if trained:
         pairs, tokens, seconds = (
             sum(each.figures.get(key, 0) for each in trained) for key in ("pairs", "tokens", "seconds")
