@@ -40,17 +40,23 @@ def document(
             f"row; {' and '.join(repr(group) for group in CHANGING)} have other languages in every column."
         ),
         *_means(plan, summary),
-        "## What a doubling of the pairs adds",
-        (
+        *_section(
+            "## What a doubling of the pairs adds",
             "Least-squares slope of the score x 100 per doubling of the pairs; of the groups that change, of the gain on "
-            "zero-shot. An interval without 0 is bold."
+            "zero-shot. An interval without 0 is bold.",
+            _slopes(plan, summary),
         ),
-        *_slopes(plan, summary),
-        "## Do high-resource pairs hurt low-resource languages?",
-        *_interference(summary),
-        "## The approaches, one less another",
-        f"At {max(plan.settings.pairs)} pairs, scores x 100, Holm's correction over a table. Bold: p < 0.05.",
-        *_approaches(summary),
+        *_section(
+            "## Do high-resource pairs hurt low-resource languages?",
+            "Low-resource languages that are trained on, after high-resource pairs joined less before, scores x 100, p of a "
+            "paired randomisation test over sentences, corrected by Holm over a table.",
+            _interference(summary),
+        ),
+        *_section(
+            "## The approaches, one less another",
+            f"At {max(plan.settings.pairs)} pairs, scores x 100, Holm's correction over a table. Bold: p < 0.05.",
+            _approaches(summary),
+        ),
         *([f"## Figures\n\n{_figures(figures)}"] if figures else []),
     ]
     return "\n\n".join(parts) + "\n"
@@ -108,6 +114,12 @@ def _overrides(overrides: Sequence[str]) -> str:
     return ", ".join(f"`{each}`" for each in overrides) or "the recipe as it is"
 
 
+def _section(heading: str, what: str, tables: Iterable[str]) -> list[str]:
+    """A section, or nothing where it has no table."""
+    found = list(tables)
+    return [heading, what, *found] if found else []
+
+
 def _means(plan: Plan, summary: Summary) -> Iterator[str]:
     pairs = sorted(plan.settings.pairs)
     found = {(m.metric, m.budget, m.group, m.approach, m.pairs): m.estimate for m in summary.means}
@@ -145,12 +157,7 @@ def _slopes(plan: Plan, summary: Summary) -> Iterator[str]:
 
 def _interference(summary: Summary) -> Iterator[str]:
     if not summary.interference:
-        yield "No step of the orders adds high-resource pairs alone to low-resource ones, or none is done yet."
         return
-    yield (
-        "Low-resource languages that are trained on, after high-resource pairs joined less before, scores x 100, p of a "
-        "paired randomisation test over sentences, corrected by Holm over a table."
-    )
     for metric in METRICS:
         yield f"**{HEADINGS[metric]}**"
         yield _contrasts([each for each in summary.interference if each.metric == metric], "language")
