@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
@@ -13,18 +13,13 @@ from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import Documents, Integers
-from optical_mteb.index.manifest import DOCUMENTS_FILE, FAISS_FILE, REMOVED_FILE, VECTORS_FILE, FileRecord, IndexManifest
+from optical_mteb.index.manifest import DOCUMENTS_FILE, FAISS_FILE, REMOVED_FILE, FileRecord, IndexManifest
 from optical_mteb.index.searcher import NOTHING, Searcher
 from optical_mteb.index.shards import Vectors, unit
 from optical_mteb.index.spec import IndexSpec
-from optical_mteb.index.tokens_encoder import TokenEncoder
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
-
-AnyEncoder = "Encoder | TokenEncoder"
-
-_E = TypeVar("_E", "Encoder", TokenEncoder)
 
 CHECKED_AT_OPENING = 32 << 20
 """Bytes up to which a file's checksum is compared whenever it is opened; larger ones by `verify` alone."""
@@ -36,7 +31,7 @@ class Ranking:
 
     Attributes:
         ids: Of the documents.
-        scores: Inner products, or MaxSim by a late-interaction model, [n].
+        scores: Inner products, [n].
         positions: Positions of the documents in the index, [n].
     """
 
@@ -46,7 +41,7 @@ class Ranking:
 
 
 class FaissIndex:
-    """An index on disk, of a vector a document; `open` gives a `TokenIndex` where each token has one.
+    """An index on disk. Use `open`.
 
     Attributes:
         folder: The index.
@@ -62,11 +57,11 @@ class FaissIndex:
         documents: Documents,
         searcher: Searcher,
         *,
-        encoder: Encoder | TokenEncoder | None = None,
+        encoder: Encoder | None = None,
         device: str | None = None,
     ) -> None:
         self.folder, self.manifest, self.documents, self.searcher = folder, manifest, documents, searcher
-        self._encoder: Encoder | TokenEncoder | None = self._checked(encoder) if encoder is not None else None
+        self._encoder = self._checked(encoder) if encoder is not None else None
         self._device = device
 
     @classmethod
@@ -74,7 +69,7 @@ class FaissIndex:
         cls,
         folder: Path | str,
         *,
-        encoder: Encoder | TokenEncoder | None = None,
+        encoder: Encoder | None = None,
         device: str | None = None,
         threads: int | None = None,
     ) -> FaissIndex:
@@ -110,15 +105,11 @@ class FaissIndex:
         searcher = Searcher(
             folder,
             spec,
-            count=manifest.tokens or count,
+            count=count,
             width=manifest.width,
             removed=removed,
             written_by=manifest.versions.get("faiss", ""),
         )
-        if manifest.tokens is not None:
-            from optical_mteb.index.tokens_index import TokenIndex
-
-            return TokenIndex(folder, manifest, documents, searcher, encoder=encoder, device=device)
         return cls(folder, manifest, documents, searcher, encoder=encoder, device=device)
 
     def __len__(self) -> int:
@@ -130,12 +121,11 @@ class FaissIndex:
         """Bytes of the FAISS file, which is what the index takes in memory once all of it was searched."""
         return self.manifest.files[FAISS_FILE].bytes
 
-    def search(self, queries: Sequence[str] | Vectors | Sequence[Vectors], k: int = 10) -> list[Ranking]:
+    def search(self, queries: Sequence[str] | Vectors, k: int = 10) -> list[Ranking]:
         """Rank documents for queries.
 
         Args:
-            queries: Texts, or vectors, [n, width], which are brought to length 1; of late interaction, token vectors,
-                [tokens, width] each.
+            queries: Texts, or vectors, [n, width], which are brought to length 1.
             k: Documents a query; more than there are give all of them.
 
         Returns:
@@ -147,7 +137,8 @@ class FaissIndex:
         """
         if k < 1:
             raise InputError(f"top {k}: expected 1 document at least")
-        scores, positions = self._found(queries, k)
+        vectors = self._vectors(queries)
+        scores, positions = self.searcher.search(vectors, k, self.manifest.tuning)
         rankings = []
         for row_scores, row in zip(scores, positions, strict=True):
             found = row != NOTHING
@@ -160,7 +151,11 @@ class FaissIndex:
         Raises:
             InputError: A query is empty, they are one text, or the model on record is not there in its revision.
         """
-        check_texts(queries)
+        if isinstance(queries, str):
+            raise InputError(f"query {queries!r:.80}: expected a list of texts")
+        blank = next((number for number, query in enumerate(queries, start=1) if not query.strip()), None)
+        if blank is not None:
+            raise InputError(f"query {blank} is empty; expected text")
         if not queries:
             return np.empty((0, self.manifest.width), np.float32)
         return self.encoder().queries(queries)
@@ -169,31 +164,8 @@ class FaissIndex:
         """The model of the index, with the prompts on record; loaded when it is first needed.
 
         Raises:
-            InputError: The index was built from vectors, its model is not there in the revision on record, or gives a
-                vector for each token.
+            InputError: The index was built from vectors, or its model is not there in the revision on record.
         """
-        encoder = self._loaded()
-        if isinstance(encoder, TokenEncoder):
-            raise InputError(
-                f"{self.folder}: expected a model of one vector a text, found that {encoder.record.name} gives one for each "
-                "token; build the index again"
-            )
-        return encoder
-
-    def own_vectors(self, positions: Integers) -> Vectors | Sequence[Vectors]:
-        """The vectors of documents as the index has them, which `search` takes."""
-        if VECTORS_FILE in self.manifest.files:
-            stored = mapped_vectors(self.folder / VECTORS_FILE, self.manifest.count, self.manifest.width)
-            return stored[positions].astype(np.float32)
-        return self.searcher.reconstruct(positions)
-
-    def _found(
-        self, queries: Sequence[str] | Vectors | Sequence[Vectors], k: int
-    ) -> tuple[NDArray[np.float32], Integers]:
-        """Scores and positions of the best documents."""
-        return self.searcher.search(self._vectors(queries), k, self.manifest.tuning)
-
-    def _loaded(self) -> Encoder | TokenEncoder:
         record = self.manifest.model
         if record is None:
             raise InputError(f"{self.folder}: was built from vectors, not by a model; search and change it by vectors")
@@ -203,15 +175,15 @@ class FaissIndex:
             self._encoder = self._checked(load_encoder(record.name, device=self._device))
         return self._encoder
 
-    def _vectors(self, queries: Sequence[str] | Vectors | Sequence[Vectors]) -> Vectors:
-        vectors = np.asarray(queries, np.float32) if isinstance(queries, np.ndarray) else self.encode(_texts(queries))
+    def _vectors(self, queries: Sequence[str] | Vectors) -> Vectors:
+        vectors = np.asarray(queries, np.float32) if isinstance(queries, np.ndarray) else self.encode(queries)
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.width:
             raise InputError(
                 f"{self.folder}: expected query vectors of shape (n, {self.manifest.width}), found {vectors.shape}"
             )
         return unit(vectors, range(1, len(vectors) + 1), kind="query")
 
-    def _checked(self, encoder: _E) -> _E:
+    def _checked(self, encoder: Encoder) -> Encoder:
         """The encoder with the prompts on record, if it is the one that encoded the documents."""
         record = self.manifest.model
         if record is None:

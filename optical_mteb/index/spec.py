@@ -72,13 +72,8 @@ class IndexSpec:
         codec = {"whole": "Flat", "sq8": "SQ8", "pq": f"PQ{self.parts}x8np"}[self.codec]
         return codec if self.kind == "flat" else f"{self.kind.upper()}{self.size},{codec}"
 
-    def check(self, width: int, count: int, what: str = "documents") -> None:
+    def check(self, width: int, count: int) -> None:
         """Check that the index can be built over `count` vectors of `width` components.
-
-        Args:
-            width: Components.
-            count: Vectors.
-            what: What they are of, for the error message.
 
         Raises:
             InputError: It cannot; the text says what can.
@@ -93,10 +88,10 @@ class IndexSpec:
         needed = max(self.size if self.kind == "ivf" else 1, PQ_CENTROIDS if self.codec == "pq" else 1)
         if count < needed:
             raise InputError(
-                f"index spec {self}: needs {needed:,} {what} at least, found {count:,}; use flat or {AUTO}"
+                f"index spec {self}: needs {needed:,} documents at least, found {count:,}; use flat or {AUTO}"
             )
 
-    def doubt(self, count: int, what: str = "documents") -> str:
+    def doubt(self, count: int) -> str:
         """One line about an index that can be built over `count` vectors but is ill-proportioned; empty if none is."""
         needed = POINTS_PER_LIST * max(
             self.size if self.kind == "ivf" else 0, PQ_CENTROIDS if self.codec == "pq" else 0
@@ -104,7 +99,7 @@ class IndexSpec:
         if count >= needed:
             return ""
         return (
-            f"index spec {self}: {count:,} {what} are few for it ({needed:,} would be enough); {AUTO} may do better"
+            f"index spec {self}: {count:,} documents are few for it ({needed:,} would be enough); {AUTO} may do better"
         )
 
     def memory(self, width: int, count: int) -> int:
@@ -130,7 +125,7 @@ SQ8_RECALL = 0.98
 """Recall that one byte a component is trusted to reach by itself."""
 
 
-def choose(count: int, width: int, *, memory: int, recall: float, tokens: bool = False) -> Choice:
+def choose(count: int, width: int, *, memory: int, recall: float) -> Choice:
     """Choose a spec.
 
     The choice falls on the first that fits into memory of: exact search, where there are few documents; lists of
@@ -141,26 +136,23 @@ def choose(count: int, width: int, *, memory: int, recall: float, tokens: bool =
         width: Components of a vector.
         memory: Bytes that the index may take in memory.
         recall: Share of the exact best that searching should find.
-        tokens: Whether it is tokens that are counted and indexed; their documents are scored again in any case.
 
     Raises:
         InputError: No index fits.
     """
     flat = IndexSpec("flat")
     lists = _lists(count)
-    what = "tokens" if tokens else "documents"
-    by_list = f"{count:,} {what} of {width} components"
+    by_list = f"{count:,} documents of {width} components"
     if count <= FLAT_UP_TO and flat.memory(width, count) <= memory:
-        return Choice(flat, f"auto: {flat}, as {count:,} {what} are few enough for exact search")
-    byte = IndexSpec("ivf", lists, "sq8", refine=recall > SQ8_RECALL and not tokens)
-    product = IndexSpec("ivf", lists, "pq", refine=not tokens)
+        return Choice(flat, f"auto: {flat}, as {count:,} documents are few enough for exact search")
+    byte = IndexSpec("ivf", lists, "sq8", refine=recall > SQ8_RECALL)
+    product = IndexSpec("ivf", lists, "pq", refine=True)
     coarse = [replace(product, parts=parts) for parts in _parts(width)] if count >= PQ_CENTROIDS else []
     for candidate in (byte, *coarse):
         size = candidate.memory(width, count)
         if size <= memory:
             why = "one byte a component" if candidate.codec == "sq8" else f"{candidate.parts} bytes a vector"
             again = f", rescored for recall {recall:g}" if candidate.refine else f" is enough for recall {recall:g}"
-            again = ", documents scored by MaxSim" if tokens else again
             return Choice(
                 candidate,
                 f"auto: {candidate}, as {by_list} fit {_gigabytes(memory)} with {why} ({_gigabytes(size)}){again}",
