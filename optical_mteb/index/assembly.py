@@ -30,7 +30,7 @@ from optical_mteb.index.manifest import (
 from optical_mteb.index.place import new_version, storing
 from optical_mteb.index.progress import progress_bar
 from optical_mteb.index.searcher import Searcher
-from optical_mteb.index.shards import ShardStore, Vectors
+from optical_mteb.index.shards import ShardStore, Vectors, VectorShards
 from optical_mteb.index.spec import AUTO, IndexSpec, choose
 from optical_mteb.index.tuning import tune
 from optical_mteb.index.vectors_file import VectorsWriter
@@ -120,14 +120,16 @@ def assemble(
     """
     count, width, truncated = store.key.count, store.width, store.truncated()
     say_truncated(store, model, say)
-    spec, chosen = _spec(settings, count, width)
+    spec, chosen = choose_spec(settings, count, width)
     if chosen or spec.doubt(count):
         say(chosen or spec.doubt(count))
-    index = _filled(site, spec, store, settings.seed, say)
+    index = filled(site, spec, store, settings.seed, say)
     with new_version(site, folder) as new:
         write_index(index, new / FAISS_FILE)
         del index
-        _write_documents(new, store, spec)
+        write_documents(new, store)
+        if spec.refine:
+            write_vectors(new, store)
         searcher = Searcher(new, spec, count=count, width=width)
         tuning = tune(searcher, spec, store, queries, target=settings.recall, depth=settings.depth, sample=sample)
         names = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if spec.refine else [])]
@@ -169,27 +171,48 @@ def versions() -> dict[str, str]:
     return {"optical-mteb": __version__, "faiss": faiss.__version__, **{name: version(name) for name in others}}
 
 
-def _spec(settings: BuildSettings, count: int, width: int) -> tuple[IndexSpec, str]:
-    """The spec, and why where it was chosen."""
+def choose_spec(settings: BuildSettings, count: int, width: int, *, tokens: bool = False) -> tuple[IndexSpec, str]:
+    """The spec, and why where it was chosen.
+
+    Args:
+        settings: How to build the index.
+        count: Vectors.
+        width: Components of a vector.
+        tokens: Whether they are of tokens, not of documents.
+
+    Raises:
+        InputError: The index cannot be built over so few vectors, or none fits into the memory.
+    """
     if settings.spec == AUTO:
         memory = settings.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-        choice = choose(count, width, memory=memory, recall=settings.recall)
+        choice = choose(count, width, memory=memory, recall=settings.recall, tokens=tokens)
         return choice.spec, choice.reason
     spec = IndexSpec.parse(settings.spec)
-    spec.check(width, count)
+    spec.check(width, count, "tokens" if tokens else "documents")
     return spec, ""
 
 
-def _filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Callable[[str], None]) -> faiss.Index:
-    """The index with all shards in it, from where it was last saved."""
+def filled(site: Path, spec: IndexSpec, store: VectorShards, seed: int, say: Callable[[str], None]) -> faiss.Index:
+    """The index with all shards in it, from where it was last saved.
+
+    Args:
+        site: The folder that `building` gave, where it is saved on the way.
+        spec: Of the index.
+        store: The vectors.
+        seed: Of k-means and samples.
+        say: Takes the lines that report progress.
+
+    Raises:
+        InputError: A shard is damaged, or there is no room on the disk.
+    """
     name = f"{str(spec).removesuffix('+refine')}-{seed}"
     index, done = _saved(site, spec, store, name, say)
     if index is None:
         index = _trained(spec, store, seed, say)
         _save(index, site, name, done)
-    make_room(index, spec, store.key.count)
+    make_room(index, spec, store.total)
     saved = time.monotonic()
-    with progress_bar("add", store.key.count, index.ntotal) as advance:
+    with progress_bar("add", store.total, index.ntotal) as advance:
         for number in range(done, len(store)):
             vectors = store.vectors(number).astype(np.float32)
             index.add(vectors)
@@ -201,7 +224,7 @@ def _filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Call
 
 
 def _saved(
-    site: Path, spec: IndexSpec, store: ShardStore, name: str, say: Callable[[str], None]
+    site: Path, spec: IndexSpec, store: VectorShards, name: str, say: Callable[[str], None]
 ) -> tuple[faiss.Index | None, int]:
     """The index as it was last saved, and how many shards it has; None where it has to be trained."""
     with storing(site):
@@ -221,12 +244,12 @@ def _saved(
     return (index, done) if (index.d, index.ntotal) == (store.width, filled) else (None, 0)
 
 
-def _trained(spec: IndexSpec, store: ShardStore, seed: int, say: Callable[[str], None]) -> faiss.Index:
+def _trained(spec: IndexSpec, store: VectorShards, seed: int, say: Callable[[str], None]) -> faiss.Index:
     index = new_index(spec, store.width, seed)
     if not index.is_trained:
-        count = store.key.count
+        count = store.total
         size = min(training_size(spec), count)
-        say(f"trains {spec} on {size:,} of {count:,} documents")
+        say(f"trains {spec} on {size:,} of {count:,} vectors")
         train(index, spec, store, seed)
     return index
 
@@ -240,11 +263,15 @@ def _save(index: faiss.Index, site: Path, name: str, done: int) -> None:
                 file.unlink()
 
 
-def _write_documents(new: Path, store: ShardStore, spec: IndexSpec) -> None:
+def write_documents(new: Path, store: ShardStore) -> None:
+    """Write the documents of all shards into an index."""
     with writing(new / DOCUMENTS_FILE, store.schema) as documents:
         for number in range(len(store)):
             documents.write_batch(store.documents(number))
-    if spec.refine:
-        with VectorsWriter(new / VECTORS_FILE, store.key.count, store.width) as vectors:
-            for number in range(len(store)):
-                vectors.append(store.vectors(number))
+
+
+def write_vectors(new: Path, store: VectorShards) -> None:
+    """Write the vectors of all shards into an index, in float16."""
+    with VectorsWriter(new / VECTORS_FILE, store.total, store.width) as vectors:
+        for number in range(len(store)):
+            vectors.append(store.vectors(number))

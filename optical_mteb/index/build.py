@@ -23,6 +23,8 @@ from optical_mteb.index.place import building
 from optical_mteb.index.progress import progress_bar
 from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit
 from optical_mteb.index.spec import AUTO
+from optical_mteb.index.tokens_assembly import assemble_tokens, fill_token_shards, of_tokens
+from optical_mteb.index.tokens_encoder import TokenEncoder
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
@@ -42,7 +44,7 @@ Fill = Callable[[ShardStore, Corpus, "Encoder", Say], None]
 def build_index(
     folder: Path,
     corpus: Corpus,
-    encoder: Encoder,
+    encoder: Encoder | TokenEncoder,
     *,
     settings: BuildSettings | None = None,
     queries: Sequence[str] = (),
@@ -54,10 +56,10 @@ def build_index(
     Args:
         folder: Where the index is put once it is whole; beside it, `NAME.build` holds what is finished until then.
         corpus: The documents.
-        encoder: The model.
+        encoder: The model; by one of late interaction, each token of a document has a vector.
         settings: How to build it.
         queries: To tune on; the corpus's own by default, else the beginnings of its documents.
-        fill: Encodes the shards; `fill_shards`, in this process, by default.
+        fill: Encodes the shards; `fill_shards`, in this process, by default; none for late interaction.
         say: Takes the lines that report progress.
 
     Raises:
@@ -65,7 +67,14 @@ def build_index(
             few documents, a document's vector is not finite, or there is no room on the disk; what is finished is kept.
     """
     settings = settings or BuildSettings()
-    settings.check(len(corpus), encoder.model.get_embedding_dimension())
+    if isinstance(encoder, TokenEncoder):
+        if fill is not None:
+            raise InputError(
+                f"model {encoder.record.name}: late interaction is encoded in one process; leave --engine out"
+            )
+        settings = of_tokens(settings, encoder.width)
+    else:
+        settings.check(len(corpus), encoder.model.get_embedding_dimension())
     if corpus.task is not None:
         encoder = encoder.for_task(corpus.task)
     if encoder.model.similarity_fn_name == "dot":
@@ -73,12 +82,16 @@ def build_index(
     source = CorpusRecord(source=corpus.source, fingerprint=corpus.fingerprint, count=len(corpus))
     folder = folder.expanduser().absolute()
     with building(folder) as site:
-        existing = _existing(folder, source, encoder.record, settings, say)
+        late = isinstance(encoder, TokenEncoder)
+        existing = _existing(folder, source, encoder.record, settings, say, tokens=late)
         if existing is not None:
             return existing
-        store = ShardStore(site / "shards", _key(source, encoder.record, settings))
-        (fill or fill_shards)(store, corpus, encoder, say)
+        store = ShardStore(site / "shards", _key(source, encoder.record, settings, tokens=late))
         asked, sample = _sample(corpus, queries, settings.seed)
+        if isinstance(encoder, TokenEncoder):
+            fill_token_shards(store, corpus, encoder, say)
+            return assemble_tokens(site, folder, store, source, encoder, settings, asked, sample=sample, say=say)
+        (fill or fill_shards)(store, corpus, encoder, say)
         vectors = encoder.queries(asked)
         # A text without a known word may have no direction.
         vectors = vectors[np.isfinite(vectors).all(axis=1)]
@@ -168,7 +181,13 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
 
 
 def _existing(
-    folder: Path, source: CorpusRecord, model: ModelRecord | None, settings: BuildSettings, say: Say
+    folder: Path,
+    source: CorpusRecord,
+    model: ModelRecord | None,
+    settings: BuildSettings,
+    say: Say,
+    *,
+    tokens: bool = False,
 ) -> IndexManifest | None:
     """The index that is there already, if it is the one to build."""
     if not (folder / MANIFEST).is_file():
@@ -184,6 +203,7 @@ def _existing(
     alike = {
         "documents": found.corpus.fingerprint == source.fingerprint,
         "model or prompts": _same_model(found.model, model),
+        "what has a vector": tokens == (found.tokens is not None),
         "spec": settings.spec in (AUTO, found.spec),
         "recall": (tuning.target, tuning.depth) == (settings.recall, min(settings.depth, source.count)),
         "seed": found.seed == settings.seed,
@@ -208,7 +228,7 @@ def _same_model(found: ModelRecord | None, model: ModelRecord | None) -> bool:
     return found.model_copy(update={"name": model.name}) == model
 
 
-def _key(source: CorpusRecord, model: ModelRecord | None, settings: BuildSettings) -> ShardKey:
+def _key(source: CorpusRecord, model: ModelRecord | None, settings: BuildSettings, *, tokens: bool = False) -> ShardKey:
     return ShardKey(
         fingerprint=source.fingerprint,
         count=source.count,
@@ -217,6 +237,7 @@ def _key(source: CorpusRecord, model: ModelRecord | None, settings: BuildSetting
         max_tokens=model.max_tokens if model else None,
         shard_size=settings.shard_size,
         texts=settings.texts,
+        tokens=tokens,
     )
 
 

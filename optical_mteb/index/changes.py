@@ -55,7 +55,7 @@ def add_documents(
     """
     folder = folder.expanduser().absolute()
     with building(folder) as site:
-        index = FaissIndex.open(folder, encoder=encoder, device=device)
+        index = _opened(folder, encoder=encoder, device=device)
         model = index.encoder()
         store = _store(site, index, corpus, shard_size=SHARD_SIZE)
         fill_shards(store, corpus, model, say)
@@ -76,7 +76,7 @@ def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexMani
     """
     folder = folder.expanduser().absolute()
     with building(folder) as site:
-        index = FaissIndex.open(folder)
+        index = _opened(folder)
         if vectors.shape != (len(ids), index.manifest.width):
             raise InputError(
                 f"{folder}: expected vectors of shape {(len(ids), index.manifest.width)}, found {vectors.shape}"
@@ -102,7 +102,7 @@ def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
     """
     folder = folder.expanduser().absolute()
     with building(folder) as site:
-        index = FaissIndex.open(folder)
+        index = _opened(folder)
         found = _live(index, ids)
         lost = next((key for key in ids if key not in found), None)
         if lost is not None:
@@ -117,6 +117,16 @@ def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
             manifest = index.manifest.model_copy(update={"removed": len(removed), "files": files})
             manifest.write(new)
     return manifest
+
+
+def _opened(folder: Path, *, encoder: Encoder | None = None, device: str | None = None) -> FaissIndex:
+    manifest = IndexManifest.read(folder)
+    if manifest.tokens is not None:
+        raise InputError(
+            f"{folder}: holds the tokens of a late-interaction model, to which no document is added, nor taken out; "
+            "build the index again"
+        )
+    return FaissIndex.open(folder, encoder=encoder, device=device)
 
 
 def _live(index: FaissIndex, ids: Sequence[str]) -> dict[str, int]:

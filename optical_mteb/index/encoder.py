@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.bases import base_revision, load_base
+from optical_mteb.bases import base_revision, load_as_saved
 from optical_mteb.errors import InputError
 from optical_mteb.index.manifest import ModelRecord
+from optical_mteb.index.tokens_encoder import TokenEncoder
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from mteb.abstasks.task_metadata import TaskMetadata
     from numpy.typing import NDArray
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
     from optical_mteb.index.encoding import Encoded
 
@@ -45,19 +46,7 @@ class Encoder:
             name: What it is loaded by.
             revision: Of it; by default what `base_revision` says.
         """
-        default = model.prompts.get(model.default_prompt_name or "") or ""
-        documents = next((model.prompts[key] for key in DOCUMENT_PROMPTS if key in model.prompts), default)
-        longest = getattr(model[0], "document_length", None) or model.max_seq_length
-        # Tokenizers without a limit name a number that no text reaches.
-        limit = longest if longest is not None and longest < 1 << 30 else None
-        record = ModelRecord(
-            name=name,
-            revision=revision or base_revision(model),
-            document_prompt=documents or "",
-            query_prompt=model.prompts.get("query", default) or "",
-            max_tokens=limit,
-        )
-        return cls(model, record)
+        return cls(model, model_record(model, name=name, revision=revision))
 
     def documents(self, texts: Sequence[str], precision: torch.dtype) -> Encoded:
         """Vectors of documents, by the prompt for documents, and how many were longer than the model reads."""
@@ -81,40 +70,81 @@ class Encoder:
 
     def for_task(self, task: TaskMetadata) -> Encoder:
         """The encoder with the prompts that MTEB's order of precedence picks for a task."""
-        from mteb.models.abs_encoder import get_prompt
-        from mteb.types import PromptType
-
-        known = {name: text for name, text in self.model.prompts.items() if text}
-        prompts = {
-            "document_prompt": get_prompt(known, task, PromptType.document),
-            "query_prompt": get_prompt(known, task, PromptType.query),
-        }
-        chosen = {field: text for field, text in prompts.items() if text is not None}
-        return Encoder(self.model, self.record.model_copy(update=chosen))
+        return Encoder(self.model, self.record.model_copy(update=task_prompts(self.model, task)))
 
 
-def load_encoder(name: str, *, device: str | None = None) -> Encoder:
+def model_record(
+    model: SentenceTransformer | MultiVectorEncoder, *, name: str, revision: str | None = None
+) -> ModelRecord:
+    """What an index keeps of a model with its own prompts.
+
+    Args:
+        model: The model.
+        name: What it is loaded by.
+        revision: Of it; by default what `base_revision` says.
+    """
+    default = model.prompts.get(model.default_prompt_name or "") or ""
+    documents = next((model.prompts[key] for key in DOCUMENT_PROMPTS if key in model.prompts), default)
+    longest = getattr(model[0], "document_length", None) or model.max_seq_length
+    # Tokenizers without a limit name a number that no text reaches.
+    limit = longest if longest is not None and longest < 1 << 30 else None
+    return ModelRecord(
+        name=name,
+        revision=revision or base_revision(model),
+        document_prompt=documents or "",
+        query_prompt=model.prompts.get("query", default) or "",
+        max_tokens=limit,
+    )
+
+
+def task_prompts(model: SentenceTransformer | MultiVectorEncoder, task: TaskMetadata) -> dict[str, str]:
+    """The prompts that MTEB's order of precedence picks for a task, by the fields of `ModelRecord`."""
+    from mteb.models.abs_encoder import get_prompt
+    from mteb.types import PromptType
+
+    known = {name: text for name, text in model.prompts.items() if text}
+    prompts = {
+        "document_prompt": get_prompt(known, task, PromptType.document),
+        "query_prompt": get_prompt(known, task, PromptType.query),
+    }
+    return {field: text for field, text in prompts.items() if text is not None}
+
+
+def load_encoder(name: str, *, device: str | None = None) -> Encoder | TokenEncoder:
     """Load a model by MTEB's name for it, a student's name, a `pypi:` spec, a folder or a Hub id.
 
     Args:
         name: A model of MTEB's registry is loaded as MTEB does, with its prompts; others with their own.
         device: As in torch; None for the best one there is.
 
+    Returns:
+        A `TokenEncoder` for a model of late interaction.
+
     Raises:
-        InputError: There is no such model, it cannot be loaded, or it does not give one vector a text.
+        InputError: There is no such model, it cannot be loaded, or it gives vectors neither of texts nor of tokens.
     """
     if Path(name).expanduser().is_dir():
         folder = Path(name).expanduser().resolve()
-        return Encoder.of(load_base(str(folder), device=device), name=str(folder))
-    return _registered(name, device) or Encoder.of(load_base(name, device=device), name=name)
+        return _encoder(load_as_saved(str(folder), device=device), name=str(folder))
+    return _registered(name, device) or _encoder(load_as_saved(name, device=device), name=name)
 
 
-def _registered(name: str, device: str | None) -> Encoder | None:
+def _encoder(
+    model: SentenceTransformer | MultiVectorEncoder, *, name: str, revision: str | None = None
+) -> Encoder | TokenEncoder:
+    from sentence_transformers import MultiVectorEncoder
+
+    if isinstance(model, MultiVectorEncoder):
+        return TokenEncoder(model, model_record(model, name=name, revision=revision))
+    return Encoder.of(model, name=name, revision=revision)
+
+
+def _registered(name: str, device: str | None) -> Encoder | TokenEncoder | None:
     """A model of MTEB's registry, or None where it has none of that name."""
     import mteb
     from mteb.models.get_model_meta import _MODEL_RENAMES
     from mteb.models.model_implementations import MODEL_REGISTRY
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
     full = _MODEL_RENAMES.get(name, name)
     if full not in MODEL_REGISTRY:
@@ -128,11 +158,12 @@ def _registered(name: str, device: str | None) -> Encoder | None:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"model {name}: MTEB cannot load it ({reason}); mend that, or use another model") from error
     model = getattr(wrapper, "model", None)
-    if not isinstance(model, SentenceTransformer):
+    if not isinstance(model, SentenceTransformer | MultiVectorEncoder):
         raise InputError(
-            f"model {name}: does not give one vector a text through sentence-transformers; use a dense model"
+            f"model {name}: gives vectors neither of texts nor of tokens through sentence-transformers; use a dense "
+            "model, or one of late interaction"
         )
     prompts = getattr(wrapper, "model_prompts", None)
     if prompts:
         model.prompts.update(prompts)
-    return Encoder.of(model, name=full, revision=MODEL_REGISTRY[full].revision)
+    return _encoder(model, name=full, revision=MODEL_REGISTRY[full].revision)

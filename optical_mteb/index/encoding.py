@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 TOKENS_PER_BATCH = 8192
@@ -72,7 +72,7 @@ def encode(
     def tokenized(part: NDArray[np.int64]) -> tuple[dict[str, Any], int]:
         chosen = [texts[index] for index in part]
         features: dict[str, Any] = model.preprocess(chosen, prompt=prompt or None, task=task)
-        return features, _count_truncated(model, chosen, features, prompt, max_tokens)
+        return features, count_truncated(model, chosen, features, prompt, max_tokens)
 
     with torch.inference_mode(), ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(tokenized, parts[0])
@@ -146,10 +146,22 @@ def _cut(value: Any, rows: torch.Tensor, shape: torch.Size, first: int, last: in
     return value[rows, first:last] if value.shape[1:2] == shape[1:] else value[rows]
 
 
-def _count_truncated(
-    model: SentenceTransformer, texts: Sequence[str], features: dict[str, Any], prompt: str, max_tokens: int | None
+def count_truncated(
+    model: SentenceTransformer | MultiVectorEncoder,
+    texts: Sequence[str],
+    features: dict[str, Any],
+    prompt: str,
+    max_tokens: int | None,
 ) -> int:
-    """Texts that have more tokens than the model reads."""
+    """Texts that have more tokens than the model reads.
+
+    Args:
+        model: The model.
+        texts: Without the prompt.
+        features: The texts, tokenized; where it has no mask, the bytes of a text tell whether it needs to be.
+        prompt: Text before every text.
+        max_tokens: Longest input that the model reads; None where it has no limit.
+    """
     if max_tokens is None:
         return 0
     mask = features.get("attention_mask")

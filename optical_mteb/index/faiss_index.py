@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import Documents, Integers
-from optical_mteb.index.manifest import DOCUMENTS_FILE, FAISS_FILE, REMOVED_FILE, FileRecord, IndexManifest
+from optical_mteb.index.manifest import (
+    DOCUMENTS_FILE,
+    FAISS_FILE,
+    REMOVED_FILE,
+    VECTORS_FILE,
+    FileRecord,
+    IndexManifest,
+)
 from optical_mteb.index.searcher import NOTHING, Searcher
 from optical_mteb.index.shards import Vectors, unit
 from optical_mteb.index.spec import IndexSpec
+from optical_mteb.index.tokens_encoder import TokenEncoder
+from optical_mteb.index.vectors_file import mapped_vectors
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
@@ -31,7 +40,7 @@ class Ranking:
 
     Attributes:
         ids: Of the documents.
-        scores: Inner products, [n].
+        scores: Inner products, or MaxSim by a late-interaction model, [n].
         positions: Positions of the documents in the index, [n].
     """
 
@@ -41,7 +50,7 @@ class Ranking:
 
 
 class FaissIndex:
-    """An index on disk. Use `open`.
+    """An index on disk, of a vector a document; `open` gives a `TokenIndex` where each token has one.
 
     Attributes:
         folder: The index.
@@ -57,7 +66,7 @@ class FaissIndex:
         documents: Documents,
         searcher: Searcher,
         *,
-        encoder: Encoder | None = None,
+        encoder: Encoder | TokenEncoder | None = None,
         device: str | None = None,
     ) -> None:
         self.folder, self.manifest, self.documents, self.searcher = folder, manifest, documents, searcher
@@ -69,7 +78,7 @@ class FaissIndex:
         cls,
         folder: Path | str,
         *,
-        encoder: Encoder | None = None,
+        encoder: Encoder | TokenEncoder | None = None,
         device: str | None = None,
         threads: int | None = None,
     ) -> FaissIndex:
@@ -105,11 +114,15 @@ class FaissIndex:
         searcher = Searcher(
             folder,
             spec,
-            count=count,
+            count=manifest.tokens or count,
             width=manifest.width,
             removed=removed,
             written_by=manifest.versions.get("faiss", ""),
         )
+        if manifest.tokens is not None:
+            from optical_mteb.index.tokens_index import TokenIndex
+
+            return TokenIndex(folder, manifest, documents, searcher, encoder=encoder, device=device)
         return cls(folder, manifest, documents, searcher, encoder=encoder, device=device)
 
     def __len__(self) -> int:
@@ -121,11 +134,12 @@ class FaissIndex:
         """Bytes of the FAISS file, which is what the index takes in memory once all of it was searched."""
         return self.manifest.files[FAISS_FILE].bytes
 
-    def search(self, queries: Sequence[str] | Vectors, k: int = 10) -> list[Ranking]:
+    def search(self, queries: Sequence[str] | Vectors | Sequence[Vectors], k: int = 10) -> list[Ranking]:
         """Rank documents for queries.
 
         Args:
-            queries: Texts, or vectors, [n, width], which are brought to length 1.
+            queries: Texts, or vectors, [n, width], which are brought to length 1; of late interaction, token vectors,
+                [tokens, width] each.
             k: Documents a query; more than there are give all of them.
 
         Returns:
@@ -137,8 +151,7 @@ class FaissIndex:
         """
         if k < 1:
             raise InputError(f"top {k}: expected 1 document at least")
-        vectors = self._vectors(queries)
-        scores, positions = self.searcher.search(vectors, k, self.manifest.tuning)
+        scores, positions = self._found(queries, k)
         rankings = []
         for row_scores, row in zip(scores, positions, strict=True):
             found = row != NOTHING
@@ -151,21 +164,44 @@ class FaissIndex:
         Raises:
             InputError: A query is empty, they are one text, or the model on record is not there in its revision.
         """
-        if isinstance(queries, str):
-            raise InputError(f"query {queries!r:.80}: expected a list of texts")
-        blank = next((number for number, query in enumerate(queries, start=1) if not query.strip()), None)
-        if blank is not None:
-            raise InputError(f"query {blank} is empty; expected text")
-        if not queries:
+        texts = as_texts(queries)
+        if not texts:
             return np.empty((0, self.manifest.width), np.float32)
-        return self.encoder().queries(queries)
+        return self.encoder().queries(texts)
 
     def encoder(self) -> Encoder:
         """The model of the index, with the prompts on record; loaded when it is first needed.
 
         Raises:
-            InputError: The index was built from vectors, or its model is not there in the revision on record.
+            InputError: The index was built from vectors, its model is not there in the revision on record, or gives a
+                vector for each token.
         """
+        encoder = self._loaded()
+        if isinstance(encoder, TokenEncoder):
+            raise InputError(
+                f"{self.folder}: holds one vector a text, and {encoder.record.name} gives one for each token; "
+                "build the index again"
+            )
+        return encoder
+
+    def findable(self) -> Integers:
+        """Positions of the documents that can be found."""
+        return np.setdiff1d(np.arange(self.manifest.count), self.searcher.removed)
+
+    def own_vectors(self, positions: Integers) -> Vectors | Sequence[Vectors]:
+        """The vectors of documents as the index has them, which `search` takes."""
+        if VECTORS_FILE in self.manifest.files:
+            stored = mapped_vectors(self.folder / VECTORS_FILE, self.manifest.count, self.manifest.width)
+            return stored[positions].astype(np.float32)
+        return self.searcher.reconstruct(positions)
+
+    def _found(
+        self, queries: Sequence[str] | Vectors | Sequence[Vectors], k: int
+    ) -> tuple[NDArray[np.float32], Integers]:
+        """Scores and positions of the best documents."""
+        return self.searcher.search(self._vectors(queries), k, self.manifest.tuning)
+
+    def _loaded(self) -> Encoder | TokenEncoder:
         record = self.manifest.model
         if record is None:
             raise InputError(f"{self.folder}: was built from vectors, not by a model; search and change it by vectors")
@@ -175,15 +211,15 @@ class FaissIndex:
             self._encoder = self._checked(load_encoder(record.name, device=self._device))
         return self._encoder
 
-    def _vectors(self, queries: Sequence[str] | Vectors) -> Vectors:
-        vectors = np.asarray(queries, np.float32) if isinstance(queries, np.ndarray) else self.encode(queries)
+    def _vectors(self, queries: Sequence[str] | Vectors | Sequence[Vectors]) -> Vectors:
+        vectors = np.asarray(queries, np.float32) if isinstance(queries, np.ndarray) else self.encode(as_texts(queries))
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.width:
             raise InputError(
                 f"{self.folder}: expected query vectors of shape (n, {self.manifest.width}), found {vectors.shape}"
             )
         return unit(vectors, range(1, len(vectors) + 1), kind="query")
 
-    def _checked(self, encoder: Encoder) -> Encoder:
+    def _checked(self, encoder: Encoder | TokenEncoder) -> Encoder | TokenEncoder:
         """The encoder with the prompts on record, if it is the one that encoded the documents."""
         record = self.manifest.model
         if record is None:
@@ -194,3 +230,20 @@ class FaissIndex:
                 f"{encoder.record.revision[:12]}; build the index again, or get that revision of the model"
             )
         return replace(encoder, record=record)
+
+
+def as_texts(queries: Sequence[object] | Vectors) -> list[str]:
+    """Queries that are texts.
+
+    Raises:
+        InputError: They are none, or one text, or one is empty.
+    """
+    if isinstance(queries, str):
+        raise InputError(f"query {queries!r:.80}: expected a list of texts")
+    texts = [query for query in queries if isinstance(query, str)]
+    if len(texts) < len(queries):
+        raise InputError("expected queries that are all texts, or an array of their vectors")
+    blank = next((number for number, text in enumerate(texts, start=1) if not text.strip()), None)
+    if blank is not None:
+        raise InputError(f"query {blank} is empty; expected text")
+    return texts

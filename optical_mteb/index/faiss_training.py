@@ -5,7 +5,7 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-from optical_mteb.index.shards import ShardStore
+from optical_mteb.index.shards import VectorShards
 from optical_mteb.index.spec import PQ_CENTROIDS, IndexSpec
 
 POINTS_PER_LIST = 64
@@ -23,19 +23,19 @@ def training_size(spec: IndexSpec) -> int:
     return max(POINTS_PER_LIST * spec.size if spec.kind == "ivf" else 0, CODE_POINTS[spec.codec])
 
 
-def train(index: faiss.Index, spec: IndexSpec, store: ShardStore, seed: int) -> None:
+def train(index: faiss.Index, spec: IndexSpec, store: VectorShards, seed: int) -> None:
     """Train an index on a sample, which is in memory as float16.
 
     Args:
         index: What `new_index` made.
         spec: Of the index.
-        store: The documents.
+        store: The vectors.
         seed: Of the sample.
 
     Raises:
         InputError: A shard is missing.
     """
-    count = store.key.count
+    count = store.total
     drawn = np.random.default_rng(seed).choice(count, min(training_size(spec), count), replace=False)
     if spec.kind == "ivf":
         index.cp.decode_block_size = DECODED_AT_ONCE

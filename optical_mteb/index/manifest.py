@@ -16,6 +16,7 @@ FAISS_FILE = "index.faiss"
 DOCUMENTS_FILE = "documents.arrow"
 VECTORS_FILE = "vectors.npy"
 REMOVED_FILE = "removed.npy"
+OFFSETS_FILE = "offsets.npy"
 
 
 class FileRecord(BaseModel):
@@ -87,7 +88,9 @@ class Tuning(BaseModel):
         sample: Where they came from, in words.
         nprobe: Lists to look into, for `ivf`.
         ef_search: Nodes to keep in view, for `hnsw`.
-        candidates: Documents that are scored again, for `+refine`; in proportion more where more than `depth` are wanted.
+        candidates: Documents that are scored again, for `+refine` and late interaction; in proportion more where more
+            than `depth` are wanted.
+        tokens: Tokens found for each token of a query, for late interaction; in proportion more likewise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,6 +103,7 @@ class Tuning(BaseModel):
     nprobe: PositiveInt | None = None
     ef_search: PositiveInt | None = None
     candidates: PositiveInt | None = None
+    tokens: PositiveInt | None = None
 
 
 class IndexManifest(BaseModel):
@@ -109,9 +113,10 @@ class IndexManifest(BaseModel):
         format: Version of the folder's layout.
         spec: What `IndexSpec.parse` reads.
         chosen: Why, where it was chosen by `auto`.
-        metric: Always the inner product, of vectors of length 1.
+        metric: The inner product, of vectors of length 1; the model's MaxSim, or its mean, for late interaction.
         width: Components of a vector.
         count: Documents that were ever put in; each has the position of its row.
+        tokens: Their tokens, for late interaction, where each has a vector; else None.
         removed: Of them, those taken out again.
         model: What encoded them; None where vectors were given.
         corpus: What the index was built from.
@@ -127,9 +132,10 @@ class IndexManifest(BaseModel):
     format: Literal[1] = 1
     spec: str
     chosen: str = ""
-    metric: Literal["inner product"] = "inner product"
+    metric: Literal["inner product", "maxsim", "meanmaxsim"] = "inner product"
     width: PositiveInt
     count: PositiveInt
+    tokens: PositiveInt | None = None
     removed: NonNegativeInt = 0
     model: ModelRecord | None
     corpus: CorpusRecord
@@ -141,7 +147,11 @@ class IndexManifest(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        needed = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if IndexSpec.parse(self.spec).refine else [])]
+        late = self.tokens is not None
+        if late != (self.metric != "inner product"):
+            raise ValueError(f"metric {self.metric} {'with' if late else 'without'} a number of tokens")
+        stored = IndexSpec.parse(self.spec).refine or late
+        needed = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if stored else []), *([OFFSETS_FILE] if late else [])]
         lacking = next((name for name in needed if name not in self.files), None)
         if lacking is not None:
             raise ValueError(f"has no record of {lacking}")

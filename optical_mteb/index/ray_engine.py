@@ -137,8 +137,13 @@ class EncodeShard:
 
 def _encoder(record: ModelRecord, device: str | None) -> Encoder:
     from optical_mteb.index.encoder import load_encoder
+    from optical_mteb.index.tokens_encoder import TokenEncoder
 
     loaded = load_encoder(record.name, device=device)
+    if isinstance(loaded, TokenEncoder):
+        raise InputError(
+            f"model {record.name}: a worker has one of late interaction; bring all machines to the same model"
+        )
     if loaded.record.revision != record.revision:
         raise InputError(
             f"model {record.name}: a worker has revision {loaded.record.revision[:12]}, expected {record.revision[:12]}; "

@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,32 @@ from optical_mteb.index.place import storing
 Vectors = NDArray[np.float32]
 """One vector of length 1 a row."""
 
+LENGTHS_FILE = "lengths.npy"
 _KEY = "key.json"
+
+
+class VectorShards(Protocol):
+    """Vectors of length 1 in shards, by position: of documents, or of their tokens."""
+
+    def __len__(self) -> int:
+        """Shards."""
+
+    @property
+    def total(self) -> int:
+        """Vectors of all shards."""
+
+    @property
+    def width(self) -> int:
+        """Components of a vector."""
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """First position of a shard, and the one past its last."""
+
+    def vectors(self, number: int) -> NDArray[np.floating[Any]]:
+        """The vectors of a shard, [n, width]."""
+
+    def rows(self, positions: Integers, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """The vectors at some positions, [n, width]."""
 
 
 class ShardKey(BaseModel):
@@ -37,6 +62,7 @@ class ShardKey(BaseModel):
         shard_size: Documents of a shard, the last one aside.
         texts: Whether titles and texts are kept.
         dtype: Of the vectors.
+        tokens: Whether each token of a document has a vector, and not the document.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +76,7 @@ class ShardKey(BaseModel):
     shard_size: PositiveInt
     texts: bool
     dtype: Literal["float16", "float32"] = "float16"
+    tokens: bool = False
 
 
 class ShardManifest(BaseModel):
@@ -103,9 +130,14 @@ class ShardStore:
         return TEXTS if self.key.texts else IDS
 
     @property
+    def total(self) -> int:
+        """Documents."""
+        return self.key.count
+
+    @property
     def width(self) -> int:
         """Components of a vector."""
-        return int(self._mapped(0).shape[1])
+        return int(self.mapped(0).shape[1])
 
     def bounds(self, number: int) -> tuple[int, int]:
         """First position of a shard, and the one past its last."""
@@ -120,14 +152,23 @@ class ShardStore:
         """Documents that the model did not read to the end."""
         return sum(self._whole(number).truncated for number in range(len(self)))
 
-    def write(self, number: int, vectors: Vectors, documents: pa.RecordBatch, *, truncated: int = 0) -> None:
+    def write(
+        self,
+        number: int,
+        vectors: Vectors,
+        documents: pa.RecordBatch,
+        *,
+        truncated: int = 0,
+        lengths: Integers | None = None,
+    ) -> None:
         """Write a shard.
 
         Args:
             number: From 0.
-            vectors: Of its documents, [n, width].
+            vectors: Of its documents, [n, width], or of their tokens, one document's after the other's.
             documents: Its n documents, of `schema`.
             truncated: Of them, those that the model did not read to the end.
+            lengths: Tokens of each document, [n], where tokens have vectors.
 
         Raises:
             InputError: The folder cannot be written to.
@@ -142,8 +183,10 @@ class ShardStore:
             np.save(scratch / VECTORS_FILE, stored, allow_pickle=False)
             with writing(scratch / DOCUMENTS_FILE, self.schema) as writer:
                 writer.write_batch(documents)
-            files = {name: FileRecord.of(scratch / name) for name in (VECTORS_FILE, DOCUMENTS_FILE)}
-            manifest = ShardManifest(count=len(vectors), truncated=truncated, files=files)
+            if lengths is not None:
+                np.save(scratch / LENGTHS_FILE, lengths.astype("<i8"), allow_pickle=False)
+            files = {name: FileRecord.of(scratch / name) for name in self._files}
+            manifest = ShardManifest(count=documents.num_rows, truncated=truncated, files=files)
             (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
             scratch.rename(target)
 
@@ -156,6 +199,14 @@ class ShardStore:
         path = self._checked(number, VECTORS_FILE)
         # Not as a memory map: its pages would count as this process's memory.
         return cast("NDArray[np.floating[Any]]", np.load(path, allow_pickle=False))
+
+    def lengths(self, number: int) -> Integers:
+        """Tokens of each document of a shard, [n].
+
+        Raises:
+            InputError: The shard is missing or damaged.
+        """
+        return cast("Integers", np.load(self._checked(number, LENGTHS_FILE), allow_pickle=False))
 
     def documents(self, number: int) -> pa.RecordBatch:
         """The documents of a shard.
@@ -172,12 +223,17 @@ class ShardStore:
         owners = positions // self.key.shard_size
         for owner in np.unique(owners):
             chosen = owners == owner
-            rows[chosen] = self._mapped(int(owner))[positions[chosen] % self.key.shard_size]
+            rows[chosen] = self.mapped(int(owner))[positions[chosen] % self.key.shard_size]
         return rows
 
-    def _mapped(self, number: int) -> NDArray[np.floating[Any]]:
+    def mapped(self, number: int) -> NDArray[np.floating[Any]]:
+        """The vectors of a shard as a memory map, not checked."""
         path = self._path(number) / VECTORS_FILE
         return cast("NDArray[np.floating[Any]]", np.load(path, mmap_mode="r", allow_pickle=False))
+
+    @property
+    def _files(self) -> tuple[str, ...]:
+        return (VECTORS_FILE, DOCUMENTS_FILE, *((LENGTHS_FILE,) if self.key.tokens else ()))
 
     def _checked(self, number: int, name: str) -> Path:
         """A file of a shard, its checksum compared."""
@@ -200,7 +256,7 @@ class ShardStore:
         path, (start, stop) = self._path(number), self.bounds(number)
         try:
             manifest = ShardManifest.model_validate_json((path / MANIFEST).read_bytes())
-            sizes = {name: (path / name).stat().st_size for name in (VECTORS_FILE, DOCUMENTS_FILE)}
+            sizes = {name: (path / name).stat().st_size for name in self._files}
         except (OSError, ValidationError):
             return None
         recorded = {name: record.bytes for name, record in manifest.files.items()}

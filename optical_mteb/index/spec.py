@@ -72,8 +72,13 @@ class IndexSpec:
         codec = {"whole": "Flat", "sq8": "SQ8", "pq": f"PQ{self.parts}x8np"}[self.codec]
         return codec if self.kind == "flat" else f"{self.kind.upper()}{self.size},{codec}"
 
-    def check(self, width: int, count: int) -> None:
+    def check(self, width: int, count: int, what: str = "documents") -> None:
         """Check that the index can be built over `count` vectors of `width` components.
+
+        Args:
+            width: Components.
+            count: Vectors.
+            what: What they are of, for the error message.
 
         Raises:
             InputError: It cannot; the text says what can.
@@ -88,19 +93,17 @@ class IndexSpec:
         needed = max(self.size if self.kind == "ivf" else 1, PQ_CENTROIDS if self.codec == "pq" else 1)
         if count < needed:
             raise InputError(
-                f"index spec {self}: needs {needed:,} documents at least, found {count:,}; use flat or {AUTO}"
+                f"index spec {self}: needs {needed:,} {what} at least, found {count:,}; use flat or {AUTO}"
             )
 
-    def doubt(self, count: int) -> str:
+    def doubt(self, count: int, what: str = "documents") -> str:
         """One line about an index that can be built over `count` vectors but is ill-proportioned; empty if none is."""
         needed = POINTS_PER_LIST * max(
             self.size if self.kind == "ivf" else 0, PQ_CENTROIDS if self.codec == "pq" else 0
         )
         if count >= needed:
             return ""
-        return (
-            f"index spec {self}: {count:,} documents are few for it ({needed:,} would be enough); {AUTO} may do better"
-        )
+        return f"index spec {self}: {count:,} {what} are few for it ({needed:,} would be enough); {AUTO} may do better"
 
     def memory(self, width: int, count: int) -> int:
         """Bytes of the index in memory, estimated; vectors for rescoring stay on disk."""
@@ -125,7 +128,7 @@ SQ8_RECALL = 0.98
 """Recall that one byte a component is trusted to reach by itself."""
 
 
-def choose(count: int, width: int, *, memory: int, recall: float) -> Choice:
+def choose(count: int, width: int, *, memory: int, recall: float, tokens: bool = False) -> Choice:
     """Choose a spec.
 
     The choice falls on the first that fits into memory of: exact search, where there are few documents; lists of
@@ -136,23 +139,26 @@ def choose(count: int, width: int, *, memory: int, recall: float) -> Choice:
         width: Components of a vector.
         memory: Bytes that the index may take in memory.
         recall: Share of the exact best that searching should find.
+        tokens: Whether it is tokens that are counted and indexed; their documents are scored again in any case.
 
     Raises:
         InputError: No index fits.
     """
     flat = IndexSpec("flat")
     lists = _lists(count)
-    by_list = f"{count:,} documents of {width} components"
+    what = "tokens" if tokens else "documents"
+    by_list = f"{count:,} {what} of {width} components"
     if count <= FLAT_UP_TO and flat.memory(width, count) <= memory:
-        return Choice(flat, f"auto: {flat}, as {count:,} documents are few enough for exact search")
-    byte = IndexSpec("ivf", lists, "sq8", refine=recall > SQ8_RECALL)
-    product = IndexSpec("ivf", lists, "pq", refine=True)
+        return Choice(flat, f"auto: {flat}, as {count:,} {what} are few enough for exact search")
+    byte = IndexSpec("ivf", lists, "sq8", refine=recall > SQ8_RECALL and not tokens)
+    product = IndexSpec("ivf", lists, "pq", refine=not tokens)
     coarse = [replace(product, parts=parts) for parts in _parts(width)] if count >= PQ_CENTROIDS else []
     for candidate in (byte, *coarse):
         size = candidate.memory(width, count)
         if size <= memory:
             why = "one byte a component" if candidate.codec == "sq8" else f"{candidate.parts} bytes a vector"
             again = f", rescored for recall {recall:g}" if candidate.refine else f" is enough for recall {recall:g}"
+            again = ", documents scored by MaxSim" if tokens else again
             return Choice(
                 candidate,
                 f"auto: {candidate}, as {by_list} fit {_gigabytes(memory)} with {why} ({_gigabytes(size)}){again}",

@@ -9,11 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import Integers
 from optical_mteb.index.faiss_index import FaissIndex
-from optical_mteb.index.manifest import VECTORS_FILE, FileRecord, IndexManifest
-from optical_mteb.index.shards import Vectors
-from optical_mteb.index.vectors_file import mapped_vectors
+from optical_mteb.index.manifest import FileRecord, IndexManifest
 
 SELVES = 200
 """Documents that are searched by their own vectors."""
@@ -82,19 +79,12 @@ def _unique(index: FaissIndex) -> Check:
 
 
 def _selves(index: FaissIndex) -> Check:
-    live = np.setdiff1d(np.arange(index.manifest.count), index.searcher.removed)
+    live = index.findable()
     if not len(live):
         return Check("self-retrieval", True, "no document is left to be found")
     chosen = np.random.default_rng(index.manifest.seed).choice(live, min(SELVES, len(live)), replace=False)
-    rankings = index.search(_own_vectors(index, np.sort(chosen)), SELF_DEPTH)
+    rankings = index.search(index.own_vectors(np.sort(chosen)), SELF_DEPTH)
     found = [position in ranking.positions for position, ranking in zip(np.sort(chosen), rankings, strict=True)]
     share = float(np.mean(found))
     text = f"{sum(found)} of {len(found)} documents are among the best {SELF_DEPTH} for their own vectors"
     return Check("self-retrieval", share >= SELF_SHARE, text)
-
-
-def _own_vectors(index: FaissIndex, positions: Integers) -> Vectors:
-    if VECTORS_FILE in index.manifest.files:
-        stored = mapped_vectors(index.folder / VECTORS_FILE, index.manifest.count, index.manifest.width)
-        return stored[positions].astype(np.float32)
-    return index.searcher.reconstruct(positions)

@@ -22,6 +22,7 @@ from optical_mteb.index.changes import add_vectors, remove_documents
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.manifest import ModelRecord
 from optical_mteb.index.place import building, new_version
+from optical_mteb.index.tokens_encoder import EncodedTokens, TokenEncoder
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.index.processes"])
@@ -150,6 +151,61 @@ def stub_vectors(texts):
     vectors = (np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     vectors[["not a number" in text for text in texts]] = np.nan
     return vectors
+
+
+@dataclass(frozen=True)
+class StubTokenEncoder(TokenEncoder):
+    """As `TokenEncoder`, with a vector for each word that depends a little on the text; notes what it encodes."""
+
+    metric = "maxsim"
+    width = WIDTH
+    log: Path | None = None
+
+    def documents(self, ids, texts):
+        if self.log is not None:
+            with Path(self.log).open("a", encoding="utf-8") as file:
+                file.writelines(f"{text}\n" for text in texts)
+        rows = [stub_tokens(text) for text in texts]
+        lengths = np.array([len(each) for each in rows], np.int64)
+        return EncodedTokens(np.concatenate(rows), lengths, truncated=0)
+
+    def queries(self, texts):
+        return [stub_tokens(text) for text in texts]
+
+
+def stub_token_encoder(log=None, **record):
+    """A stub, with what is on record about it."""
+    model = SimpleNamespace(similarity_fn_name="maxsim")
+    return StubTokenEncoder(model, ModelRecord(**{"name": "stub", "revision": "1" * 40} | record), log=log)
+
+
+def stub_tokens(text):
+    """A vector of length 1 for each word, [words, WIDTH]; a text of dots has none."""
+    words = text.replace(".", "").split()
+    rows = [
+        np.random.default_rng(list(word.encode())).standard_normal(WIDTH)
+        + 0.5 * np.random.default_rng([place, *text.encode()]).standard_normal(WIDTH)
+        for place, word in enumerate(words)
+    ]
+    vectors = np.array(rows).reshape(-1, WIDTH)
+    # As an index keeps them.
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+
+
+def build_tokens(folder, texts, spec, log=None, save_every=600.0):
+    """Build an index of the tokens of texts, whose model notes in a file what it encodes; no torch is loaded."""
+    from optical_mteb.index import assembly, tokens_assembly
+
+    faiss.omp_set_num_threads(1)
+    assembly.SAVE_EVERY = save_every
+    tokens_assembly.TOKEN_SAMPLE = 10
+    build_index(
+        Path(folder),
+        Corpus.of([f"d{number}" for number in range(len(texts))], texts),
+        stub_token_encoder(log),
+        settings=settings(spec, shard_size=50),
+        say=lambda line: None,
+    )
 
 
 FAKE_ENCODING = ModuleType("optical_mteb.index.encoding")

@@ -38,7 +38,7 @@ TEXTS = [sentence(number) for number in range(350)]
         ("assembly:train", 1, 4),
         ("assembly:_save", 2, 4),  # a shard was added, nothing saved yet
         ("assembly:_save", 3, 4),
-        ("assembly:_write_documents", 1, 4),  # the FAISS file is written
+        ("assembly:write_documents", 1, 4),  # the FAISS file is written
         ("assembly:tune", 1, 4),
         ("assembly:IndexManifest.write", 1, 4),
         ("place:_take_place", 2, 4),  # all is written, nothing in its place
@@ -101,7 +101,7 @@ def test_a_damaged_intermediate_index_is_made_again(tmp_path, collection):
     """Pins a build that can never end, because what it would go on from was cut short."""
     folder, whole = tmp_path / "index", tmp_path / "whole"
     arguments = (SPEC, collection.ids, collection.vectors, collection.queries)
-    assert in_process(killed_at, "assembly:_write_documents", 1, build_vectors, folder, *arguments, -1.0) == KILLED
+    assert in_process(killed_at, "assembly:write_documents", 1, build_vectors, folder, *arguments, -1.0) == KILLED
     (saved,) = (tmp_path / "index.build").glob("*.faiss")
     os.truncate(saved, saved.stat().st_size - 1)
     said = []

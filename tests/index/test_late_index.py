@@ -1,0 +1,453 @@
+"""Indexes of tokens: what they find beside exhaustive MaxSim, builds that are killed, and mistakes."""
+
+import importlib
+import json
+import os
+import sys
+
+import faiss
+import numpy as np
+import pytest
+
+from optical_mteb import cli
+from optical_mteb.bases import as_late_interaction
+from optical_mteb.errors import InputError
+from optical_mteb.index import FaissIndex, IndexManifest
+from optical_mteb.index.build import build_index
+from optical_mteb.index.changes import add_documents, remove_documents
+from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.encoder import load_encoder
+from optical_mteb.index.manifest import FileRecord
+from optical_mteb.index.shards import ShardStore
+from optical_mteb.index.tokens_encoder import TokenEncoder, check_tokens
+from optical_mteb.index.tokens_index import TokenIndex
+from optical_mteb.index.tokens_search import parts, promising
+from optical_mteb.index.verify import verify
+from tests.conftest import build_tiny_model
+from tests.index.conftest import WORDS, contents, sentence
+from tests.index.processes import (
+    build_tokens,
+    in_process,
+    killed_at,
+    settings,
+    stub_encoder,
+    stub_token_encoder,
+    stub_tokens,
+)
+
+KILLED = -9
+SPEC = "ivf16,sq8"
+TEXTS = [sentence(number) for number in range(180)]
+QUERIES = [f"{WORDS[number % 12]} {WORDS[number % 7]} {number}" for number in range(40)]
+
+
+def maxsim(query, document):
+    """A plain loop over the tokens of both."""
+    return sum(max(float(one @ other) for other in document) for one in query)
+
+
+def ranked(queries, documents, k):
+    """Scores and positions of the best documents by MaxSim with all of them."""
+    scores = np.array([[(query @ document.T).max(1).sum() for document in documents] for query in queries])
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, 1), order
+
+
+def recall_of(index, queries, documents, k=10):
+    """Share of documents found that are as good as the exhaustive ranking's k-th."""
+    scores, _ = ranked(queries, documents, len(documents))
+    every = np.array([[(query @ document.T).max(1).sum() for document in documents] for query in queries])
+    found = np.array([each.positions for each in index.search(queries, k)])
+    return np.mean(np.take_along_axis(every, found, 1) >= scores[:, k - 1 : k] - 1e-4)
+
+
+@pytest.fixture(scope="session")
+def late_folder(tmp_path_factory):
+    """A tiny late-interaction student, as it is saved."""
+    folder = tmp_path_factory.mktemp("late") / "tiny"
+    as_late_interaction(build_tiny_model()).save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Builds over texts by the stub; returns the index and what was said."""
+
+    def built(spec, texts=TEXTS, folder="index", encoder=None, **more):
+        said, target = [], tmp_path / folder
+        encoder = encoder or stub_token_encoder()
+        corpus = Corpus.of([f"d{number}" for number in range(len(texts))], texts)
+        build_index(target, corpus, encoder, settings=settings(spec, **more), queries=QUERIES, say=said.append)
+        return FaissIndex.open(target, encoder=encoder), said
+
+    return built
+
+
+def test_exact_search_is_exhaustive_maxsim(late_folder, tmp_path, monkeypatch):
+    """Pins token vectors in another order, with another prompt, of special tokens, or given to the wrong document."""
+    monkeypatch.setattr("optical_mteb.index.tokens_assembly.TOKEN_SAMPLE", 20)
+    encoder, folder = load_encoder(str(late_folder), device="cpu"), tmp_path / "index"
+    assert isinstance(encoder, TokenEncoder)
+    texts = TEXTS[:50]
+    corpus = Corpus.of([f"d{number}" for number in range(50)], texts)
+    build_index(folder, corpus, encoder, settings=settings("flat", shard_size=20, recall=1.0), say=lambda line: None)
+    model = encoder.model
+    documents = model.encode_document(texts, convert_to_numpy=True)
+    queries = model.encode_query(QUERIES[:6], convert_to_numpy=True)
+    index = FaissIndex.open(folder, device="cpu")
+    assert index.manifest.tokens == sum(map(len, documents))
+    assert index.manifest.metric == "maxsim"
+    # All tokens of all documents are found: every document is scored.
+    tuned = index.manifest.tuning
+    index.manifest.tuning = tuned.model_copy(update={"tokens": index.manifest.tokens, "candidates": 50})
+    scores, _ = ranked(queries, documents, 10)
+    for row, each in enumerate(index.search(QUERIES[:6], 10)):
+        assert each.scores == pytest.approx(scores[row], abs=2e-2)
+        assert [maxsim(queries[row], documents[place]) for place in each.positions] == pytest.approx(
+            scores[row], abs=2e-2
+        )
+        assert each.ids == [f"d{place}" for place in each.positions]
+    assert index.manifest.corpus.truncated == 0
+    # With the tuned parameters, on queries that they were not tuned on.
+    index.manifest.tuning = tuned
+    assert recall_of(index, queries, documents) >= 0.95
+
+
+def test_scores_are_those_of_the_model(late_folder):
+    """Pins another order of prompts than the model's own, and a score that is not its `similarity`."""
+    encoder = load_encoder(str(late_folder), device="cpu")
+    assert (encoder.record.document_prompt, encoder.record.query_prompt) == ("passage: ", "query: ")
+    (query,) = encoder.queries(["rain and salt"])
+    encoded = encoder.documents(["a", "b"], ["rain", "moon goat"])
+    documents = np.split(encoded.vectors, np.cumsum(encoded.lengths)[:-1])
+    expected = encoder.model.similarity(
+        encoder.model.encode_query(["rain and salt"]), encoder.model.encode_document(["rain", "moon goat"])
+    )
+    assert [maxsim(query, document) for document in documents] == pytest.approx(expected[0].tolist(), abs=1e-4)
+    assert encoder.documents(["a", "b"], ["rain " * 60, "rain"]).truncated == 1
+
+
+@pytest.mark.parametrize(("spec", "target"), [("flat", 0.95), ("hnsw16", 0.95), ("ivf16", 0.8), (SPEC, 0.95)])
+def test_the_recall_on_record_is_that_against_exhaustive_maxsim(build, spec, target):
+    """Pins a recall of tokens for one of documents, and parameters that were not measured."""
+    index, _ = build(spec, recall=target)
+    tuning = index.manifest.tuning
+    assert tuning.recall >= target
+    queries, documents = [stub_tokens(text) for text in QUERIES], [stub_tokens(text) for text in TEXTS]
+    assert recall_of(index, queries, documents) == pytest.approx(tuning.recall, abs=1e-4)
+    assert (tuning.queries, tuning.sample, tuning.depth) == (40, "queries", 10)
+    assert (tuning.nprobe is None, tuning.ef_search is None) == (not spec.startswith("ivf"), spec != "hnsw16")
+
+
+def test_no_more_is_scored_than_the_recall_needs(build):
+    """Pins parameters that score every document, and a lower target that costs as much."""
+    low, high = (build("flat", recall=target, folder=str(target))[0].manifest.tuning for target in (0.5, 1.0))
+    assert low.tokens * low.candidates < high.tokens * high.candidates
+    assert low.candidates < len(TEXTS) / 4
+    assert high.recall == 1
+
+
+def test_a_target_out_of_reach_is_said(build, monkeypatch):
+    """Pins an index that claims the recall that was asked for."""
+    monkeypatch.setattr(
+        "optical_mteb.index.tokens_tuning._limits", lambda *_: {"candidates": (10, 10), "tokens": (2, 4)}
+    )
+    index, said = build("ivf4,pq1", recall=1.0)
+    found = index.manifest.tuning.recall
+    assert found < 0.9
+    assert said[-1] == (
+        f"ivf4,pq1: finds {found:.3f} of the best 10 by MaxSim at most, 1 was asked for; a code of more bytes finds more"
+    )
+
+
+def test_more_than_there_are_give_all_that_have_a_token(build):
+    """Pins a rank without a document, and a document without a token among the best."""
+    texts = [*TEXTS[:30], ". .", "...", *TEXTS[30:60]]
+    index, said = build("flat", texts=texts, shard_size=10)
+    assert "2 of 62 documents have no token that the model scores; no search finds them" in said
+    assert len(index) == 60
+    (ranking,) = index.search(["rain maize"], 100)
+    assert sorted(ranking.positions) == [place for place in range(62) if place not in (30, 31)]
+    documents = [stub_tokens(texts[place]) for place in ranking.positions]
+    (query,) = [stub_tokens("rain maize")]
+    assert ranking.scores == pytest.approx([maxsim(query, document) for document in documents], abs=1e-2)
+    assert (np.diff(ranking.scores) <= 0).all()
+    assert {check.name: check.passed for check in verify(index.folder)}["self-retrieval"]
+
+
+def test_a_shard_without_a_token(build):
+    """Pins tokens that are read from the shard that has none."""
+    texts = [*TEXTS[:10], *["."] * 10, *TEXTS[20:40]]
+    index, _ = build("flat", texts=texts, shard_size=10)
+    documents = [stub_tokens(text) for text in texts]
+    for place in (0, 9, 20, 39):
+        assert index.search([documents[place]], 1)[0].ids == [f"d{place}"]
+    assert [len(each) for each in index.own_vectors(np.array([9, 20]))] == [len(documents[9]), len(documents[20])]
+
+
+def test_a_query_without_a_token_finds_nothing(build):
+    """Pins a crash, or a ranking by no score."""
+    index, _ = build("flat")
+    first, second = index.search([".", "rain"], 3)
+    assert (first.ids, len(second.ids)) == ([], 3)
+    assert index.search([], 3) == []
+
+
+def test_the_mean_of_a_model_that_scores_by_it(build, monkeypatch):
+    """Pins scores that grow with the query where the model's do not."""
+    plain, _ = build("flat", folder="plain")
+    monkeypatch.setattr("tests.index.processes.StubTokenEncoder.metric", "meanmaxsim")
+    mean, _ = build("flat", folder="mean")
+    one, other = (index.search(["rain maize salt"], 5)[0] for index in (plain, mean))
+    assert other.ids == one.ids
+    assert other.scores == pytest.approx(one.scores / 3, abs=1e-6)
+
+
+def test_documents_that_promise_most_come_first():
+    """Pins an estimate that counts a token twice, or none where it was not found. By hand."""
+    owners = np.array([[7, 7, 3, -1], [3, 5, 5, 5]])
+    scores = np.array([[0.9, 0.8, 0.5, -np.inf], [0.7, 0.6, 0.4, 0.2]], np.float32)
+    # Above the least of its row, 0.5 and 0.2: 3 has 0 + 0.5, 5 has 0.4, 7 has 0.4 (not 0.4 + 0.3), and 5 comes before 7.
+    assert promising(scores, owners)[0] == 3
+    assert sorted(promising(scores, owners)[1:]) == [5, 7]
+    assert promising(scores[:, :0], owners[:, :0]).tolist() == []
+
+
+def test_parts_hold_no_more_than_fits():
+    """Pins a document that is left out or cut, and an endless loop over one that is too long."""
+    found = parts(np.array([3, 4, 9, 1, 1]), 7)
+    assert [(part.start, part.stop) for part in found] == [(0, 2), (2, 3), (3, 5)]
+    assert parts(np.array([], np.int64), 7) == []
+
+
+@pytest.fixture
+def settings_kept(monkeypatch):
+    """What `build_tokens` sets is as before when the test ends."""
+    for module, name in (("assembly", "SAVE_EVERY"), ("tokens_assembly", "TOKEN_SAMPLE")):
+        place = importlib.import_module(f"optical_mteb.index.{module}")
+        monkeypatch.setattr(place, name, getattr(place, name))
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "shards"),
+    [
+        ("shards:ShardStore.write", 3, 2),
+        ("shards:FileRecord.of", 5, 1),  # a shard's files are written, its manifest is not
+        ("assembly:train", 1, 4),
+        ("assembly:_save", 3, 4),
+        ("tokens_assembly:write_vectors", 1, 4),
+        ("tokens_assembly:tune_tokens", 1, 4),
+        ("place:_take_place", 2, 4),
+    ],
+)
+def test_a_killed_build_goes_on(tmp_path, settings_kept, step, number, shards):
+    """Pins documents that are encoded twice although their shard was whole, and an index of other tokens."""
+    whole, folder, log = tmp_path / "whole", tmp_path / "index", tmp_path / "log"
+    assert in_process(killed_at, step, number, build_tokens, folder, TEXTS, SPEC, None, -1.0) == KILLED
+    assert not folder.exists()
+    assert len(list((tmp_path / "index.build").glob("shards/0*/manifest.json"))) == shards
+    build_tokens(folder, TEXTS, SPEC, log, -1.0)
+    encoded = log.read_text().splitlines() if log.exists() else []
+    assert encoded == TEXTS[50 * shards :]
+    build_tokens(whole, TEXTS, SPEC)
+    assert contents(folder) == contents(whole)
+    assert not (tmp_path / "index.build").exists()
+
+
+def record_again(folder, name):
+    """Put a file's present checksum on record, as somebody would who edits on purpose."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = FileRecord.of(folder / name).model_dump()
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "vectors.npy", "offsets.npy", "documents.arrow"])
+def test_damaged_files_are_refused(build, name):
+    """Pins scores by other vectors, or by another document's."""
+    index, _ = build(SPEC)
+    path = index.folder / name
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"{name}: has changed since it was written"):
+        FaissIndex.open(index.folder)
+    assert [check.name for check in verify(index.folder) if not check.passed] == [name]
+    os.truncate(path, len(data) - 1)
+    with pytest.raises(InputError, match=rf"{name}: has [\d,]+ bytes, expected [\d,]+ bytes"):
+        FaissIndex.open(index.folder)
+
+
+@pytest.mark.parametrize(
+    "edit", [lambda offsets: offsets[:-1], lambda offsets: -offsets, lambda offsets: offsets * 1.0]
+)
+def test_offsets_of_other_documents_are_refused(build, edit):
+    """Pins tokens of one document that count as another's."""
+    index, _ = build("flat")
+    path = index.folder / "offsets.npy"
+    np.save(path, edit(np.load(path)))
+    record_again(index.folder, "offsets.npy")
+    with pytest.raises(InputError, match=r"offsets.npy: does not say where the [\d,]+ tokens of 180 documents begin"):
+        FaissIndex.open(index.folder)
+
+
+def test_a_damaged_shard_is_not_built_on(tmp_path, monkeypatch, settings_kept):
+    """Pins lengths of documents that are not those of the shard's vectors."""
+    folder = tmp_path / "index"
+    assert in_process(killed_at, "assembly:train", 1, build_tokens, folder, TEXTS, SPEC) == KILLED
+    path = tmp_path / "index.build" / "shards" / "000001" / "lengths.npy"
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"lengths.npy: has changed since it was written; remove .*000001 and repeat"):
+        build_tokens(folder, TEXTS, SPEC)
+    path.unlink()
+    written = []
+    original = ShardStore.write
+    monkeypatch.setattr(
+        ShardStore, "write", lambda store, n, *rest, **kw: (written.append(n), original(store, n, *rest, **kw))
+    )
+    build_tokens(folder, TEXTS, SPEC)
+    assert written == [1]
+
+
+def test_what_an_index_of_tokens_cannot_do_is_one_line(build, tmp_path):
+    """Pins a traceback, and an index that is changed by half."""
+    index, _ = build("flat")
+    before = contents(index.folder)
+    line = "holds the tokens of a late-interaction model, to which no document is added, nor taken out; build"
+    with pytest.raises(InputError, match=line):
+        add_documents(index.folder, Corpus.of(["new"], ["rain"]))
+    with pytest.raises(InputError, match=line):
+        remove_documents(index.folder, ["d3"])
+    assert contents(index.folder) == before
+    with pytest.raises(InputError, match=r"flat\+refine: .* scored by their stored vectors anyway; leave \+refine out"):
+        build("flat+refine", folder="other")
+    with pytest.raises(InputError, match="ivf4096: needs 4,096 tokens at least, found 1,350"):
+        build("ivf4096", folder="other")
+    with pytest.raises(InputError, match="32 components cannot be divided into 5 parts"):
+        build("ivf4,pq5", folder="third")
+    with pytest.raises(InputError, match="model stub: late interaction is encoded in one process; leave --engine out"):
+        build_index(tmp_path / "ray", Corpus.of(["a"], ["b"]), stub_token_encoder(), fill=lambda *arguments: None)
+    with pytest.raises(InputError, match="no token of any document"):
+        build("flat", texts=[".", ". ."], folder="bare")
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        (["rain", " "], "query 2 is empty; expected text"),
+        ("rain", "query 'rain': expected a list of texts"),
+        (["rain", np.ones((1, 32))], "expected queries that are all texts"),
+        ([np.ones((2, 31))], r"token vectors of shape \(n, 32\), found \(2, 31\)"),
+        (np.ones((2, 32)), r"token vectors of shape \(n, 32\), found \(32,\)"),
+        ([np.ones((2, 32))], "gives query 1 a token vector of length 5.66, expected length 1"),
+    ],
+)
+def test_bad_queries_are_one_line(build, queries, message):
+    """Pins a traceback, and vectors of a dense model that are searched as tokens."""
+    index, _ = build("flat", texts=TEXTS[:20])
+    with pytest.raises(InputError, match=message):
+        index.search(queries)
+
+
+def test_the_model_must_be_that_of_the_index(build, tmp_path):
+    """Pins a query encoded by another model, or by one that gives vectors of texts."""
+    index, _ = build("flat")
+    with pytest.raises(InputError, match="was built by stub at revision 111111111111, found revision 222222222222"):
+        FaissIndex.open(index.folder, encoder=stub_token_encoder(revision="2" * 40))
+    with pytest.raises(InputError, match="holds a vector for each token, and stub gives one a text; build the index"):
+        FaissIndex.open(index.folder, encoder=stub_encoder(max_tokens=None)).search(["rain"])
+    with pytest.raises(InputError, match="holds one vector a text, and stub gives one for each token"):
+        index.encode(["rain"])
+
+
+def test_vectors_of_texts_and_of_tokens_are_kept_apart(build, tmp_path, without_torch):
+    """Pins a complete dense index, or its shards, taken for one of tokens by the same model."""
+    build("flat")
+    corpus = Corpus.of([f"d{number}" for number in range(180)], TEXTS)
+    with pytest.raises(InputError, match=r"differs in .*what has a vector"):
+        build_index(tmp_path / "index", corpus, stub_encoder(), settings=settings("flat"))
+    dense = stub_encoder()
+    build_index(tmp_path / "dense", corpus, dense, settings=settings("flat"), say=lambda line: None)
+    assert not isinstance(FaissIndex.open(tmp_path / "dense"), TokenIndex)
+    with pytest.raises(InputError, match=r"differs in .*what has a vector"):
+        build("flat", folder="dense")
+    _, said = build("flat")
+    assert said == [f"{tmp_path / 'index'}: is complete already: flat, 180 documents"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "document 'b': the vector of a token is not finite; take it out"),
+        (3.0, "model m: gives document 'b' a token vector of length 3, expected length 1; end the model with a Normal"),
+    ],
+)
+def test_token_vectors_that_no_index_takes(value, message):
+    """Pins the name of another document, and scores that grow with a vector's length."""
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[2] *= value
+    with pytest.raises(InputError, match=message):
+        check_tokens(vectors, np.array([2, 0, 1, 1]), ["a", "none", "b", "c"], kind="document", model="m")
+
+
+def test_auto_counts_tokens(build, monkeypatch):
+    """Pins a spec for as many vectors as there are documents, and one that scores twice."""
+    monkeypatch.setattr("optical_mteb.index.spec.FLAT_UP_TO", 1000)
+    index, said = build("auto")
+    tokens = index.manifest.tokens
+    assert tokens == sum(len(stub_tokens(text)) for text in TEXTS)
+    assert index.manifest.spec == "ivf32,sq8"
+    assert said[0].startswith(f"auto: ivf32,sq8, as {tokens:,} tokens of 32 components fit ")
+    assert said[0].endswith(", documents scored by MaxSim")
+
+
+def test_a_manifest_of_both_kinds_is_refused(build):
+    """Pins inner products that are read as MaxSim."""
+    index, _ = build("flat")
+    path = index.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"metric": "inner product"}))
+    with pytest.raises(InputError, match="metric inner product with a number of tokens; build the index again"):
+        IndexManifest.read(index.folder)
+
+
+def test_the_commands(late_folder, tmp_path, monkeypatch, capsys):
+    """Pins commands that take a late-interaction student for a dense model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("optical_mteb.registry.register", lambda: None)
+    (tmp_path / "corpus.tsv").write_text("".join(f"d{number}\t{text}\n" for number, text in enumerate(TEXTS[:30])))
+    (tmp_path / "queries.tsv").write_text("q1\train\nq2\tmoon\n")
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["optical-mteb", "index", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    code, output, errors = command("build", "my-index", "--corpus", "corpus.tsv", "-m", late_folder, "--spec", "ivf8")
+    assert code == 0, errors
+    assert "my-index: ivf8, 30 documents, recall@30 1.000 on 30 beginnings of documents" in output
+    code, output, _ = command("search", "my-index", TEXTS[7], "--top-k", 3, "--device", "cpu")
+    best = FaissIndex.open("my-index", device="cpu").search([TEXTS[7]], 3)[0]
+    assert code == 0
+    rows = [line.split()[:3] for line in output.splitlines()[1:]]
+    ranks = enumerate(zip(best.scores, best.ids, strict=True), start=1)
+    assert rows == [[str(rank), f"{score:.4f}", key] for rank, (score, key) in ranks]
+    assert command("search", "my-index", "--queries", "queries.tsv", "--output", "test.run")[0] == 0
+    assert len((tmp_path / "test.run").read_text().splitlines()) == 60
+    code, output, _ = command("info", "my-index")
+    assert (json.loads(output)["metric"], json.loads(output)["count"]) == ("maxsim", 30)
+    code, output, _ = command("verify", "my-index")
+    assert (code, [line[:6] for line in output.splitlines()]) == (0, ["ok    "] * 7)
+    code, _, errors = command("add", "my-index", "--corpus", "corpus.tsv")
+    assert (code, errors.count("\n")) == (2, 1)
+    code, _, errors = command("remove", "my-index", "d1")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert (
+        faiss.read_index(str(tmp_path / "my-index" / "index.faiss")).ntotal
+        == json.loads(command("info", "my-index")[1])["tokens"]
+    )
