@@ -39,7 +39,7 @@ from rich.console import Console
 from rich.table import Table
 
 SENTENCES, HELD_OUT, WIDTH = 50_000, 2_000, 384
-NEIGHBOURS, NOISE = 10, 0.3
+NEIGHBOURS, NOISE = 10, 0.1
 BLOCK = 50_000
 QUERIES, DEPTH = 1_000, 100
 MODEL, LARGER = "pypi:all-MiniLM-L6-v2", "pypi:multilingual-e5-small"
@@ -179,10 +179,11 @@ class Stub:
 def mteb_searches(vectors: np.ndarray, queries: np.ndarray) -> Iterator[tuple[str, Callable[[], tuple[float, list]]]]:
     """Default search of mteb and its FAISS backend, each as a function that gives seconds and positions found."""
     import mteb
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from mteb.models.search_encoder_index import FaissSearchIndex
     from mteb.models.search_wrappers import SearchEncoderWrapper
 
+    disable_progress_bars()
     whole = np.asarray(vectors, np.float32)
     corpus = Dataset.from_dict({"id": [str(row) for row in range(len(vectors))], "text": [""] * len(vectors)})
     asked = Dataset.from_dict({"id": [f"q{row}" for row in range(len(queries))], "text": ["?"] * len(queries)})
@@ -438,7 +439,7 @@ def main() -> None:
     searching = commands.add_parser("search", parents=[shared])
     searching.add_argument("--vectors", type=int, default=1_000_000)
     searching.add_argument(
-        "--specs", nargs="+", default=["auto", "ivf4096,pq48+refine@0.95"], help="SPEC or SPEC@RECALL"
+        "--specs", nargs="+", default=["auto", "ivf8192,pq192x4+refine", "ivf4096,pq48+refine@0.95"], help="SPEC or SPEC@RECALL"
     )
     searching.add_argument("--rounds", type=int, default=3)
     growing = commands.add_parser("growth", parents=[shared])

@@ -29,7 +29,9 @@ def build(
         str, typer.Option(help="BEIR or TREC folder, .jsonl or .tsv file, hub:OWNER/NAME, or MTEB task.")
     ],
     model: Annotated[str, typer.Option("-m", "--model", help="Student, MTEB model, pypi: base, folder or Hub id.")],
-    spec: Annotated[str, typer.Option(help="auto, flat, hnsw32, ivf4096; with ,sq8 or ,pq48; with +refine.")] = "auto",
+    spec: Annotated[
+        str, typer.Option(help="auto, flat, hnsw32, ivf4096; with ,sq8, ,pq48 or ,pq192x4; with +refine.")
+    ] = "auto",
     recall: Annotated[float, typer.Option(help="Share of the exact best that searching should find.")] = 0.99,
     memory: Annotated[
         str | None, typer.Option(help="What the index may take, as 4GB, for auto; half of the machine's by default.")

@@ -21,6 +21,9 @@ def new_index(spec: IndexSpec, width: int, seed: int) -> faiss.Index:
     index = faiss.index_factory(width, spec.factory(), faiss.METRIC_INNER_PRODUCT)
     if spec.kind == "hnsw":
         index.hnsw.efConstruction = EF_CONSTRUCTION
+    if spec.bits == 4:
+        # Codes of the differences from the lists' centroids, as of 8 bits; FAISS's default here is the vectors' own.
+        index.by_residual = True
     for clustering in ([index.cp] if spec.kind == "ivf" else []) + ([index.pq.cp] if spec.codec == "pq" else []):
         clustering.seed = seed
         # Fewer than it likes are said in one line when an index is built.
@@ -89,8 +92,7 @@ def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: 
             f"{path}: FAISS {faiss.__version__} cannot read it (written {wrote}truncated, edited or of another version); "
             "copy or build the index again"
         ) from error
-    code = {"whole": 4 * index.d, "sq8": index.d, "pq": spec.parts}[spec.codec]
-    if _form(index) != (spec.kind, spec.size, code):
+    if _form(index) != (spec.kind, spec.size, spec.code_size(index.d)):
         raise InputError(f"{path}: is no {str(spec).removesuffix('+refine')}; copy or build the index again")
     return index
 

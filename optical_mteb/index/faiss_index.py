@@ -17,7 +17,6 @@ from optical_mteb.index.manifest import (
     DOCUMENTS_FILE,
     FAISS_FILE,
     REMOVED_FILE,
-    VECTORS_FILE,
     FileRecord,
     IndexManifest,
 )
@@ -25,7 +24,6 @@ from optical_mteb.index.searcher import NOTHING, Searcher
 from optical_mteb.index.shards import Vectors, unit
 from optical_mteb.index.spec import IndexSpec
 from optical_mteb.index.tokens_encoder import TokenEncoder
-from optical_mteb.index.vectors_file import mapped_vectors
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
@@ -190,9 +188,6 @@ class FaissIndex:
 
     def own_vectors(self, positions: Integers) -> Vectors | Sequence[Vectors]:
         """The vectors of documents as the index has them, which `search` takes."""
-        if VECTORS_FILE in self.manifest.files:
-            stored = mapped_vectors(self.folder / VECTORS_FILE, self.manifest.count, self.manifest.width)
-            return stored[positions].astype(np.float32)
         return self.searcher.reconstruct(positions)
 
     def _found(

@@ -6,12 +6,12 @@ import faiss
 import numpy as np
 
 from optical_mteb.index.shards import VectorShards
-from optical_mteb.index.spec import PQ_CENTROIDS, IndexSpec
+from optical_mteb.index.spec import IndexSpec
 
 POINTS_PER_LIST = 64
 """Vectors a list that k-means sees: more cost time, and place the centroids hardly better."""
 
-CODE_POINTS = {"whole": 0, "sq8": 16_384, "pq": 128 * PQ_CENTROIDS}
+CODE_POINTS = {"whole": 0, "sq8": 16_384, "pq": 32_768}
 """Vectors that the ranges of `sq8` and the centroids of `pq` are fitted to."""
 
 DECODED_AT_ONCE = 8192

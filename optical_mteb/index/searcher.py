@@ -102,11 +102,12 @@ class Searcher:
         return scores, positions
 
     def reconstruct(self, positions: Integers) -> Vectors:
-        """The vectors at some positions, as the index has them, [n, width]."""
-        base = faiss.downcast_index(self._index.base_index) if self._spec.refine else self._index
+        """The vectors at some positions, as the index has them, [n, width]; those to rescore with where it has them."""
+        if self._spec.refine:
+            return self._vectors[positions].astype(np.float32)
         if self._spec.kind == "ivf":
-            base.make_direct_map()
-        return np.stack([base.reconstruct(int(position)) for position in positions])
+            self._index.make_direct_map()
+        return np.stack([self._index.reconstruct(int(position)) for position in positions])
 
     @property
     def removed(self) -> Integers:

@@ -10,15 +10,13 @@ from typing import Literal
 from optical_mteb.errors import InputError
 
 AUTO = "auto"
-EXAMPLES = ("flat", "hnsw32", "hnsw32,sq8", "ivf4096", "ivf4096,sq8", "ivf4096,pq48")
-PQ_CENTROIDS = 256
-"""Centroids of each part of a product quantizer: a code of 8 bits."""
+EXAMPLES = ("flat", "hnsw32", "hnsw32,sq8", "ivf4096", "ivf4096,sq8", "ivf4096,pq48", "ivf4096,pq192x4")
 
 POINTS_PER_LIST = 39
 """Vectors a list below which FAISS's k-means calls its centroids poorly placed."""
 
 _SPEC = re.compile(
-    r"(?P<kind>flat|hnsw(?P<links>[1-9]\d*)|ivf(?P<lists>[1-9]\d*))(,(?P<codec>sq8|pq(?P<parts>[1-9]\d*)))?(?P<refine>\+refine)?"
+    r"(?P<kind>flat|hnsw(?P<links>[1-9]\d*)|ivf(?P<lists>[1-9]\d*))(,(?P<codec>sq8|pq(?P<parts>[1-9]\d*)(?P<fast>x4)?))?(?P<refine>\+refine)?"
 )
 
 
@@ -29,8 +27,10 @@ class IndexSpec:
     Attributes:
         kind: `flat` compares with every vector, `hnsw` walks a graph, `ivf` looks into the nearest lists of vectors.
         size: Links of a node for `hnsw`, lists for `ivf`, 0 for `flat`.
-        codec: How a vector is kept: whole, as one byte a component, or as one byte for each of `parts` parts.
+        codec: How a vector is kept: whole, as one byte a component, or as a code for each of `parts` parts.
         parts: Parts of a vector for `pq`, else 0.
+        bits: Bits of the code of a part: 8, or 4 (`x4`), whose tables fit into the registers of a processor, so that many
+            vectors are compared at once (Andre, Kermarrec, Le Scouarnec, VLDB 2015).
         refine: Whether the best are scored again with float16 vectors.
     """
 
@@ -38,6 +38,7 @@ class IndexSpec:
     size: int = 0
     codec: Literal["whole", "sq8", "pq"] = "whole"
     parts: int = 0
+    bits: Literal[4, 8] = 8
     refine: bool = False
 
     @classmethod
@@ -54,23 +55,36 @@ class IndexSpec:
             raise InputError(
                 f"index spec {text!r}: expected {AUTO}, or one like {', '.join(EXAMPLES)}, each with +refine if wanted"
             )
+        if match["fast"] and not match["refine"]:
+            raise InputError(f"index spec {text!r}: codes of 4 bits find too little by themselves; use {text}+refine")
         return cls(
             kind=kind,  # type: ignore[arg-type]
             size=int(match["links"] or match["lists"] or 0),
             codec="pq" if match["parts"] else "sq8" if codec else "whole",
             parts=int(match["parts"] or 0),
+            bits=4 if match["fast"] else 8,
             refine=bool(match["refine"]),
         )
 
     def __str__(self) -> str:
-        codec = {"whole": "", "sq8": ",sq8", "pq": f",pq{self.parts}"}[self.codec]
+        codec = {"whole": "", "sq8": ",sq8", "pq": f",pq{self.parts}{'x4' if self.bits == 4 else ''}"}[self.codec]
         return f"{self.kind}{self.size or ''}{codec}{'+refine' if self.refine else ''}"
 
     def factory(self) -> str:
         """The spec as `faiss.index_factory` takes it, rescoring aside."""
         # np: without the reordering of codes that only FAISS's Hamming search uses, and that takes most of the training.
-        codec = {"whole": "Flat", "sq8": "SQ8", "pq": f"PQ{self.parts}x8np"}[self.codec]
+        product = f"PQ{self.parts}x4fs" if self.bits == 4 else f"PQ{self.parts}x8np"
+        codec = {"whole": "Flat", "sq8": "SQ8", "pq": product}[self.codec]
         return codec if self.kind == "flat" else f"{self.kind.upper()}{self.size},{codec}"
+
+    @property
+    def centroids(self) -> int:
+        """Centroids of each part of a product quantizer; 1 where there is none."""
+        return 2**self.bits if self.codec == "pq" else 1
+
+    def code_size(self, width: int) -> int:
+        """Bytes of the code of a vector of `width` components."""
+        return {"whole": 4 * width, "sq8": width, "pq": -(-self.parts * self.bits // 8)}[self.codec]
 
     def check(self, width: int, count: int, what: str = "documents") -> None:
         """Check that the index can be built over `count` vectors of `width` components.
@@ -87,10 +101,11 @@ class IndexSpec:
             near = min(_divisors(width), key=lambda parts: abs(parts - self.parts))
             raise InputError(
                 f"index spec {self}: {width} components cannot be divided into {self.parts} parts; use pq{near}"
+                f"{'x4' if self.bits == 4 else ''}"
             )
         if self.kind == "hnsw" and self.size < 2:
             raise InputError(f"index spec {self}: a graph needs 2 links a node at least; hnsw32 is common")
-        needed = max(self.size if self.kind == "ivf" else 1, PQ_CENTROIDS if self.codec == "pq" else 1)
+        needed = max(self.size if self.kind == "ivf" else 1, self.centroids)
         if count < needed:
             raise InputError(
                 f"index spec {self}: needs {needed:,} {what} at least, found {count:,}; use flat or {AUTO}"
@@ -99,7 +114,7 @@ class IndexSpec:
     def doubt(self, count: int, what: str = "documents") -> str:
         """One line about an index that can be built over `count` vectors but is ill-proportioned; empty if none is."""
         needed = POINTS_PER_LIST * max(
-            self.size if self.kind == "ivf" else 0, PQ_CENTROIDS if self.codec == "pq" else 0
+            self.size if self.kind == "ivf" else 0, self.centroids if self.codec == "pq" else 0
         )
         if count >= needed:
             return ""
@@ -107,7 +122,7 @@ class IndexSpec:
 
     def memory(self, width: int, count: int) -> int:
         """Bytes of the index in memory, estimated; vectors for rescoring stay on disk."""
-        code = {"whole": 4 * width, "sq8": width, "pq": self.parts}[self.codec]
+        code = self.code_size(width)
         # HNSW: 4 bytes for each of 2 M links on the lowest level, few above; level and offset. IVF: a 64-bit position.
         around = {"flat": 0, "hnsw": 4 * 2 * self.size + 4 * self.size // 8 + 12, "ivf": 8}[self.kind]
         return count * (code + around) + (4 * width * self.size if self.kind == "ivf" else 0)
@@ -132,7 +147,8 @@ def choose(count: int, width: int, *, memory: int, recall: float, tokens: bool =
     """Choose a spec.
 
     The choice falls on the first that fits into memory of: exact search, where there are few documents; lists of
-    vectors with one byte a component; lists with product-quantized codes, rescored.
+    vectors with one byte a component or, for a recall that this does not reach, with 4 bits for every two, rescored,
+    which are read faster; lists with product-quantized codes of fewer bytes, rescored.
 
     Args:
         count: Documents.
@@ -150,13 +166,20 @@ def choose(count: int, width: int, *, memory: int, recall: float, tokens: bool =
     by_list = f"{count:,} {what} of {width} components"
     if count <= FLAT_UP_TO and flat.memory(width, count) <= memory:
         return Choice(flat, f"auto: {flat}, as {count:,} {what} are few enough for exact search")
-    byte = IndexSpec("ivf", lists, "sq8", refine=recall > SQ8_RECALL and not tokens)
+    byte = IndexSpec("ivf", lists, "sq8")
+    if recall > SQ8_RECALL and not tokens:
+        byte = (
+            IndexSpec("ivf", lists, "pq", width // 2, bits=4, refine=True)
+            if not width % 2
+            else replace(byte, refine=True)
+        )
     product = IndexSpec("ivf", lists, "pq", refine=not tokens)
-    coarse = [replace(product, parts=parts) for parts in _parts(width)] if count >= PQ_CENTROIDS else []
+    coarse = [replace(product, parts=parts) for parts in _parts(width)] if count >= product.centroids else []
     for candidate in (byte, *coarse):
         size = candidate.memory(width, count)
         if size <= memory:
-            why = "one byte a component" if candidate.codec == "sq8" else f"{candidate.parts} bytes a vector"
+            size_of_code = candidate.code_size(width)
+            why = "one byte a component" if candidate.codec == "sq8" else f"{size_of_code} bytes a vector"
             again = f", rescored for recall {recall:g}" if candidate.refine else f" is enough for recall {recall:g}"
             again = ", documents scored by MaxSim" if tokens else again
             return Choice(

@@ -108,7 +108,7 @@ def tune(
 
 def work(spec: IndexSpec, tuning: Tuning, width: int, count: int) -> float:
     """Bytes that a search reads, estimated; the measure by which parameters are preferred, the same on any machine."""
-    code = {"whole": 4 * width, "sq8": width, "pq": spec.parts}[spec.codec]
+    code = spec.code_size(width)
     again = SCATTERED * 2 * width * (tuning.candidates or 0)
     if spec.kind == "ivf":
         return (tuning.nprobe or 1) / spec.size * count * code + again

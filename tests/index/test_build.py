@@ -32,6 +32,7 @@ TEXTS = [sentence(number) for number in range(350)]
         ("ivf16,sq8+refine", 0.99),
         ("ivf16,pq8", 0.5),
         ("ivf16,pq8+refine", 0.99),
+        ("ivf16,pq16x4+refine", 0.99),
     ],
 )
 def test_every_spec_reaches_its_recall(build, collection, spec, recall):
@@ -49,7 +50,7 @@ def test_every_spec_reaches_its_recall(build, collection, spec, recall):
     assert [path.name for path in index.folder.parent.iterdir() if path != index.folder and path.name != "home"] == []
 
 
-@pytest.mark.parametrize("spec", ["flat", "hnsw16,sq8", "ivf16", "ivf16,pq8+refine"])
+@pytest.mark.parametrize("spec", ["flat", "hnsw16,sq8", "ivf16", "ivf16,pq8+refine", "ivf16,pq16x4+refine"])
 def test_a_build_is_the_same_every_time(build, tmp_path, spec):
     """Pins an index that depends on chance beyond its seed."""
     build(spec, tmp_path / "a")
@@ -67,7 +68,7 @@ def test_auto_says_in_one_line_what_it_chose_and_why(build):
 def test_auto_keeps_to_the_memory(build, collection):
     """Pins a budget that counts for nothing, and an ill-proportioned index that nobody is warned of."""
     index, said = build("auto", memory=150_000)
-    assert said[0].startswith("auto: ivf32,sq8+refine, as 2,000 documents of 32 components fit 0.15 MB with one byte")
+    assert said[0].startswith("auto: ivf32,pq16x4+refine, as 2,000 documents of 32 components fit 0.15 MB with 8 bytes")
     assert index.size < 150_000
     assert share_found(index, collection) >= 0.99
     # An explicit one that has few documents for its lists is built all the same.

@@ -15,7 +15,7 @@ from tests.index import processes
 from tests.index.conftest import contents, sentence
 from tests.index.processes import in_process, killed_at, settings, stub_encoder
 
-SPECS = ["flat", "flat+refine", "hnsw16", "ivf16", "ivf16,sq8", "ivf16,pq8+refine"]
+SPECS = ["flat", "flat+refine", "hnsw16", "ivf16", "ivf16,sq8", "ivf16,pq8+refine", "ivf16,pq16x4+refine"]
 TEXTS = [sentence(number) for number in range(300)]
 
 

@@ -34,7 +34,8 @@ def opened(tmp_path, collection):
 
 
 @pytest.mark.parametrize(
-    "spec", ["flat", "flat+refine", "ivf16", "ivf16,sq8+refine", "ivf16,pq8+refine", "hnsw16+refine"]
+    "spec",
+    ["flat", "flat+refine", "ivf16", "ivf16,sq8+refine", "ivf16,pq8+refine", "ivf16,pq16x4+refine", "hnsw16+refine"],
 )
 def test_with_every_effort_search_is_exact(opened, collection, spec):
     """Pins wrong scores, wrong order, and positions that are none of the documents'."""
@@ -49,7 +50,7 @@ def test_with_every_effort_search_is_exact(opened, collection, spec):
     assert (positions == best).mean() > 0.99
 
 
-@pytest.mark.parametrize("spec", ["flat", "hnsw16", "ivf16", "ivf16,sq8", "ivf16,pq8+refine"])
+@pytest.mark.parametrize("spec", ["flat", "hnsw16", "ivf16", "ivf16,sq8", "ivf16,pq8+refine", "ivf16,pq16x4+refine"])
 @pytest.mark.parametrize("k", [2000, 5000])
 def test_more_than_there_are_gives_all(opened, collection, spec, k):
     """Pins ranks without a document, and documents that no list within reach has."""
@@ -83,7 +84,9 @@ def test_a_query_is_widened_alone(opened, collection):
     assert (positions[:, 0] == alone[:, 0]).mean() > 0.9
 
 
-@pytest.mark.parametrize("spec", ["flat", "flat+refine", "hnsw16", "hnsw16,sq8+refine", "ivf16", "ivf16,pq8+refine"])
+@pytest.mark.parametrize(
+    "spec", ["flat", "flat+refine", "hnsw16", "hnsw16,sq8+refine", "ivf16", "ivf16,pq8+refine", "ivf16,pq16x4+refine"]
+)
 def test_what_was_removed_is_not_found(opened, collection, spec):
     """Pins a removed document in a ranking, and ranks that are empty because their documents were removed."""
     removed = np.unique(collection.best(5))

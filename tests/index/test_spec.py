@@ -10,7 +10,7 @@ from optical_mteb.index.spec import IndexSpec, choose, parse_memory
 SPECS = ["flat", "hnsw32", "hnsw32,sq8", "ivf4096", "ivf4096,sq8", "ivf4096,pq48"]
 
 
-@pytest.mark.parametrize("text", [*SPECS, *(f"{spec}+refine" for spec in SPECS)])
+@pytest.mark.parametrize("text", [*SPECS, *(f"{spec}+refine" for spec in SPECS), "ivf4096,pq192x4+refine"])
 def test_specs_print_as_they_parse(text):
     """Pins a spec that changes on its way through the parser."""
     assert str(IndexSpec.parse(text)) == text
@@ -18,12 +18,18 @@ def test_specs_print_as_they_parse(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Flat", "flat,sq8", "hnsw", "hnsw032", "hnsw32,pq8", "ivf,sq8", "ivf16,pq", "ivf16,sq4", "ivf16+rerank", " flat", "ivf16,sq8+refine+refine"],
+    ["", "Flat", "flat,sq8", "hnsw", "hnsw032", "hnsw32,pq8", "ivf,sq8", "ivf16,pq", "ivf16,pq8x2+refine", "ivf16,sq4", "ivf16+rerank", " flat", "ivf16,sq8+refine+refine"],
 )  # fmt: skip
 def test_other_texts_are_refused_with_examples(text):
     """Pins a misspelt spec that is taken for another one."""
     with pytest.raises(InputError, match="ivf4096,pq48"):
         IndexSpec.parse(text)
+
+
+def test_codes_of_4_bits_are_rescored():
+    """Pins an index that finds too little whatever it is told to read."""
+    with pytest.raises(InputError, match=r"find too little by themselves; use ivf16,pq8x4\+refine"):
+        IndexSpec.parse("ivf16,pq8x4")
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,7 @@ def test_other_texts_are_refused_with_examples(text):
         ("ivf4", faiss.IndexIVFFlat),
         ("ivf4,sq8", faiss.IndexIVFScalarQuantizer),
         ("ivf4,pq8", faiss.IndexIVFPQ),
+        ("ivf4,pq8x4+refine", faiss.IndexIVFPQFastScan),
     ],
 )
 def test_faiss_makes_the_index_of_a_spec_by_inner_product(text, kind):
@@ -55,6 +62,8 @@ def test_faiss_makes_the_index_of_a_spec_by_inner_product(text, kind):
         ("ivf16,pq7", 32, 1000, "use pq8"),
         ("ivf64", 32, 63, "64 documents at least, found 63"),
         ("ivf4,pq8", 32, 255, "256 documents at least"),
+        ("ivf4,pq7x4+refine", 32, 1000, "use pq8x4"),
+        ("ivf4,pq8x4+refine", 32, 15, "16 documents at least"),
         ("hnsw1", 32, 1000, "hnsw32"),
     ],
 )
@@ -76,6 +85,7 @@ def test_an_index_that_can_be_built_passes():
         ("flat", 4 * 384 * 1_000_000),
         ("ivf4096,sq8", (384 + 8) * 1_000_000 + 4 * 384 * 4096),
         ("ivf4096,pq48+refine", (48 + 8) * 1_000_000 + 4 * 384 * 4096),
+        ("ivf4096,pq192x4+refine", (96 + 8) * 1_000_000 + 4 * 384 * 4096),
         ("hnsw32", (4 * 384 + 4 * 64 + 16 + 12) * 1_000_000),
     ],
 )
@@ -86,14 +96,14 @@ def test_memory_of_an_index(text, expected):
 
 def test_estimated_memory_is_that_of_faiss(collection):
     """Pins an estimate that has nothing to do with the file that FAISS writes."""
-    for text in ("flat", "ivf16,sq8", "ivf16,pq8", "hnsw16", "hnsw16,sq8"):
+    for text in ("flat", "ivf16,sq8", "ivf16,pq8", "ivf16,pq16x4+refine", "hnsw16", "hnsw16,sq8"):
         spec = IndexSpec.parse(text)
         index = new_index(spec, 32, seed=0)
         index.train(collection.vectors)
         index.add(collection.vectors)
         written = len(faiss.serialize_index(index))
         # The centroids of a product quantizer weigh something in so small an index.
-        own = 4 * 256 * 32 if spec.codec == "pq" else 0
+        own = 4 * spec.centroids * 32 if spec.codec == "pq" else 0
         assert spec.memory(32, 2000) + own == pytest.approx(written, rel=0.06)
 
 
@@ -102,7 +112,7 @@ def test_estimated_memory_is_that_of_faiss(collection):
     [
         (20_000, 10**9, 0.99, "flat"),
         (1_000_000, 10**9, 0.95, "ivf4096,sq8"),
-        (1_000_000, 10**9, 0.99, "ivf4096,sq8+refine"),
+        (1_000_000, 10**9, 0.99, "ivf4096,pq192x4+refine"),
         (1_000_000, 2 * 10**8, 0.95, "ivf4096,pq96+refine"),
         (5_000_000, 6 * 10**8, 0.95, "ivf8192,pq96+refine"),
         (20_000, 10**7, 0.9, "ivf512,sq8"),

@@ -33,7 +33,9 @@ def record_again(folder, name):
 SOUND = {"counts": True, "ids": True, "self-retrieval": True}
 
 
-@pytest.mark.parametrize("spec", ["flat", "hnsw16,sq8", "ivf16", "ivf16,pq8", "ivf16,pq8+refine"])
+@pytest.mark.parametrize(
+    "spec", ["flat", "hnsw16,sq8", "ivf16", "ivf16,pq8", "ivf16,pq8+refine", "ivf16,pq16x4+refine"]
+)
 def test_a_sound_index_passes(build, spec):
     """Pins a check that fails by itself, with documents removed and added, too."""
     index, _ = build(spec)
