@@ -10,7 +10,10 @@ from optical_mteb.errors import InputError
 
 
 def read_moses(english: Path, translation: Path) -> RawRecords:
-    """Pairs of lines; a line that is blank on a side comes as a record with an empty text. The id is the line number.
+    """Pairs of lines; a line that is blank on a side comes as a record with an empty text.
+
+    The id is `ARTICLE:LINE`: a line that is blank on both sides ends an article (OPUS), which are counted from 0, lines
+    from 1. So `*[05]:*` are the lines of the articles whose number 5 divides.
 
     Args:
         english: File with the English side.
@@ -25,10 +28,10 @@ def read_moses(english: Path, translation: Path) -> RawRecords:
             f"{english} has {counts[0]} lines and {translation} {counts[1]}: line-aligned files have the same number; "
             "take both from the same release"
         )
+    article, begun = 0, False
     for (number, left), (_, right) in zip(read_lines(english), read_lines(translation), strict=True):
-        if isinstance(left, Malformed):
-            yield left
-        elif isinstance(right, Malformed):
-            yield right
-        else:
-            yield Record(str(number), left, right, number)
+        malformed = next((side for side in (left, right) if isinstance(side, Malformed)), None)
+        yield malformed or Record(f"{article}:{number}", str(left), str(right), number)
+        blank = malformed is None and not str(left).strip() and not str(right).strip()
+        article += blank and begun
+        begun = not blank

@@ -46,7 +46,8 @@ class BitextSource(BaseModel):
         english_column: Field of the English side: for tsv a 0-based number, or a name with `header`; for jsonl and hub a
             name, dotted where nested. Default for tsv: 0.
         translation_column: Field of the other side. Default for tsv: 1.
-        id_column: Field of the publisher's record id; default: the line number (tmx: `tuid`, cldr: the key).
+        id_column: Field of the publisher's record id; default: the line number (tmx: `tuid`, cldr: the key,
+            line-aligned files: `ARTICLE:LINE`).
         header: Whether the first line of a tsv names its columns.
         english_tag: `xml:lang` of the English side of a tmx.
         config: Configuration of a hub data set.

@@ -1,9 +1,12 @@
 """The readers on the files their publishers provide."""
 
+import re
+
 import pytest
 
 from optical_mteb.bitext import BitextSource, ParallelCorpus
 from optical_mteb.storage import local_data
+from optical_mteb.training.recipe import find_recipe, read_recipe
 
 pytestmark = pytest.mark.skipif(local_data() is None, reason="OPTICAL_MTEB_DATA is not set")
 
@@ -129,3 +132,20 @@ def test_licence_and_document_filters():
     french = load({**tico("fr"), "exclude_ids": ["PubMed_8:*"]})
     assert not [pair.id for pair in french if pair.id.startswith("PubMed_8:")]
     assert french.report.sources[0].excluded == 329
+
+
+@pytest.mark.parametrize("name", ["optical-student", "optical-student-colbert"])
+def test_students_do_not_read_what_they_are_scored_on(name):
+    """Pins sentences of FLORES that ALT has, too, and articles that the task GlobalVoicesRetrieval searches."""
+    recipe = read_recipe(find_recipe(name))
+    corpus = ParallelCorpus.load(recipe.bitext)
+    flores = (local_data() / "eval" / "flores200" / "eng_Latn.dev").read_text(encoding="utf-8").splitlines()
+    assert {words(pair.english) for pair in corpus} & {words(line) for line in flores} == set()
+    articles = {int(pair.id.partition(":")[0]) for pair in corpus if "globalvoices" in pair.source}
+    assert len(articles) > 1000
+    assert not [article for article in articles if article % 5 == 0]
+
+
+def words(text):
+    """The words of a text, whatever stands between them."""
+    return tuple(re.findall(r"\w+", text.casefold()))

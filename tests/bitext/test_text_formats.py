@@ -40,9 +40,22 @@ def test_moses_pairs_lines_and_keeps_blank_ones(tmp_path):
     english = write(tmp_path / "eng.txt", "one\r\n\r\nthree\r\n")
     somali = write(tmp_path / "som.txt", "kow\n\nsaddex")
     assert list(read_moses(english, somali)) == [
-        Record("1", "one", "kow", 1),
-        Record("2", "", "", 2),
-        Record("3", "three", "saddex", 3),
+        Record("0:1", "one", "kow", 1),
+        Record("0:2", "", "", 2),
+        Record("1:3", "three", "saddex", 3),
+    ]
+
+
+def test_moses_counts_articles_by_lines_that_are_blank_on_both_sides(tmp_path):
+    """Pins articles of the evaluation in the training: borders at one-sided gaps, doubled ones, one before the first."""
+    english = write(tmp_path / "eng.txt", "\na\n\nb\n \n\nc\n")
+    swahili = write(tmp_path / "swh.txt", "\nx\ny\nz\n\n\nw\n")
+    assert [record.id for record in read_moses(english, swahili) if record.english or record.translation] == [
+        "0:2",
+        "0:3",
+        "0:4",
+        "0:5",
+        "1:7",
     ]
 
 
@@ -61,7 +74,7 @@ def test_moses_names_the_broken_line_and_stays_aligned(tmp_path, broken_side):
     paths = [write(tmp_path / name, content) for name, content in zip(("e", "t"), contents, strict=True)]
     records = list(read_moses(*paths))
     assert records[1] == Malformed(f"{paths[broken_side]}:2", "byte 1 of the line is not UTF-8; save the file as UTF-8")
-    assert records[2] == Record("3", "c", "z", 3)
+    assert records[2] == Record("0:3", "c", "z", 3)
 
 
 def test_tsv_takes_quotes_as_text(tmp_path):
