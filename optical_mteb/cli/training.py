@@ -75,15 +75,16 @@ def train(
 def models(
     name: Annotated[str | None, typer.Argument(help="Show all that is on record about this student.")] = None,
 ) -> None:
-    """List the students in the store, or show one."""
+    """List the students in the store and those that the package brings, or show one."""
     from optical_mteb.storage import students_folder
     from optical_mteb.students import read_student, student_names
+    from optical_mteb.students.packed import shipped_packs
 
     if name:
         Console().print_json(read_student(name).model_dump_json())
         return
     table = table_of("student", "kind", "revision", "objective", "languages", "parameters", "trained")
-    for student in student_names():
+    for student in sorted({*student_names(), *shipped_packs()}):
         try:
             record = read_student(student)
         except InputError as error:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from optical_mteb.bases import base_folder, base_revision
+from optical_mteb.bases import base_folder
 from optical_mteb.citation import CITATION
 from optical_mteb.errors import InputError
-from optical_mteb.students.store import ORGANISATION, read_student, student_path
+from optical_mteb.students.store import ORGANISATION, checked_folder, read_student
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
@@ -27,7 +27,7 @@ def load_student(
     device: str | None = None,
     **kwargs: Any,  # noqa: ANN401 - MTEB's loader contract
 ) -> SentenceTransformerEncoderWrapper | MultiVectorWrapper:
-    """Load a student of the store in MTEB's stock wrapper for its kind.
+    """Load a student, of the store or of the package, in MTEB's stock wrapper for its kind.
 
     Args:
         name: `optical-mteb/<student>`.
@@ -41,14 +41,12 @@ def load_student(
     from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 
     sidecar = read_student(name)
-    folder = student_path(sidecar.name)
-    found = base_revision(str(folder))
-    wanted = revision or sidecar.weights
-    if found != wanted:
+    if revision not in (None, sidecar.weights):
         raise InputError(
-            f"{folder}: the weights hash to {found[:12]}, expected {wanted[:12]}; "
+            f"student {sidecar.name!r}: the weights hash to {sidecar.weights[:12]}, expected {revision[:12]}; "
             "they changed since they were registered: restart, or train the student again"
         )
+    folder = checked_folder(sidecar.name)
     wrapper = MultiVectorWrapper if sidecar.kind == "late_interaction" else SentenceTransformerEncoderWrapper
     return wrapper(str(folder), device=device, **kwargs)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
 from optical_mteb.recipes import shipped_students
 from optical_mteb.storage import students_folder
+from optical_mteb.students.packed import shipped_folder, shipped_packs, shipped_sidecar
 from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar
 
 ORGANISATION = "optical-mteb"
@@ -39,8 +41,37 @@ def student_names() -> list[str]:
     return sorted(name for name in names if re.fullmatch(NAME_PATTERN, name))
 
 
+def student_folder(name: str) -> Path:
+    """Checkpoint of a student: the one in the store, else the one that the package brings, which is unpacked first.
+
+    Args:
+        name: As for `read_student`, which says whether there is one.
+
+    Raises:
+        InputError: The name is none that the store takes, or the base of the package's student is not installed.
+    """
+    folder = student_path(name)
+    return shipped_folder(name) if not (folder / SIDECAR_NAME).is_file() and name in shipped_packs() else folder
+
+
+def checked_folder(name: str) -> Path:
+    """`student_folder`, once its files are found to be those on record.
+
+    Raises:
+        InputError: As `student_folder`; or the files are others.
+    """
+    folder = student_folder(name)
+    found, recorded = base_revision(str(folder)), Sidecar.read(folder).weights
+    if found != recorded:
+        raise InputError(
+            f"{folder}: the weights hash to {found[:12]}, expected {recorded[:12]}; "
+            "they changed since they were registered: restart, or train the student again"
+        )
+    return folder
+
+
 def read_student(name: str) -> Sidecar:
-    """What is on record about a student of the store.
+    """What is on record about a student of the store, or else of the package.
 
     Raises:
         InputError: It is not there; the message says how to train it.
@@ -48,6 +79,9 @@ def read_student(name: str) -> Sidecar:
     name = name.removeprefix(f"{ORGANISATION}/")
     folder = student_path(name)
     if not (folder / SIDECAR_NAME).is_file():
+        shipped = shipped_sidecar(name)
+        if shipped is not None:
+            return shipped
         recipe = shipped_students().get(name, "RECIPE.toml")
         raise InputError(
             f"student {name!r} is not trained yet: no checkpoint in {folder}; run: optical-mteb train {recipe}"

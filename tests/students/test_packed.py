@@ -1,0 +1,152 @@
+"""Students that ship with the package, as what they are beside their base."""
+
+import json
+
+import mteb
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from optical_mteb.bases import base_revision
+from optical_mteb.errors import InputError
+from optical_mteb.registry import register
+from optical_mteb.students import packed, read_student, student_folder, student_path
+from optical_mteb.students.sidecar import Sidecar
+from tests.conftest import build_tiny_model
+
+TEXTS = ["query: habari ya asubuhi", "query: good morning"]
+
+
+@pytest.fixture
+def trained(tiny_base, tmp_path):
+    """Checkpoint of a student whose last layer differs from the base's."""
+    model = SentenceTransformer(str(tiny_base), device="cpu")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.transformers_model.encoder.layer[-1].parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    folder = tmp_path / "trained"
+    model.save_pretrained(str(folder), create_model_card=False)
+    sidecar = Sidecar.model_validate(
+        {
+            **dict.fromkeys(("objective", "base_revision", "teacher", "teacher_revision", "bitext_fingerprint"), "x"),
+            **dict.fromkeys(("seed", "steps", "parameters", "embedding_parameters", "width", "max_tokens"), 1),
+            **{name: {} for name in ("recipe", "versions")},
+            "name": "optical-student",
+            "weights": base_revision(str(folder)),
+            "created": "2026-01-02",
+            "base": str(tiny_base),
+            "bitext": [],
+            "languages": ["eng-Latn", "som-Latn"],
+            "mteb_tasks": [],
+        }
+    )
+    sidecar.write(folder)
+    return folder
+
+
+@pytest.fixture
+def shipped(trained, tmp_path, monkeypatch):
+    """The same as a student that the package brings."""
+    record = packed.pack(trained, tmp_path / "packed")
+    monkeypatch.setattr(packed, "shipped_packs", lambda: {"optical-student": record})
+    monkeypatch.setattr("optical_mteb.students.store.shipped_packs", lambda: {"optical-student": record})
+    return record
+
+
+def embeddings(folder):
+    """Of two texts, by a saved model."""
+    return SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+
+
+def test_rows_are_restored_to_half_a_step():
+    """Pins a scale for the whole matrix, codes that wrap around, and rows of zeros that become NaN."""
+    matrix = np.random.default_rng(0).standard_normal((5, 40)).astype(np.float32) * np.float32(
+        [[1], [100], [1e-4], [0], [3]]
+    )
+    steps, scale = packed.quantized(matrix)
+    assert (steps.dtype, scale.shape, np.abs(steps).max()) == (np.int8, (5, 1), 127)
+    back = packed.restored(steps, scale)
+    assert (np.abs(back - matrix) <= scale / 2 * 1.001).all()
+    assert np.array_equal(back[3], np.zeros(40))
+
+
+def test_a_student_comes_back_nearly_as_it_was(trained, shipped, tiny_base):
+    """Pins tensors that are kept twice, lost or given back to the base."""
+    from safetensors.numpy import load_file
+
+    kept = load_file(shipped.with_suffix(".safetensors"))
+    assert {name for name in kept if "layer.0." in name or "embeddings" in name} == set()
+    folder = student_folder("optical-student")
+    ours, before, base = embeddings(folder), embeddings(trained), embeddings(tiny_base)
+    assert (ours * before).sum(1).min() > 0.9999
+    assert (ours * base).sum(1).max() < 0.999
+    assert Sidecar.read(folder).weights == base_revision(str(folder))
+
+
+def test_packing_twice_gives_the_same_files(trained, shipped, tmp_path):
+    """Pins a revision that depends on the order in which a library writes."""
+    again = packed.pack(trained, tmp_path / "again")
+    for suffix in (".json", ".safetensors"):
+        assert again.with_suffix(suffix).read_bytes() == shipped.with_suffix(suffix).read_bytes()
+
+
+def test_mteb_runs_it_after_installation_alone(shipped, own_home):
+    """Pins a shipped student that must be trained first, and one whose revision changes when it is unpacked."""
+    register()
+    meta = mteb.get_model_meta("optical-student")
+    assert meta.revision == read_student("optical-student").weights == json.loads(shipped.read_text())["weights"]
+    model = mteb.get_model("optical-student", device="cpu")
+    assert isinstance(model, mteb.SentenceTransformerEncoderWrapper)
+    assert mteb.get_model_meta("optical-student").revision == meta.revision
+    assert not student_path("optical-student").exists()
+
+
+def test_one_in_the_store_goes_first(trained, shipped):
+    """Pins a training of the user's that the package's student hides."""
+    build_tiny_model(seed=5).save_pretrained(str(student_path("optical-student")), create_model_card=False)
+    own = Sidecar.read(trained).model_copy(update={"weights": base_revision(str(student_path("optical-student")))})
+    own.write(student_path("optical-student"))
+    assert read_student("optical-student") == own
+    assert student_folder("optical-student") == student_path("optical-student")
+
+
+def test_another_base_is_refused(shipped, tiny_base, tmp_path):
+    """Pins layers that are put on a base which they were not trained on; nothing is left behind."""
+    other = tmp_path / "other"
+    build_tiny_model(seed=7).save_pretrained(str(other), create_model_card=False)
+    record = json.loads(shipped.read_text()) | {"base": str(other)}
+    shipped.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="is not the base that optical-student was trained from"):
+        student_folder("optical-student")
+    assert not list((tmp_path / "home").rglob("model.safetensors"))
+
+
+def test_what_cannot_be_packed_is_refused(trained, tiny_base, tmp_path):
+    """Pins a student of fewer layers that comes back with its base's."""
+    model = SentenceTransformer(str(trained), device="cpu")
+    model.transformers_model.encoder.layer = model.transformers_model.encoder.layer[:1]
+    sidecar = Sidecar.read(trained)
+    model.save_pretrained(str(tmp_path / "shallow"), create_model_card=False)
+    sidecar.write(tmp_path / "shallow")
+    with pytest.raises(InputError, match="has other tensors than its base"):
+        packed.pack(tmp_path / "shallow", tmp_path / "packed")
+
+
+def test_a_pack_that_names_files_elsewhere_is_refused(trained, tmp_path, monkeypatch):
+    """Pins a pack that writes outside of the folder of its student."""
+    from safetensors.numpy import load_file, save_file
+
+    record = packed.pack(trained, tmp_path / "packed")
+    path = record.with_suffix(".safetensors")
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()[packed.ABOUT])
+    about["settings"]["../evil.json"] = "{}"
+    save_file(load_file(path), path, metadata={packed.ABOUT: json.dumps(about)})
+    (tmp_path / "unpacked").mkdir()
+    with pytest.raises(InputError, match=r"names a file outside of the student, '\.\./evil\.json'"):
+        packed.unpack(record, tmp_path / "unpacked")
+    assert not (tmp_path / "evil.json").exists()
