@@ -3,10 +3,13 @@
     OPTICAL_MTEB_DATA=DATA python benchmarks/index.py search   [--vectors 1000000] [--specs auto ...] [--output search.json]
     OPTICAL_MTEB_DATA=DATA python benchmarks/index.py growth   [--sizes 10000 100000 1000000] [--picture growth.svg]
     OPTICAL_MTEB_DATA=DATA python benchmarks/index.py encoding [--passages 1000]
+    OPTICAL_MTEB_DATA=DATA python benchmarks/index.py late     [--documents 20000] [--specs auto ...]
 
 The vectors have the structure of real text: 50,000 English sentences of the bitext (TICO-19, HornMT, ALT, GlobalVoices)
 are encoded by all-MiniLM-L6-v2, 384 components. A vector is w a + (1 - w) b + e, brought to length 1, with a a sentence
-drawn at random, b one of its ten nearest neighbours, w uniform between 0.5 and 1 and e Gaussian of expected length 0.3.
+drawn at random, b one of its ten nearest neighbours, w uniform between 0.5 and 1 and e Gaussian of expected length 0.1:
+`structure` estimates the intrinsic dimension around queries (Levina and Bickel, NeurIPS 2004; 100 neighbours), which is to
+be that of the sentences themselves.
 Queries are made likewise of 2,000 further sentences, that no document has a part of; half of them are for tuning. What
 was made stays in `--cache`.
 
@@ -19,6 +22,8 @@ was made stays in `--cache`.
   peak of resident memory, queries a second. 5,000,000 should take less than 6 GB.
 - encoding: documents a second of this package's encoder and of mteb's stock wrapper, batches of 32, the same model, the
   articles of NTREX and passages of AfriQA, in turn. Ours should be at least 1.8 times as fast, every cosine at least 0.999.
+- late: late interaction over sentences by multilingual-e5-small, a vector for each token: recall of the best 100 against
+  MaxSim with all documents, and queries a second of both (that one a matrix product with all tokens and a maximum).
 """
 
 import argparse
@@ -218,7 +223,7 @@ def own_index(folder: Path, cache: Path, number: int, spec: str, wanted: float) 
         vectors,
         settings=BuildSettings(spec=spec, recall=wanted, depth=DEPTH),
         queries=questions(cache)[1],
-        say=lambda line: print(f"  {line}", file=sys.stderr, flush=True),
+        say=_to_stderr,
     )
     return folder
 
@@ -273,6 +278,10 @@ def search(arguments: argparse.Namespace) -> dict[str, Any]:
             row |= opened(folder, cache)
         results[name] = row
     return results
+
+
+def _to_stderr(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def _with_recall(spec: str) -> tuple[str, float]:
@@ -369,6 +378,83 @@ def draw(results: dict[str, Any], path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
+def structure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Intrinsic dimension around queries: of the sentences, and of the vectors made of them."""
+    import faiss
+
+    def dimension(vectors: np.ndarray, queries: np.ndarray) -> float:
+        index = faiss.IndexFlatL2(WIDTH)
+        index.add(np.asarray(vectors, np.float32))
+        distances = np.sqrt(np.maximum(index.search(queries, DEPTH)[0], 1e-12))
+        return float(np.median(-1 / np.log(distances[:, :-1] / distances[:, -1:]).mean(axis=1)))
+
+    known, held_out = seeds(arguments.cache)
+    made = documents(arguments.cache, arguments.vectors)
+    return {
+        "sentences": {"vectors": len(known), "dimension": round(dimension(known, held_out[:500]), 1)},
+        "made": {"vectors": len(made), "dimension": round(dimension(made, questions(arguments.cache)[0][:500]), 1)},
+    }
+
+
+def late(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Late interaction by index, and with all documents."""
+    import torch
+
+    from optical_mteb.bases import as_late_interaction, load_base
+    from optical_mteb.index import FaissIndex
+    from optical_mteb.index.assembly import BuildSettings
+    from optical_mteb.index.build import build_index
+    from optical_mteb.index.corpus import Corpus
+    from optical_mteb.index.encoder import load_encoder
+
+    texts = sentences()[: arguments.documents + 2 * arguments.queries]
+    asked, tuned_on = texts[: arguments.queries], texts[arguments.queries : 2 * arguments.queries]
+    texts = texts[2 * arguments.queries :]
+    model = arguments.cache / "late-model"
+    if not model.is_dir():
+        as_late_interaction(load_base(LARGER, device="cpu")).save_pretrained(str(model), create_model_card=False)
+    encoder: Any = load_encoder(str(model), device="cpu")
+    corpus = Corpus.of([str(row) for row in range(len(texts))], texts)
+    results: dict[str, Any] = {}
+    vectors: Any = None
+    for spec in arguments.specs:
+        name, wanted = _with_recall(spec)
+        folder = arguments.cache / f"late-{len(texts)}-{spec}"
+        settings = BuildSettings(spec=name, recall=wanted, depth=DEPTH)
+        build_index(folder, corpus, encoder, settings=settings, queries=tuned_on, say=_to_stderr)
+        index: Any = FaissIndex.open(folder, encoder=encoder)
+        if vectors is None:
+            vectors = encoder.queries(asked)
+            owners = torch.from_numpy(np.repeat(np.arange(len(texts)), np.diff(index.maxsim.offsets)))
+            tokens = torch.from_numpy(np.concatenate(index.own_vectors(np.arange(len(texts)))))
+            begun = time.perf_counter()
+            last, every = [], []
+            for query in vectors:
+                scores = torch.from_numpy(query) @ tokens.T
+                place = owners.expand(len(query), -1)
+                best = torch.full((len(query), len(texts)), -torch.inf).scatter_reduce(1, place, scores, "amax").sum(0)
+                every.append(best)
+                last.append(best.topk(DEPTH).values[-1])
+            seconds = time.perf_counter() - begun
+            results["all documents"] = {"queries_a_second": round(len(asked) / seconds, 2), "recall": 1.0, "ratio": 1.0}
+        index.search(vectors[:2], DEPTH)
+        begun = time.perf_counter()
+        found = index.search(vectors, DEPTH)
+        rate = len(asked) / (time.perf_counter() - begun)
+        hits = [
+            (every[row][each.positions] >= last[row] - 1e-3).float().mean().item()
+            for row, each in enumerate(found)
+        ]
+        results[f"ours, {spec}"] = {
+            "spec": index.manifest.spec,
+            "tokens": int(index.manifest.tokens),
+            "recall": round(statistics.fmean(hits), 4),
+            "queries_a_second": round(rate, 2),
+            "ratio": round(rate / results["all documents"]["queries_a_second"], 2),
+        }
+    return results
+
+
 def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
     """Documents a second of both encoders, and how alike their vectors are."""
     import mteb
@@ -439,7 +525,10 @@ def main() -> None:
     searching = commands.add_parser("search", parents=[shared])
     searching.add_argument("--vectors", type=int, default=1_000_000)
     searching.add_argument(
-        "--specs", nargs="+", default=["auto", "ivf8192,pq192x4+refine", "ivf4096,pq48+refine@0.95"], help="SPEC or SPEC@RECALL"
+        "--specs",
+        nargs="+",
+        default=["auto", "ivf8192,pq192x4+refine", "ivf4096,pq48+refine@0.95"],
+        help="SPEC or SPEC@RECALL",
     )
     searching.add_argument("--rounds", type=int, default=3)
     growing = commands.add_parser("growth", parents=[shared])
@@ -452,8 +541,15 @@ def main() -> None:
     encoded = commands.add_parser("encoding", parents=[shared])
     encoded.add_argument("--passages", type=int, default=1000)
     encoded.add_argument("--rounds", type=int, default=1)
+    shaped = commands.add_parser("structure", parents=[shared])
+    shaped.add_argument("--vectors", type=int, default=1_000_000)
+    interacting = commands.add_parser("late", parents=[shared])
+    interacting.add_argument("--documents", type=int, default=20_000)
+    interacting.add_argument("--queries", type=int, default=200)
+    interacting.add_argument("--specs", nargs="+", default=["auto", "auto@0.95"], help="SPEC or SPEC@RECALL")
     arguments = parser.parse_args()
-    results = {"search": search, "growth": growth, "one": one, "encoding": encoding}[arguments.command](arguments)
+    modes = {"search": search, "growth": growth, "one": one, "encoding": encoding, "structure": structure, "late": late}
+    results = modes[arguments.command](arguments)
     if arguments.command == "one":
         print(json.dumps(results))
         return

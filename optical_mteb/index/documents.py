@@ -82,7 +82,8 @@ class Documents:
         first = np.flatnonzero(np.diff(owners[order], prepend=-1))
         for group in np.split(order, first[1:]) if len(order) else ():
             owner = owners[group[0]]
-            found[group] = chunks[owner].take(pa.array(positions[group] - self._starts[owner])).to_pylist()
+            rows_of = chunks[owner].take(pa.array(positions[group] - self._starts[owner]))
+            found[group] = rows_of.to_numpy(zero_copy_only=False)
         rows: list[str] = found.tolist()
         return rows
 

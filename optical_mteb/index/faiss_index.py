@@ -28,6 +28,9 @@ from optical_mteb.index.tokens_encoder import TokenEncoder
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
 
+NAMED_AT_ONCE = 1024
+"""Queries whose documents' ids are read together."""
+
 CHECKED_AT_OPENING = 32 << 20
 """Bytes up to which a file's checksum is compared whenever it is opened; larger ones by `verify` alone."""
 
@@ -151,9 +154,12 @@ class FaissIndex:
             raise InputError(f"top {k}: expected 1 document at least")
         scores, positions = self._found(queries, k)
         rankings = []
-        for row_scores, row in zip(scores, positions, strict=True):
-            found = row != NOTHING
-            rankings.append(Ranking(self.documents.ids(row[found]), row_scores[found], row[found]))
+        for start in range(0, len(positions), NAMED_AT_ONCE):
+            part = slice(start, start + NAMED_AT_ONCE)
+            found = positions[part] != NOTHING
+            ids, ends = self.documents.ids(positions[part][found]), np.cumsum(found.sum(axis=1))
+            for row, end, own_scores, own in zip(found, ends, scores[part], positions[part], strict=True):
+                rankings.append(Ranking(ids[end - row.sum() : end], own_scores[row], own[row]))
         return rankings
 
     def encode(self, queries: Sequence[str]) -> Vectors:

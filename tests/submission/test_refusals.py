@@ -85,7 +85,7 @@ def test_weights_that_changed_since_the_training(tmp_path, write):
     write()
     config = student_path("tiny-student") / "config_sentence_transformers.json"
     config.write_text(config.read_text().replace("query: ", "question: "))
-    with pytest.raises(InputError, match="the weights hash to .*; they changed .* train the student again"):
+    with pytest.raises(InputError, match=r"the weights hash to .*; they changed .* train the student again"):
         prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache")
 
 

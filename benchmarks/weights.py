@@ -1,0 +1,132 @@
+"""What a student weighs in several forms, and what each form loses of its MAP.
+
+    OPTICAL_MTEB_DATA=DATA python benchmarks/weights.py optical-student [--forms packed ...] [--output weights.json]
+    python benchmarks/weights.py optical-student --pack optical_mteb/students/weights
+
+Forms of a trained student of the store, each read back into float32 and scored on the tasks of the study `students`:
+
+- float32, float16: the whole checkpoint, rounded.
+- int8: every matrix as one byte a weight and a float32 scale a row.
+- packed: the tensors that training changed as int8, the others read from the base where it is published: what the
+  package ships (`--pack` writes it).
+- pruned-N: only the N most frequent word pieces and single characters; float16.
+- small: another student, trained from fewer layers and a pruned vocabulary (`--small NAME`), int8.
+
+MAP is the mean of MAP@100 over the subsets whose queries are in no English, x 100; the share is that of float32's.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+from rich.console import Console
+from rich.table import Table
+from sentence_transformers import SentenceTransformer
+
+from optical_mteb.bases import prune_vocabulary
+from optical_mteb.students import student_folder
+from optical_mteb.students.packed import pack, quantized, restored, unpack
+from optical_mteb.study.evaluation import evaluate
+from optical_mteb.study.settings import find_study, read_study
+
+FORMS = ("float32", "float16", "int8", "packed", "pruned-20000", "pruned-50000")
+
+
+def rounded(model: SentenceTransformer, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Pass every matrix through a form and back, in place."""
+    with torch.no_grad():
+        for tensor in model.parameters():
+            if tensor.ndim > 1:
+                tensor.copy_(torch.from_numpy(change(tensor.numpy()).astype(np.float32)))
+
+
+def through_int8(matrix: np.ndarray) -> np.ndarray:
+    """A matrix as it comes back from one byte a weight."""
+    return restored(*quantized(matrix))
+
+
+def through_float16(matrix: np.ndarray) -> np.ndarray:
+    """A matrix as it comes back from two bytes a weight."""
+    return matrix.astype(np.float16)
+
+
+def megabytes(model: SentenceTransformer, size: float) -> float:
+    """10^6 bytes of all parameters at so many bytes each."""
+    return sum(parameter.numel() for parameter in model.parameters()) * size / 1e6
+
+
+def form(name: str, student: str, small: str | None) -> tuple[SentenceTransformer, float]:
+    """A student in a form, and what its weights weigh in it, 10^6 bytes."""
+    folder = student_folder(small if name == "small" and small else student)
+    if name == "packed":
+        with tempfile.TemporaryDirectory() as scratch:
+            record = pack(folder, Path(scratch) / "pack")
+            (Path(scratch) / "back").mkdir()
+            unpack(record, Path(scratch) / "back")
+            weight = record.with_suffix(".safetensors").stat().st_size / 1e6
+            return SentenceTransformer(str(Path(scratch) / "back"), device="cpu"), weight
+    model = SentenceTransformer(str(folder), device="cpu")
+    if name.startswith("pruned-"):
+        prune_vocabulary(model, [], keep_most_frequent=int(name.removeprefix("pruned-")))
+    if name in ("int8", "small"):
+        rounded(model, through_int8)
+        return model, megabytes(model, 1)
+    if name != "float32":
+        rounded(model, through_float16)
+    return model, megabytes(model, 4 if name == "float32" else 2)
+
+
+def measured(name: str, arguments: argparse.Namespace, scratch: Path) -> dict[str, float]:
+    """Weight and scores of a form."""
+    model, weight = form(name, arguments.student, arguments.small)
+    model.save_pretrained(str(scratch), create_model_card=False)
+    wrapper: Any = SentenceTransformerEncoderWrapper(str(scratch), device="cpu")
+    scores = evaluate(wrapper, read_study(find_study("students")).tasks, batch_size=32)
+    means = {
+        f"{task}/{subset}": 100 * statistics.fmean(of_query["map_at_100"].values())
+        for task, of_subset in scores.items()
+        for subset, of_query in of_subset.items()
+    }
+    others = {key: value for key, value in means.items() if not key.endswith("/eng-eng")}
+    return {
+        "megabytes": round(weight, 1),
+        "map": round(statistics.fmean(others.values()), 2),
+        **{key: round(value, 2) for key, value in means.items()},
+    }
+
+
+def main() -> None:
+    """Measure the forms, print a table, and write JSON where asked; or pack."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("student")
+    parser.add_argument("--forms", nargs="+", default=list(FORMS))
+    parser.add_argument("--small", help="student of the form `small`")
+    parser.add_argument("--pack", type=Path, help="folder to write the packed student to; measures nothing")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    if arguments.pack:
+        print(pack(student_folder(arguments.student), arguments.pack))
+        return
+    results = {}
+    for name in arguments.forms:
+        with tempfile.TemporaryDirectory() as scratch:
+            results[name] = measured(name, arguments, Path(scratch))
+        print(name, results[name], flush=True)
+    whole = results.get("float32", {}).get("map")
+    table = Table("form", "MB", "MAP@100", "share", box=None)
+    for name, row in results.items():
+        table.add_row(name, f"{row['megabytes']}", f"{row['map']}", f"{row['map'] / whole:.4f}" if whole else "")
+    Console().print(table)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
