@@ -3,7 +3,7 @@
     OPTICAL_MTEB_DATA=DATA python benchmarks/index.py search   [--vectors 1000000] [--specs auto ...] [--output search.json]
     OPTICAL_MTEB_DATA=DATA python benchmarks/index.py growth   [--sizes 10000 100000 1000000] [--picture growth.svg]
     OPTICAL_MTEB_DATA=DATA python benchmarks/index.py encoding [--passages 1000]
-    OPTICAL_MTEB_DATA=DATA python benchmarks/index.py late     [--documents 20000] [--specs auto ...]
+    OPTICAL_MTEB_DATA=DATA python benchmarks/index.py late     [--documents 10000] [--specs auto ...]
 
 The vectors have the structure of real text: 50,000 English sentences of the bitext (TICO-19, HornMT, ALT, GlobalVoices)
 are encoded by all-MiniLM-L6-v2, 384 components. A vector is w a + (1 - w) b + e, brought to length 1, with a a sentence
@@ -442,8 +442,7 @@ def late(arguments: argparse.Namespace) -> dict[str, Any]:
         found = index.search(vectors, DEPTH)
         rate = len(asked) / (time.perf_counter() - begun)
         hits = [
-            (every[row][each.positions] >= last[row] - 1e-3).float().mean().item()
-            for row, each in enumerate(found)
+            (every[row][each.positions] >= last[row] - 1e-3).float().mean().item() for row, each in enumerate(found)
         ]
         results[f"ours, {spec}"] = {
             "spec": index.manifest.spec,
@@ -463,6 +462,7 @@ def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
     from mteb.types import PromptType
 
     from optical_mteb.index.encoder import Encoder
+    from optical_mteb.index.encoding import fast_precision
     from optical_mteb.registry import register
 
     register()
@@ -493,8 +493,9 @@ def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
         return np.asarray(found, np.float32)
 
     def ours() -> np.ndarray:
-        return encoder.documents(texts, torch.float32).vectors
+        return encoder.documents(texts, precision).vectors
 
+    precision = fast_precision(encoder.model, texts[:64], encoder.record.document_prompt)
     seconds: dict[str, list[float]] = {"mteb": [], "ours": []}
     vectors: dict[str, np.ndarray] = {}
     for _ in range(arguments.rounds):
@@ -509,6 +510,7 @@ def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
         name: {
             "documents_a_second": round(rate[name], 2),
             "ratio": round(rate[name] / rate["mteb"], 2),
+            "precision": str(precision if name == "ours" else torch.float32).removeprefix("torch."),
             "least_cosine": round(float(cosines.min()), 6) if name == "ours" else 1.0,
         }
         for name in rate
@@ -544,7 +546,7 @@ def main() -> None:
     shaped = commands.add_parser("structure", parents=[shared])
     shaped.add_argument("--vectors", type=int, default=1_000_000)
     interacting = commands.add_parser("late", parents=[shared])
-    interacting.add_argument("--documents", type=int, default=20_000)
+    interacting.add_argument("--documents", type=int, default=10_000)
     interacting.add_argument("--queries", type=int, default=200)
     interacting.add_argument("--specs", nargs="+", default=["auto", "auto@0.95"], help="SPEC or SPEC@RECALL")
     arguments = parser.parse_args()

@@ -104,27 +104,27 @@ def test_the_loader_stays_the_stock_one():
 def test_a_missing_student_is_one_line(tmp_path):
     """Pins a traceback where a sentence does: what is missing, and the command that trains it."""
     code, _, errors = run(
-        *("-m", "mteb", "run", "-m", "optical-student", "-t", "CLDRNameRetrieval"),
+        *("-m", "mteb", "run", "-m", "tico19-student", "-t", "CLDRNameRetrieval"),
         *("--output-folder", str(tmp_path / "results")),
         OPTICAL_MTEB_HOME=str(tmp_path),
     )
     last = errors.strip().splitlines()[-1]
     assert code == 1
-    assert last.startswith("mteb: error: student 'optical-student' is not trained yet: no checkpoint in ")
-    assert last.endswith("run: optical-mteb train optical-student")
+    assert last.startswith("mteb: error: student 'tico19-student' is not trained yet: no checkpoint in ")
+    assert last.endswith("run: optical-mteb train tico19")
     assert "Traceback" not in errors
 
 
 def test_the_command_needs_no_hook(tmp_path):
     """Pins `optical-mteb run` where the hook is off: the same models and tasks, and exit code 2 for bad input."""
     code, _, errors = run(
-        *("-m", "optical_mteb", "run", "-m", "optical-student", "-t", "CLDRNameRetrieval"),
+        *("-m", "optical_mteb", "run", "-m", "tico19-student", "-t", "CLDRNameRetrieval"),
         *("--output-folder", str(tmp_path / "results")),
         OPTICAL_MTEB_HOME=str(tmp_path),
         OPTICAL_MTEB_DISABLE="1",
     )
     assert code == 2
-    assert errors.strip().splitlines()[-1].startswith("optical-mteb: error: student 'optical-student' is not trained")
+    assert errors.strip().splitlines()[-1].startswith("optical-mteb: error: student 'tico19-student' is not trained")
 
 
 def test_other_errors_keep_their_traceback():

@@ -83,8 +83,9 @@ def models(
     if name:
         Console().print_json(read_student(name).model_dump_json())
         return
-    table = table_of("student", "kind", "revision", "objective", "languages", "parameters", "trained")
-    for student in sorted({*student_names(), *shipped_packs()}):
+    table = table_of("student", "kind", "revision", "objective", "languages", "parameters", "trained", "in")
+    stored = student_names()
+    for student in sorted({*stored, *shipped_packs()}):
         try:
             record = read_student(student)
         except InputError as error:
@@ -98,10 +99,11 @@ def models(
             " ".join(tag.split("-")[0] for tag in record.languages),
             f"{record.parameters / 1e6:.1f} M",
             record.created,
+            "store" if student in stored else "package",
         )
     if table.row_count:
         Console().print(table)
-    else:
+    if not stored:
         typer.echo(f"no student in {students_folder()}; train one: optical-mteb train quickstart")
 
 

@@ -7,9 +7,9 @@ of them, the next is tokenized.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
-TOKENS_PER_BATCH = 8192
-"""Tokens that the model reads at once, padding counted in."""
+TOKENS_PER_BATCH = {"cpu": 2048}
+"""Tokens that the model reads at once by device, padding counted in: what stays in the caches of a processor."""
+MOST_TOKENS_PER_BATCH = 8192
+"""The same on other devices."""
 
 TOKENIZED_AT_ONCE = 1024
 SAME = 0.999
@@ -49,7 +51,7 @@ def encode(
     task: Task,
     prompt: str = "",
     max_tokens: int | None = None,
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int | None = None,
     precision: torch.dtype = torch.float32,
 ) -> Encoded:
     """The vectors that `model.encode_document`, or `encode_query`, gives, normalised.
@@ -60,10 +62,13 @@ def encode(
         task: What the texts are, for models that tell the two apart.
         prompt: Text before every text.
         max_tokens: Longest input that the model reads, for counting longer ones; None to count none.
-        tokens_per_batch: Tokens in a batch; a text by itself may have more.
-        precision: What the model computes in, under autocast where it is not float32.
+        tokens_per_batch: Tokens in a batch, by the device by default; a text by itself may have more.
+        precision: What the model's first module, the transformer, computes in.
     """
     model.eval()
+    if precision != torch.float32:
+        model = lowered(model, precision)
+    budget = tokens_per_batch or TOKENS_PER_BATCH.get(model.device.type, MOST_TOKENS_PER_BATCH)
     order = np.argsort([-len(text) for text in texts], kind="stable")
     parts = [order[start : start + TOKENIZED_AT_ONCE] for start in range(0, len(order), TOKENIZED_AT_ONCE)]
     rows: list[torch.Tensor] = []
@@ -81,7 +86,7 @@ def encode(
             if number + 1 < len(parts):
                 coming = ahead.submit(tokenized, parts[number + 1])
             truncated += longer
-            rows.append(_forward(model, features, len(part), task, tokens_per_batch, precision))
+            rows.append(_forward(model, features, len(part), task, budget))
     sorted_vectors = torch.cat(rows)
     vectors = np.empty(tuple(sorted_vectors.shape), np.float32)
     # A vector of zeros has no direction: dividing by its length makes it not a number, which is what is looked for.
@@ -99,23 +104,47 @@ def as_good_as_float32(model: SentenceTransformer, texts: Sequence[str], precisi
 
 
 def fast_precision(model: SentenceTransformer, texts: Sequence[str], prompt: str) -> torch.dtype:
-    """bfloat16 on a GPU that computes in it, where a sample of documents comes out as in float32; else float32."""
-    if model.device.type != "cuda" or not torch.cuda.is_bf16_supported(including_emulation=False):
+    """bfloat16 on a device that computes in it, where a sample of documents comes out as in float32; else float32."""
+    if not computes_in_bfloat16(model.device):
         return torch.float32
     return torch.bfloat16 if as_good_as_float32(model, texts, torch.bfloat16, prompt) else torch.float32
 
 
-def _forward(
-    model: SentenceTransformer, features: dict[str, Any], count: int, task: Task, budget: int, precision: torch.dtype
-) -> torch.Tensor:
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than those of float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases of torch do not tell.
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def lowered(model: SentenceTransformer, precision: torch.dtype) -> SentenceTransformer:
+    """A model that shares all but its first module, which computes in another precision and gives float32."""
+    first: Any = model[0]
+    shared = [getattr(first, name, None) for name in ("tokenizer", "processor")]
+    own = copy.deepcopy(first, {id(each): each for each in shared if each is not None}).to(precision)
+    own.register_forward_hook(_to_float32)
+    twin = copy.copy(model)
+    # A copy of a module shares its dictionary of modules.
+    twin._modules = {**model._modules, next(iter(model._modules)): own}
+    return twin
+
+
+def _to_float32(module: torch.nn.Module, inputs: Any, output: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001, ANN401 - a hook
+    return {
+        name: value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+        for name, value in output.items()
+    }
+
+
+def _forward(model: SentenceTransformer, features: dict[str, Any], count: int, task: Task, budget: int) -> torch.Tensor:
     """What the model makes of tokenized texts, [count, width], float32 and in memory."""
     device = model.device
-    low = precision != torch.float32
     vectors: list[torch.Tensor] = []
     places: list[torch.Tensor] = []
     for place, batch in _batches(features, count, budget):
-        with torch.autocast(device.type, dtype=precision) if low else nullcontext():
-            output = model(batch_to_device(batch, device), task=task)["sentence_embedding"]
+        output = model(batch_to_device(batch, device), task=task)["sentence_embedding"]
         vectors.append(output[:, : model.truncate_dim].float())
         places.append(place)
     flat = torch.cat(vectors).cpu()

@@ -112,17 +112,22 @@ def test_a_lower_precision_is_used_only_where_it_is_as_good(tiny_model, monkeypa
     """Pins a check that always says yes, and a lower precision on a device that gains nothing by it."""
     model = tiny_model()
     assert as_good_as_float32(model, TEXTS[:8], torch.bfloat16, "passage: ")
+    monkeypatch.setattr("optical_mteb.index.encoding.computes_in_bfloat16", lambda device: False)
     assert fast_precision(model, TEXTS[:8], "passage: ") is torch.float32
+    monkeypatch.setattr("optical_mteb.index.encoding.computes_in_bfloat16", lambda device: True)
+    assert fast_precision(model, TEXTS[:8], "passage: ") is torch.bfloat16
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     forward = SentenceTransformer.forward
 
     def rough(model, features, **kwargs):
         output = forward(model, features, **kwargs)
-        if torch.is_autocast_enabled("cpu"):
+        if next(model.parameters()).dtype == torch.bfloat16:
             output["sentence_embedding"][-1, :2] += 0.1
         return output
 
     monkeypatch.setattr(SentenceTransformer, "forward", rough)
     assert not as_good_as_float32(model, TEXTS[:8], torch.bfloat16, "passage: ")
+    assert fast_precision(model, TEXTS[:8], "passage: ") is torch.float32
 
 
 def test_the_prompts_are_those_of_the_model(tiny_model):
