@@ -159,8 +159,6 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
     Raises:
         InputError: A document's vector is not finite, or a shard cannot be written.
     """
-    from optical_mteb.index.encoding import fast_precision
-
     missing = store.missing()
     if not missing:
         return
@@ -168,8 +166,7 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
     if finished:
         say(f"goes on: {finished:,} of {len(store):,} shards are encoded already")
     # Of the first documents, whichever are missing: a build that goes on encodes as it began.
-    first = corpus.read(0, 64).as_read()
-    precision = fast_precision(encoder.model, first, encoder.record.document_prompt)
+    precision = encoder.precision(corpus.read(0, 64).as_read())
     with progress_bar("encode", len(corpus), store.bounds(missing[0])[0]) as advance:
         for number in missing:
             start, stop = store.bounds(number)

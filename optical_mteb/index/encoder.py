@@ -48,6 +48,12 @@ class Encoder:
         """
         return cls(model, model_record(model, name=name, revision=revision))
 
+    def precision(self, texts: Sequence[str]) -> torch.dtype:
+        """What documents are encoded in, by a sample of them; `fast_precision`."""
+        from optical_mteb.index.encoding import fast_precision
+
+        return fast_precision(self.model, texts, self.record.document_prompt)
+
     def documents(self, texts: Sequence[str], precision: torch.dtype) -> Encoded:
         """Vectors of documents, by the prompt for documents, and how many were longer than the model reads."""
         from optical_mteb.index.encoding import encode

@@ -48,13 +48,10 @@ class RayEngine:
             InputError: As `fill_shards`; or Ray is not installed, no cluster answers, or a worker cannot load the model
                 in its revision.
         """
-        from optical_mteb.index.encoding import fast_precision
-
         missing = store.missing()
         if not missing:
             return
-        first = corpus.read(0, 64).as_read()
-        precision = fast_precision(encoder.model, first, encoder.record.document_prompt)
+        precision = encoder.precision(corpus.read(0, 64).as_read())
         with cluster(self.address, workers=self.workers) as workers:
             say(f"encodes {len(missing):,} of {len(store):,} shards by Ray, {workers} workers")
             import ray

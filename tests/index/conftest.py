@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 
 import faiss
@@ -12,7 +11,7 @@ import pytest
 
 from optical_mteb.index import FaissIndex
 from optical_mteb.index.build import build_from_vectors
-from tests.index.processes import FAKE_ENCODING, settings
+from tests.index.processes import settings
 
 WIDTH = 32
 
@@ -103,10 +102,3 @@ def build(tmp_path, collection):
         return FaissIndex.open(target), said
 
     return built
-
-
-@pytest.fixture
-def without_torch(monkeypatch):
-    """Encoding by a stub needs none."""
-    if "optical_mteb.index.encoding" not in sys.modules:
-        monkeypatch.setitem(sys.modules, "optical_mteb.index.encoding", FAKE_ENCODING)

@@ -6,10 +6,9 @@ import importlib
 import multiprocessing
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import datasets  # noqa: F401 - loaded once, not by every process
 import faiss
@@ -77,7 +76,6 @@ def build_vectors(folder, spec, ids, vectors, queries, save_every=600.0):
 def build_texts(folder, texts, log):
     """Build an index over texts, whose model notes in a file what it encodes; no torch is loaded."""
     faiss.omp_set_num_threads(1)
-    sys.modules.setdefault("optical_mteb.index.encoding", FAKE_ENCODING)
     ids = [f"d{number}" for number in range(len(texts))]
     build_index(
         Path(folder),
@@ -127,6 +125,9 @@ class StubEncoder:
     model = SimpleNamespace(
         similarity_fn_name="cosine", device=SimpleNamespace(type="cpu"), get_embedding_dimension=lambda: WIDTH
     )
+
+    def precision(self, texts):
+        return None
 
     def documents(self, texts, precision):
         self.encoded.extend(texts)
@@ -206,7 +207,3 @@ def build_tokens(folder, texts, spec, log=None, save_every=600.0):
         settings=settings(spec, shard_size=50),
         say=lambda line: None,
     )
-
-
-FAKE_ENCODING = ModuleType("optical_mteb.index.encoding")
-FAKE_ENCODING.fast_precision = lambda model, texts, prompt: None

@@ -119,7 +119,7 @@ def test_a_damaged_index_is_not_built_over(build):
 
 
 @pytest.fixture
-def build_stub(tmp_path, without_torch):
+def build_stub(tmp_path):
     """Builds over texts by the stub encoder; returns the index's manifest, the encoder and what was said."""
 
     def built(texts, folder="index", spec="flat", record=None, queries=(), keep=True, **more):

@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_the_index_as_it_was(half, collection):
 
 
 @pytest.fixture
-def texts_index(tmp_path, without_torch):
+def texts_index(tmp_path):
     """An index of the first 200 texts, by the stub encoder."""
     corpus = Corpus.of([f"d{number}" for number in range(200)], TEXTS[:200])
     folder = tmp_path / "index"

@@ -181,7 +181,7 @@ def test_large_files_are_not_read_when_they_are_opened(build, monkeypatch):
 
 
 @pytest.fixture
-def texts_index(tmp_path, without_torch):
+def texts_index(tmp_path):
     """An index over texts by the stub encoder."""
     corpus = Corpus.of([f"d{number}" for number in range(120)], TEXTS, titles=["Mvua"] * 120)
     build_index(tmp_path / "index", corpus, stub_encoder(), settings=settings("flat"), say=lambda line: None)

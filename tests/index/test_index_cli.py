@@ -14,7 +14,7 @@ TEXTS = [sentence(number) for number in range(60)]
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path, without_torch):
+def command(monkeypatch, capsys, tmp_path):
     """Runs the command in a folder of its own, with a stub for a model; returns exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

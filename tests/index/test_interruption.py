@@ -65,7 +65,7 @@ def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, step, number,
     assert not (tmp_path / "index.build").exists()
 
 
-def test_a_killed_encoding_goes_on(tmp_path, without_torch):
+def test_a_killed_encoding_goes_on(tmp_path):
     """Pins a document that is encoded twice although its shard was whole."""
     log, folder, whole = tmp_path / "log", tmp_path / "index", tmp_path / "whole"
     # The third shard is encoded and not written.

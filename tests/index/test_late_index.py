@@ -362,7 +362,7 @@ def test_the_model_must_be_that_of_the_index(build, tmp_path):
         index.encode(["rain"])
 
 
-def test_vectors_of_texts_and_of_tokens_are_kept_apart(build, tmp_path, without_torch):
+def test_vectors_of_texts_and_of_tokens_are_kept_apart(build, tmp_path):
     """Pins a complete dense index, or its shards, taken for one of tokens by the same model."""
     build("flat")
     corpus = Corpus.of([f"d{number}" for number in range(180)], TEXTS)

@@ -17,7 +17,7 @@ QUERIES = [Entry(f"q{number}", f"query {number}") for number in range(25)]
 
 
 @pytest.fixture
-def opened(tmp_path, without_torch):
+def opened(tmp_path):
     """Builds and opens an index of texts with given ids."""
 
     def index(ids=None):

@@ -473,7 +473,7 @@ def test_losses_run_on_a_distributed_student(tiny_model, tmp_path):
     from torch.nn.parallel import DistributedDataParallel
 
     student, teacher = tiny_model(seed=1), tiny_model(seed=1)
-    student.transformers_model.encoder.layer[0].attention.self.query.weight.data.mul_(2)
+    student.transformers_model.encoder.layer[0].output.dense.weight.data.mul_(20)
     optical = OpticalLoss(student, teacher, layers=[-1, -2])
     loss = CombinedLoss(
         student, teacher, {"optical": (1.0, optical), "anchor": (1.0, EnglishAnchorLoss(student, teacher))}
@@ -489,7 +489,7 @@ def test_losses_run_on_a_distributed_student(tiny_model, tmp_path):
         loss.model = DistributedDataParallel(student, find_unused_parameters=True)
         value = sum(loss(batch).values())
         value.backward()
-        assert loss.diagnostics()["english_drift"] > 0
+        assert loss.diagnostics()["english_drift"] > 1e-3
     finally:
         distributed.destroy_process_group()
     assert value.item() == pytest.approx(plain.item(), abs=1e-6)
