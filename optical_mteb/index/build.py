@@ -7,12 +7,14 @@ Memory holds the index and one shard.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings, assemble
@@ -134,7 +136,7 @@ def build_from_vectors(
     digest = hashlib.sha256(Corpus.of(ids, titles, source="vectors").fingerprint.encode())
     size = settings.shard_size
     for start in range(0, len(ids), size):
-        digest.update(np.ascontiguousarray(vectors[start : start + size]).tobytes())
+        digest.update(np.ascontiguousarray(_rows(vectors, start, start + size)).tobytes())
     source = CorpusRecord(source="vectors", fingerprint=digest.hexdigest(), count=len(ids))
     folder = folder.expanduser().absolute()
     with building(folder) as site:
@@ -144,13 +146,22 @@ def build_from_vectors(
         store = ShardStore(site / "shards", _key(source, None, settings))
         for number in store.missing():
             start, stop = store.bounds(number)
-            rows = unit(np.asarray(vectors[start:stop], np.float32), ids[start:stop])
+            rows = unit(np.asarray(_rows(vectors, start, stop), np.float32), ids[start:stop])
             store.write(number, rows, as_batch(ids[start:stop], [], [], store.schema))
         if queries is None:
             asked, sample = _own_vectors(store, settings.seed), "documents"
         else:
             asked, sample = unit(np.asarray(queries, np.float32), range(1, len(queries) + 1), kind="query"), "queries"
         return assemble(site, folder, store, source, None, settings, asked, sample=sample, say=say)
+
+
+def _rows(vectors: NDArray[np.floating[Any]], start: int, stop: int) -> NDArray[np.floating[Any]]:
+    """Some rows of an array; those of a memory map by a map of their own, whose pages are given back with it."""
+    if isinstance(vectors, np.memmap) and isinstance(vectors.base, mmap.mmap) and vectors.flags.c_contiguous:
+        rows = slice(start, stop).indices(len(vectors))
+        shape = (rows[1] - rows[0], vectors.shape[1])
+        return np.memmap(vectors.filename, vectors.dtype, "r", vectors.offset + rows[0] * vectors.strides[0], shape)
+    return vectors[start:stop]
 
 
 def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -> None:

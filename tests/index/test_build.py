@@ -228,6 +228,25 @@ def test_vectors_that_are_no_collection(tmp_path, ids, vectors, queries, expecte
     assert not (tmp_path / "index").exists()
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(100, 1_000), slice(None, None, 2)])
+def test_vectors_in_a_memory_map_are_those_of_the_array(collection, tmp_path, rows):
+    """Pins rows that are looked up from the wrong place of the file."""
+    np.save(tmp_path / "vectors.npy", collection.vectors)
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")[rows]
+    manifests = [
+        build_from_vectors(
+            tmp_path / f"index-{number}",
+            collection.ids[rows],
+            vectors,
+            settings=settings("flat"),
+            queries=collection.queries,
+            say=lambda line: None,
+        )
+        for number, vectors in enumerate([collection.vectors[rows], mapped])
+    ]
+    assert manifests[0] == manifests[1]
+
+
 @pytest.mark.parametrize("spec", ["flat", "hnsw16", "hnsw16,sq8"])
 def test_memory_is_taken_once(build, monkeypatch, spec):
     """Pins an index that is copied as it grows, and is in memory twice."""
