@@ -64,7 +64,7 @@ def install(environment, *arguments):
 
 
 def test_the_wheel(checkout, environment, tmp_path):
-    """Pins a wheel that lacks the hook, the tasks, a recipe or the type marker, or whose hook does not work."""
+    """Pins a wheel that lacks the hook, the tasks, a recipe, weights or the type marker, or whose hook does not work."""
     pytest.importorskip("build", reason="the package `build` is not installed (pip install 'optical-mteb[dev]')")
     call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, checkout, cwd=tmp_path)
     wheel = next(tmp_path.glob("*.whl"))
@@ -73,7 +73,9 @@ def test_the_wheel(checkout, environment, tmp_path):
     packages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "optical_mteb").rglob("*.py")}
     tasks = {f"optical_mteb/tasks/{path.name}" for path in (ROOT / "tasks").glob("*.py")}
     recipes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "optical_mteb" / "recipes").glob("*.toml")}
-    assert packages | tasks | recipes | {"optical_mteb.pth", "optical_mteb/py.typed"} <= names
+    weights = {path.relative_to(ROOT).as_posix() for path in (ROOT / "optical_mteb/students/weights").iterdir()}
+    assert any(name.endswith("/optical-student.safetensors") for name in weights)
+    assert packages | tasks | recipes | weights | {"optical_mteb.pth", "optical_mteb/py.typed"} <= names
     assert not any(name.startswith(("tests/", "tasks/", "build/")) for name in names)
     install(environment, wheel)
     printed = call(environment, "-c", ASK, cwd=tmp_path)

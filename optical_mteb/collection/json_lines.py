@@ -42,7 +42,9 @@ def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
     """
     if key not in record:
         found = ", ".join(map(repr, record)) or "none"
-        raise InputError(f"{where}: the object has no {key!r}, its keys are {found}; get the file again")
+        raise InputError(
+            f"{where}: the object has no {key!r}, its keys are {found}; get the file again, or mend the line"
+        )
     value = record[key]
     if value is None:
         return ""
@@ -50,4 +52,6 @@ def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise InputError(f"{where}: expected text at {key!r}, found {str(value)[:40]!r}; get the file again")
+    raise InputError(
+        f"{where}: expected text at {key!r}, found {str(value)[:40]!r}; get the file again, or mend the line"
+    )

@@ -30,8 +30,8 @@ TEXT = """\
 
 # The second one's own comment.
 - name: second   # kept by nobody who rewrites this entry
-  commands: ["optical-mteb train quickstart", "mteb run -m optical-student -t CLDRNameRetrieval"]
-  model: optical-mteb/optical-student
+  commands: ["optical-mteb train quickstart", "mteb run -m quickstart-student -t CLDRNameRetrieval"]
+  model: optical-mteb/quickstart-student
   task: CLDRNameRetrieval
   tolerance: 0.001
   scores:
