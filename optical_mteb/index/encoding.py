@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ SAME = 0.999
 """Cosine with the vector computed in float32 from which another precision counts as as good."""
 
 Task = Literal["query", "document"]
+Model = TypeVar("Model", SentenceTransformer, MultiVectorEncoder)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def lowered(model: SentenceTransformer, precision: torch.dtype) -> SentenceTransformer:
+def lowered(model: Model, precision: torch.dtype) -> Model:
     """A model that shares all but its first module, which computes in another precision and gives float32."""
     first: Any = model[0]
     shared = [getattr(first, name, None) for name in ("tokenizer", "processor")]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,6 +28,7 @@ class CellRecord(BaseModel):
         student: Revision of the student, or of the base for zero-shot.
         figures: Pairs, tokens, seconds and peak memory of the training; empty for zero-shot.
         evaluation_seconds: Time that scoring took.
+        precision: What the student was scored in, and trained in where the recipe left that to the hardware.
         versions: Versions of libraries.
         queries: Ids of the queries, sorted, by task and subset.
         scores: Their scores by task, subset and metric, in the order of the ids.
@@ -40,6 +41,7 @@ class CellRecord(BaseModel):
     student: str
     figures: dict[str, float]
     evaluation_seconds: float
+    precision: Literal["float32", "bfloat16"] = "float32"
     versions: dict[str, str]
     queries: dict[str, dict[str, list[str]]]
     scores: dict[str, dict[str, dict[str, list[float]]]]

@@ -103,9 +103,14 @@ def _design(plan: Plan, summary: Summary, records: Mapping[str, CellRecord]) -> 
             f"- Cost: {pairs:,.0f} examples, {tokens:,.0f} tokens, {seconds / 60:.0f} min of training, "
             f"{scoring / 60:.0f} min of scoring."
         )
-        versions = {tuple(sorted(each.versions.items())) for each in trained}
+        versions = {(each.precision, tuple(sorted(each.versions.items()))) for each in trained}
         lines.append(
-            "- Made with " + "; ".join(", ".join(f"{k} {v}" for k, v in each) for each in sorted(versions)) + "."
+            "- Made in "
+            + "; in ".join(
+                f"{precision} with {', '.join(f'{k} {v}' for k, v in libraries)}"
+                for precision, libraries in sorted(versions)
+            )
+            + "."
         )
     return lines[0] + "\n\n" + "\n".join(lines[1:])
 

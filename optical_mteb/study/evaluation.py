@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence, Set
@@ -14,6 +15,7 @@ from mteb.types import PromptType
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.encoder import Encoder
+from optical_mteb.index.encoding import lowered
 from optical_mteb.study.plan import load_task
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def evaluate(
     tasks: Sequence[TaskSettings],
     *,
     batch_size: int,
+    precision: torch.dtype = torch.float32,
 ) -> dict[str, dict[str, QueryScores]]:
     """Score a model by task, subset, metric and query, in fractions of 1.
 
@@ -45,10 +48,14 @@ def evaluate(
         model: MTEB's wrapper of a student.
         tasks: What it is scored on.
         batch_size: Texts that it reads at once.
+        precision: What its transformer computes in.
 
     Raises:
         InputError: A task's data are not there, or it keeps no scores by query.
     """
+    if precision != torch.float32:
+        model = copy.copy(model)
+        model.model = lowered(model.model, precision)
     searched = _SortedEncoder(model) if isinstance(model, SentenceTransformerEncoderWrapper) else model
     scores: dict[str, dict[str, QueryScores]] = {}
     for settings in tasks:

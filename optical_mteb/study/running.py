@@ -11,12 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from datasets import disable_progress_bars
 from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 
 from optical_mteb.bases import as_late_interaction, base_revision, load_base
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
+from optical_mteb.index.encoding import computes_in_bfloat16
 from optical_mteb.students import read_student, student_path
 from optical_mteb.students.meta import load_student
 from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
@@ -162,8 +164,9 @@ def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print
         sidecar = _trained(job, find_recipe_of(settings, plan.path).parent, device, say)
         model, revision = load_student(sidecar.name, sidecar.weights, device), sidecar.weights
         figures = sidecar.metrics
+    precision = torch.bfloat16 if computes_in_bfloat16(model.model.device) else torch.float32
     started = time.monotonic()
-    scores = evaluate(model, settings.tasks, batch_size=settings.batch_size)
+    scores = evaluate(model, settings.tasks, batch_size=settings.batch_size, precision=precision)
     seconds = time.monotonic() - started
     queries, lists = as_lists(scores)
     record = CellRecord(
@@ -172,6 +175,7 @@ def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print
         student=revision,
         figures=figures,
         evaluation_seconds=round(seconds, 1),
+        precision="bfloat16" if precision == torch.bfloat16 else "float32",
         versions={library: version(library) for library in LIBRARIES},
         queries=queries,
         scores=lists,

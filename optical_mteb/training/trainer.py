@@ -46,7 +46,7 @@ class DistillationCollator(SentenceTransformerDataCollator):
 
     Attributes:
         teacher_preprocess_fn: The teacher's `preprocess`.
-        teacher_cache: The teacher's outputs for all English sentences, handed on in the place of their tokens.
+        teacher_cache: The teacher's outputs for the English sentences of the batches, handed on in the place of their tokens.
     """
 
     teacher_preprocess_fn: Callable[..., Any] = field(kw_only=True)
@@ -119,7 +119,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
         loss: The loss, made with both.
         sampler: The batches of the training.
         examples: The texts that the sampler numbers.
-        teacher_cache: The teacher's outputs for all English sentences, or None to run it.
+        teacher_cache: The teacher's outputs for the English sentences of the batches, or None to run it.
         mini_batch_tokens: Tokens, padding included, that go through the student at once, at least a row; a batch that
             holds more is divided. Fewer need less memory, and give the same step.
         checkpoints: Where to save the training and to go on from; None to save nothing.

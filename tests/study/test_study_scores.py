@@ -2,8 +2,10 @@
 
 import mteb
 import pytest
-from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+import torch
+from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 
+from optical_mteb.bases import as_late_interaction
 from optical_mteb.registry import register
 from optical_mteb.study.evaluation import METRICS, evaluate, reduce
 from optical_mteb.study.plan import load_task
@@ -28,6 +30,22 @@ def test_scores_are_mtebs(tiny_model):
             by_query = found[row["hf_subset"]][metric]
             assert by_query.keys() == row["per_query"][metric].keys()
             assert sum(by_query.values()) / len(by_query) == pytest.approx(row[metric], abs=1e-3)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_scores_in_a_lower_precision(tiny_model, late):
+    """Pins a precision that is not used, that changes the ranking, or that stays with the caller's model."""
+    model = tiny_model()
+    wrapper = MultiVectorWrapper(as_late_interaction(model)) if late else SentenceTransformerEncoderWrapper(model)
+    settings = TaskSettings(name="CLDRNameRetrieval", subsets=["swh-eng"], queries=40)
+    found = [
+        evaluate(wrapper, [settings], batch_size=16, precision=precision)["CLDRNameRetrieval"]["swh-eng"]["map_at_100"]
+        for precision in (torch.float32, torch.bfloat16)
+    ]
+    full, low = ([scores[query] for query in sorted(scores)] for scores in found)
+    assert low != full
+    assert sum(low) / len(low) == pytest.approx(sum(full) / len(full), abs=0.02)
+    assert {weight.dtype for weight in wrapper.model.parameters()} == {torch.float32}
 
 
 def test_documents_are_read_once(tiny_model, monkeypatch):

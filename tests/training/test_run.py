@@ -9,8 +9,9 @@ from optical_mteb.bases import base_revision
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names, student_path
+from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import read_recipe
-from optical_mteb.training.run import train
+from optical_mteb.training.run import batches, quick_attention, train
 
 RECIPE = """
 name = "tiny-student"
@@ -246,8 +247,31 @@ def test_the_cache_of_the_teacher_changes_nothing(recipe):
     for name in ("optical", "transport_contrastive", "anchor", "loss"):
         assert cached.metrics[name] == pytest.approx(plain.metrics[name], rel=1e-2, abs=1e-3)
     again = []
-    train(read_recipe(recipe, [*overrides, "teacher.cache=true", "seed=14"]), say=again.append)
+    train(read_recipe(recipe, [*overrides, "teacher.cache=true", "training.learning_rate=1e-4"]), say=again.append)
     assert any(line.startswith("teacher: read 0 sentences") for line in again)
+
+
+def test_the_teacher_reads_what_the_steps_need(recipe):
+    """Pins a teacher that reads all of a corpus of which a short training sees a part, or not all that it sees."""
+    overrides = ["teacher.cache=true", "batches={monolingual=1, cross_lingual=1, multilingual=1}"]
+    checked = read_recipe(recipe, overrides)
+    lines = []
+    train(checked, say=lines.append)
+    corpus = ParallelCorpus.load(checked.bitext)
+    _, sampler = batches(checked, load_models(checked, corpus, say=lambda _: None), corpus)
+    seen = {corpus[example.pair].english for batch in sampler for example in batch if example.kind != "multilingual"}
+    assert len(seen) < len({pair.english for pair in corpus}) / 2
+    assert any(line.startswith(f"teacher: read {len(seen)} sentences") for line in lines)
+
+
+def test_attention_in_bfloat16_on_a_cpu():
+    """Pins the fused kernel, whose backward pass is slow there, and a choice that outlasts the training."""
+    with quick_attention("cpu", bfloat16=True):
+        assert not torch.backends.cuda.flash_sdp_enabled()
+        assert torch.backends.cuda.math_sdp_enabled()
+    for device, bfloat16 in (("cpu", False), ("cuda", True)):
+        with quick_attention(device, bfloat16=bfloat16):
+            assert torch.backends.cuda.flash_sdp_enabled()
 
 
 def test_a_collapsed_student_is_refused(recipe):
