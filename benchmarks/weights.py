@@ -13,6 +13,7 @@ Forms of a trained student of the store, each read back into float32 and scored 
 - small: another student, trained from fewer layers and a pruned vocabulary (`--small NAME`), int8.
 
 MAP is the mean of MAP@100 over the subsets whose queries are in no English, x 100; the share is that of float32's.
+Transformers compute in bfloat16 where the hardware does.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
 from optical_mteb.bases import prune_vocabulary
+from optical_mteb.hardware import computes_in_bfloat16
 from optical_mteb.students import student_folder
 from optical_mteb.students.packed import pack, quantized, restored, unpack
 from optical_mteb.study.evaluation import evaluate
@@ -88,7 +90,8 @@ def measured(name: str, arguments: argparse.Namespace, scratch: Path) -> dict[st
     model, weight = form(name, arguments.student, arguments.small)
     model.save_pretrained(str(scratch), create_model_card=False)
     wrapper: Any = SentenceTransformerEncoderWrapper(str(scratch), device="cpu")
-    scores = evaluate(wrapper, read_study(find_study("students")).tasks, batch_size=32)
+    precision = torch.bfloat16 if computes_in_bfloat16(wrapper.model.device) else torch.float32
+    scores = evaluate(wrapper, read_study(find_study("students")).tasks, batch_size=32, precision=precision)
     means = {
         f"{task}/{subset}": 100 * statistics.fmean(of_query["map_at_100"].values())
         for task, of_subset in scores.items()

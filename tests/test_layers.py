@@ -18,7 +18,7 @@ LAYERS = [
     {"training", "students", "index", "tasks"},
     {"bases", "bitext", "transport", "recipes"},
     {"collection"},
-    {"storage", "languages", "toml_file", "ray_cluster"},
+    {"storage", "languages", "toml_file", "ray_cluster", "hardware"},
     {"errors", "citation", "_build", "__init__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

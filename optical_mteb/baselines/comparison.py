@@ -26,12 +26,13 @@ from optical_mteb.baselines.translator import Translator
 from optical_mteb.bases import as_late_interaction, base_revision, is_hub_id, load_base, pypi_bases
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
+from optical_mteb.hardware import check_device
 from optical_mteb.registry import register
 from optical_mteb.scores.compare import GROUPS
 from optical_mteb.students import read_student, student_path
 from optical_mteb.students.meta import pypi_base_meta, student_meta
 from optical_mteb.training.recipe import ObjectiveSettings, Recipe, StudentSettings, TeacherSettings
-from optical_mteb.training.run import check_device, train
+from optical_mteb.training.run import train
 
 Wrapper = SentenceTransformerEncoderWrapper | MultiVectorWrapper
 """MTEB's wrapper of a dense or of a late-interaction retriever."""

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
+from optical_mteb.hardware import computes_in_bfloat16
+
 TOKENS_PER_BATCH = {"cpu": 2048}
 """Tokens that the model reads at once by device, padding counted in: what stays in the caches of a processor."""
 MOST_TOKENS_PER_BATCH = 8192
@@ -109,15 +111,6 @@ def fast_precision(model: SentenceTransformer, texts: Sequence[str], prompt: str
     if not computes_in_bfloat16(model.device):
         return torch.float32
     return torch.bfloat16 if as_good_as_float32(model, texts, torch.bfloat16, prompt) else torch.float32
-
-
-def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies matrices of bfloat16 faster than those of float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older releases of torch do not tell.
-    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def lowered(model: Model, precision: torch.dtype) -> Model:

@@ -18,7 +18,7 @@ from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, Sentenc
 from optical_mteb.bases import as_late_interaction, base_revision, load_base
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
-from optical_mteb.index.encoding import computes_in_bfloat16
+from optical_mteb.hardware import computes_in_bfloat16
 from optical_mteb.students import read_student, student_path
 from optical_mteb.students.meta import load_student
 from optical_mteb.study.cells import CellFolder, CellRecord, as_lists

@@ -19,6 +19,7 @@ from torch import Tensor
 from optical_mteb.bases import load_base
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
+from optical_mteb.hardware import check_device
 from optical_mteb.students import read_student, student_names, student_path
 from optical_mteb.training.explain_picture import check_output, draw
 from optical_mteb.training.losses.encoding import Encoded, encode, special_token_ids
@@ -27,7 +28,6 @@ from optical_mteb.training.losses.weights import token_weights
 from optical_mteb.training.models import prompt_text
 from optical_mteb.training.projection import token_width
 from optical_mteb.training.recipe import ObjectiveSettings, OpticalTerm, Recipe, TransportContrastiveTerm
-from optical_mteb.training.run import check_device
 from optical_mteb.transport import cosine_cost
 
 STRONGEST = 3

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,13 +17,13 @@ import torch
 from accelerate import PartialState
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, set_seed
 
 from optical_mteb.bases import as_late_interaction, base_revision
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.bitext.held_out import hold_out
 from optical_mteb.errors import InputError
+from optical_mteb.hardware import check_device, computes_in_bfloat16, on_cpu, quick_attention
 from optical_mteb.storage import atomic_folder, logs_folder, not_writable, runs_folder
 from optical_mteb.students.sidecar import Sidecar
 from optical_mteb.students.store import ORGANISATION, student_names, student_path
@@ -92,7 +92,7 @@ def train(
     if resume and fresh:
         raise InputError("--resume goes on with an interrupted training and --fresh forgets it; take one of them")
     check_device(device)
-    processes = PartialState(cpu=_on_cpu(device))
+    processes = PartialState(cpu=on_cpu(device))
     if not processes.is_main_process:
         say = _silent
     if processes.num_processes > 1:
@@ -260,7 +260,7 @@ def fit(
     started, before = time.perf_counter(), checkpoints.progress.get("seconds", 0.0) if checkpoints else 0.0
     if checkpoints is not None:
         trainer.add_callback(_Clock(checkpoints, started, before))
-    with quick_attention(student.device.type, bfloat16=trainer.args.bf16):
+    with quick_attention(student.device, bfloat16=trainer.args.bf16):
         trainer.train(resume_from_checkpoint=str(latest) if latest is not None else None)
     taken, seconds = trainer.state.global_step, before + time.perf_counter() - started
     figures = _last_figures(trainer.state.log_history)
@@ -318,21 +318,6 @@ def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, fitted: Fitted,
     add_to_card(folder, recipe, corpus, fitted.metrics)
 
 
-def quick_attention(device: str, *, bfloat16: bool) -> AbstractContextManager[None]:
-    """The attention kernel that trains the quickest: torch's own choice, but on a CPU in bfloat16.
-
-    There the backward pass of the fused kernel takes several times as long as that of plain matrix products.
-
-    Args:
-        device: Type of a torch device.
-        bfloat16: Whether the training runs under bfloat16 autocast.
-    """
-    if device != "cpu" or not bfloat16:
-        return nullcontext()
-    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
-    return plain
-
-
 def taught(sampler: HybridBatchSampler, english: Sequence[str]) -> list[str]:
     """The English sentences that the teacher reads for the steps of a training, each once."""
     batches = map(sampler.batch, range(len(sampler)))
@@ -370,7 +355,7 @@ def teacher_cache(
 
 
 def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) -> SentenceTransformerTrainingArguments:
-    settings, device = recipe.training, models.student.device.type
+    settings, device = recipe.training, models.student.device
     prompts = {
         "english": models.teacher_prompt,
         "translation": models.student_prompt,
@@ -391,8 +376,8 @@ def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) ->
         learning_rate=settings.learning_rate,
         warmup_steps=round(settings.warmup_ratio * settings.steps),
         weight_decay=settings.weight_decay,
-        bf16=_in_bfloat16(settings.precision, device),
-        use_cpu=device == "cpu",
+        bf16=settings.precision == "bfloat16" or (settings.precision == "auto" and computes_in_bfloat16(device)),
+        use_cpu=device.type == "cpu",
         seed=recipe.seed,
         prompts={column: prompt for column, prompt in prompts.items() if prompt or column == "monolingual"},
         logging_steps=settings.log_every,
@@ -407,25 +392,6 @@ def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) ->
     return arguments
 
 
-def check_device(device: str | None) -> None:
-    """Check that a device is there.
-
-    Raises:
-        InputError: It is not.
-    """
-    if device not in (None, "cpu", "cuda", "mps"):
-        raise InputError(f"device {device!r}: expected cpu, cuda or mps; choose a GPU with CUDA_VISIBLE_DEVICES")
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(device or "cpu", True):
-        raise InputError(
-            f"device {device!r}: torch {torch.__version__} finds none here; use cpu, or install its build for {device}"
-        )
-
-
-def _on_cpu(device: str | None) -> bool:
-    return device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-
-
 def _silent(_: str) -> None:
     """What processes but the first say."""
 
@@ -438,15 +404,6 @@ def _check_writable(target: Path) -> None:
             pass
     except OSError as error:
         raise not_writable(target, error) from error
-
-
-def _in_bfloat16(precision: str, device: str) -> bool:
-    """Whether to train under bfloat16 autocast; `auto` does where the hardware multiplies in it."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _last_figures(history: list[dict[str, float]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names, student_path
 from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import read_recipe
-from optical_mteb.training.run import batches, quick_attention, train
+from optical_mteb.training.run import batches, train
 
 RECIPE = """
 name = "tiny-student"
@@ -262,16 +262,6 @@ def test_the_teacher_reads_what_the_steps_need(recipe):
     seen = {corpus[example.pair].english for batch in sampler for example in batch if example.kind != "multilingual"}
     assert len(seen) < len({pair.english for pair in corpus}) / 2
     assert any(line.startswith(f"teacher: read {len(seen)} sentences") for line in lines)
-
-
-def test_attention_in_bfloat16_on_a_cpu():
-    """Pins the fused kernel, whose backward pass is slow there, and a choice that outlasts the training."""
-    with quick_attention("cpu", bfloat16=True):
-        assert not torch.backends.cuda.flash_sdp_enabled()
-        assert torch.backends.cuda.math_sdp_enabled()
-    for device, bfloat16 in (("cpu", False), ("cuda", True)):
-        with quick_attention(device, bfloat16=bfloat16):
-            assert torch.backends.cuda.flash_sdp_enabled()
 
 
 def test_a_collapsed_student_is_refused(recipe):

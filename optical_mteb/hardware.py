@@ -1,0 +1,55 @@
+"""What the devices of this machine are, and what they are quick in."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from optical_mteb.errors import InputError
+
+
+def check_device(device: str | None) -> None:
+    """Check that a device is there.
+
+    Raises:
+        InputError: It is not.
+    """
+    if device not in (None, "cpu", "cuda", "mps"):
+        raise InputError(f"device {device!r}: expected cpu, cuda or mps; choose a GPU with CUDA_VISIBLE_DEVICES")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device or "cpu", True):
+        raise InputError(
+            f"device {device!r}: torch {torch.__version__} finds none here; use cpu, or install its build for {device}"
+        )
+
+
+def on_cpu(device: str | None) -> bool:
+    """Whether a process that was given a device, or None for the best one, computes on the CPU."""
+    return device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than those of float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases of torch do not tell.
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def quick_attention(device: torch.device, *, bfloat16: bool) -> AbstractContextManager[None]:
+    """The attention kernel that trains the quickest: torch's own choice, but on a CPU in bfloat16.
+
+    There the backward pass of the fused kernel takes several times as long as that of plain matrix products.
+
+    Args:
+        device: Where the student is.
+        bfloat16: Whether the training runs under bfloat16 autocast.
+    """
+    if device.type != "cpu" or not bfloat16:
+        return nullcontext()
+    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return plain
