@@ -122,13 +122,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             results[name] = measured(name, arguments, Path(scratch))
         print(name, results[name], flush=True)
+        if arguments.output:
+            arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     whole = results.get("float32", {}).get("map")
     table = Table("form", "MB", "MAP@100", "share", box=None)
     for name, row in results.items():
         table.add_row(name, f"{row['megabytes']}", f"{row['map']}", f"{row['map'] / whole:.4f}" if whole else "")
     Console().print(table)
-    if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

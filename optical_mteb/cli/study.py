@@ -26,7 +26,11 @@ def study(
         "study"
     ),
     only: Annotated[
-        str, typer.Option(metavar="PATTERN", help="Trainings to run, a shell pattern of what --dry-run prints.")
+        str,
+        typer.Option(
+            metavar="PATTERN",
+            help="Trainings to run, a shell pattern of their cells or words, as --dry-run prints both.",
+        ),
     ] = "*",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Train nothing; show the trainings and what they cost.")

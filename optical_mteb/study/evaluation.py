@@ -1,4 +1,4 @@
-"""Scores of a model on the tasks of a study, query by query, with every collection of documents encoded once."""
+"""Scores of a model on the tasks of a study, query by query; a dense one encodes every collection of documents once."""
 
 from __future__ import annotations
 

@@ -28,9 +28,7 @@ def check_plotting() -> None:
         InputError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
-        raise InputError(
-            'figures need matplotlib; install it: pip install "optical-mteb[plot]", or leave --figures out'
-        )
+        raise InputError('figures need matplotlib; install it: pip install "optical-mteb[plot]", or pass --no-figures')
 
 
 def draw(summary: Summary, folder: Path) -> dict[str, Path]:
