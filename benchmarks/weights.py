@@ -3,7 +3,8 @@
     OPTICAL_MTEB_DATA=DATA python benchmarks/weights.py optical-student [--forms packed ...] [--output weights.json]
     python benchmarks/weights.py optical-student --pack optical_mteb/students/weights
 
-Forms of a trained student of the store, each read back into float32 and scored on the tasks of the study `students`:
+Forms of a trained student of the store, each read back into float32 and scored on the tasks of the study `students`, or
+`students-colbert` where it is one of late interaction:
 
 - float32, float16: the whole checkpoint, rounded.
 - int8: every matrix as one byte a weight and a float32 scale a row.
@@ -26,22 +27,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 from rich.console import Console
 from rich.table import Table
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from optical_mteb.bases import prune_vocabulary
 from optical_mteb.hardware import computes_in_bfloat16
-from optical_mteb.students import student_folder
+from optical_mteb.students import Sidecar, student_folder
 from optical_mteb.students.packed import pack, quantized, restored, unpack
 from optical_mteb.study.evaluation import evaluate
 from optical_mteb.study.settings import find_study, read_study
 
+Student = SentenceTransformer | MultiVectorEncoder
 FORMS = ("float32", "float16", "int8", "packed", "pruned-20000", "pruned-50000")
 
 
-def rounded(model: SentenceTransformer, change: Callable[[np.ndarray], np.ndarray]) -> None:
+def rounded(model: Student, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """Pass every matrix through a form and back, in place."""
     with torch.no_grad():
         for tensor in model.parameters():
@@ -59,12 +61,18 @@ def through_float16(matrix: np.ndarray) -> np.ndarray:
     return matrix.astype(np.float16)
 
 
-def megabytes(model: SentenceTransformer, size: float) -> float:
+def megabytes(model: Student, size: float) -> float:
     """10^6 bytes of all parameters at so many bytes each."""
     return sum(parameter.numel() for parameter in model.parameters()) * size / 1e6
 
 
-def form(name: str, student: str, small: str | None) -> tuple[SentenceTransformer, float]:
+def load(folder: Path) -> Student:
+    """A checkpoint, as its record says what it is."""
+    late = Sidecar.read(folder).kind == "late_interaction"
+    return (MultiVectorEncoder if late else SentenceTransformer)(str(folder), device="cpu")
+
+
+def form(name: str, student: str, small: str | None) -> tuple[Student, float]:
     """A student in a form, and what its weights weigh in it, 10^6 bytes."""
     folder = student_folder(small if name == "small" and small else student)
     if name == "packed":
@@ -73,8 +81,8 @@ def form(name: str, student: str, small: str | None) -> tuple[SentenceTransforme
             (Path(scratch) / "back").mkdir()
             unpack(record, Path(scratch) / "back")
             weight = record.with_suffix(".safetensors").stat().st_size / 1e6
-            return SentenceTransformer(str(Path(scratch) / "back"), device="cpu"), weight
-    model = SentenceTransformer(str(folder), device="cpu")
+            return load(Path(scratch) / "back"), weight
+    model = load(folder)
     if name.startswith("pruned-"):
         prune_vocabulary(model, [], keep_most_frequent=int(name.removeprefix("pruned-")))
     if name in ("int8", "small"):
@@ -89,9 +97,15 @@ def measured(name: str, arguments: argparse.Namespace, scratch: Path) -> dict[st
     """Weight and scores of a form."""
     model, weight = form(name, arguments.student, arguments.small)
     model.save_pretrained(str(scratch), create_model_card=False)
-    wrapper: Any = SentenceTransformerEncoderWrapper(str(scratch), device="cpu")
+    late = isinstance(model, MultiVectorEncoder)
+    wrapper: Any = (MultiVectorWrapper if late else SentenceTransformerEncoderWrapper)(str(scratch), device="cpu")
     precision = torch.bfloat16 if computes_in_bfloat16(wrapper.model.device) else torch.float32
-    scores = evaluate(wrapper, read_study(find_study("students")).tasks, batch_size=32, precision=precision)
+    scores = evaluate(
+        wrapper,
+        read_study(find_study("students-colbert" if late else "students")).tasks,
+        batch_size=32,
+        precision=precision,
+    )
     means = {
         f"{task}/{subset}": 100 * statistics.fmean(of_query["map_at_100"].values())
         for task, of_subset in scores.items()
