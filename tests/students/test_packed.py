@@ -6,9 +6,9 @@ import mteb
 import numpy as np
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
-from optical_mteb.bases import base_revision
+from optical_mteb.bases import as_late_interaction, base_revision
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 from optical_mteb.students import packed, read_student, student_folder, student_path
@@ -83,6 +83,21 @@ def test_a_student_comes_back_nearly_as_it_was(trained, shipped, tiny_base):
     assert (ours * before).sum(1).min() > 0.9999
     assert (ours * base).sum(1).max() < 0.999
     assert Sidecar.read(folder).weights == base_revision(str(folder))
+
+
+def test_a_late_interaction_student_comes_back_as_one(trained, tmp_path):
+    """Pins a student by MaxSim that loses its scoring mask or its kind, or is put together from other modules."""
+    late = tmp_path / "late"
+    as_late_interaction(SentenceTransformer(str(trained), device="cpu")).save_pretrained(str(late))
+    Sidecar.read(trained).model_copy(update={"kind": "late_interaction"}).write(late)
+    back = tmp_path / "back"
+    back.mkdir()
+    packed.unpack(packed.pack(late, tmp_path / "packed"), back)
+    assert Sidecar.read(back).kind == "late_interaction"
+    before, after = (MultiVectorEncoder(str(folder), device="cpu").encode_query(TEXTS) for folder in (late, back))
+    for ours, theirs in zip(after, before, strict=True):
+        assert ours.shape == theirs.shape
+        assert (ours * theirs).sum(1).min() > 0.999
 
 
 def test_packing_twice_gives_the_same_files(trained, shipped, tmp_path):
