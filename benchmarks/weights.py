@@ -3,7 +3,7 @@
     OPTICAL_MTEB_DATA=DATA python benchmarks/weights.py optical-student [--forms packed ...] [--output weights.json]
     python benchmarks/weights.py optical-student --pack optical_mteb/students/weights
 
-Forms of a trained student of the store, each read back into float32 and scored on the tasks of the study `students`, or
+Forms of a trained student of the store, each read back and scored on the tasks of the study `students`, or
 `students-colbert` where it is one of late interaction:
 
 - float32, float16: the whole checkpoint, rounded.

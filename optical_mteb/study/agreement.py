@@ -10,6 +10,9 @@ from optical_mteb.study.table import Row
 TOLERANCE = 0.005
 """Largest difference of a mean score from the table's: threads and processors round otherwise, and add up otherwise."""
 
+OTHER_PRECISION = 0.02
+"""The same where one was computed in bfloat16 and the other in float32: the base by itself differs by up to 0.012."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -17,7 +20,7 @@ class Agreement:
 
     Attributes:
         compared: Scores that both have.
-        furthest: The two rows that differ most; None where nothing was compared.
+        furthest: The two rows that differ most for their tolerance; None where nothing was compared.
     """
 
     compared: int
@@ -25,13 +28,18 @@ class Agreement:
 
     @property
     def difference(self) -> float:
-        """Largest difference, a fraction of 1."""
+        """What they differ by, a fraction of 1."""
         return abs(self.furthest[0].value - self.furthest[1].value) if self.furthest else 0.0
 
     @property
+    def tolerance(self) -> float:
+        """What the two rows may differ by, a fraction of 1."""
+        return _tolerance(*self.furthest) if self.furthest else TOLERANCE
+
+    @property
     def holds(self) -> bool:
-        """Whether there are scores to compare, and none is further off than the tolerance."""
-        return self.compared > 0 and self.difference <= TOLERANCE
+        """Whether there are scores to compare, and none is further off than its tolerance."""
+        return self.compared > 0 and self.difference <= self.tolerance
 
     def __str__(self) -> str:
         """In one line."""
@@ -40,7 +48,8 @@ class Agreement:
         own, known = self.furthest
         return (
             f"{self.compared:,} scores compared; the furthest off is {own.task} {own.subset} {own.metric}: "
-            f"{100 * own.value:.2f} here, {100 * known.value:.2f} in the table (tolerance {100 * TOLERANCE:g} points)"
+            f"{100 * own.value:.2f} here in {own.precision}, {100 * known.value:.2f} in the table in {known.precision} "
+            f"(tolerance {100 * self.tolerance:g} points)"
         )
 
 
@@ -54,4 +63,10 @@ def agree(rows: Iterable[Row], table: Sequence[Row]) -> Agreement:
     known = {(row.cell, row.task, row.subset, row.metric): row for row in table}
     own = {(row.cell, row.task, row.subset, row.metric): row for row in rows}
     pairs = [(row, known[key]) for key, row in own.items() if key in known]
-    return Agreement(len(pairs), max(pairs, key=lambda pair: abs(pair[0].value - pair[1].value), default=None))
+    return Agreement(
+        len(pairs), max(pairs, key=lambda pair: abs(pair[0].value - pair[1].value) / _tolerance(*pair), default=None)
+    )
+
+
+def _tolerance(own: Row, known: Row) -> float:
+    return TOLERANCE if own.precision == known.precision else OTHER_PRECISION

@@ -28,7 +28,7 @@ class CellRecord(BaseModel):
         student: Revision of the student, or of the base for zero-shot.
         figures: Pairs, tokens, seconds and peak memory of the training; empty for zero-shot.
         evaluation_seconds: Time that scoring took.
-        precision: What the student was scored in, and trained in where the recipe left that to the hardware.
+        precision: What the student was trained and scored in.
         versions: Versions of libraries.
         queries: Ids of the queries, sorted, by task and subset.
         scores: Their scores by task, subset and metric, in the order of the ids.

@@ -103,7 +103,7 @@ def _design(plan: Plan, summary: Summary, records: Mapping[str, CellRecord]) -> 
             f"- Cost: {pairs:,.0f} examples, {tokens:,.0f} tokens, {seconds / 60:.0f} min of training, "
             f"{scoring / 60:.0f} min of scoring."
         )
-        versions = {(each.precision, tuple(sorted(each.versions.items()))) for each in trained}
+        versions = {(each.precision, tuple(sorted(each.versions.items()))) for each in records.values()}
         lines.append(
             "- Made in "
             + "; in ".join(

@@ -164,7 +164,9 @@ def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print
         sidecar = _trained(job, find_recipe_of(settings, plan.path).parent, device, say)
         model, revision = load_student(sidecar.name, sidecar.weights, device), sidecar.weights
         figures = sidecar.metrics
-    precision = torch.bfloat16 if computes_in_bfloat16(model.model.device) else torch.float32
+    chosen = job.recipe.training.precision
+    low = chosen == "auto" and computes_in_bfloat16(model.model.device)
+    precision = torch.bfloat16 if low or chosen == "bfloat16" else torch.float32
     started = time.monotonic()
     scores = evaluate(model, settings.tasks, batch_size=settings.batch_size, precision=precision)
     seconds = time.monotonic() - started

@@ -44,6 +44,7 @@ class Row:
         training_pairs: Examples that the training read.
         tokens: Tokens that it read.
         seconds: Time that it took.
+        precision: What the student was scored in, as in `CellRecord`.
     """
 
     cell: str
@@ -65,6 +66,7 @@ class Row:
     training_pairs: int
     tokens: int
     seconds: float
+    precision: str
 
 
 def rows(plan: Plan, records: dict[str, CellRecord]) -> list[Row]:
@@ -164,4 +166,5 @@ def _rows_of(plan: Plan, cell: Cell, records: dict[str, CellRecord], splits: dic
                     training_pairs=int(record.figures.get("pairs", 0)),
                     tokens=int(record.figures.get("tokens", 0)),
                     seconds=record.figures.get("seconds", 0.0),
+                    precision=record.precision,
                 )

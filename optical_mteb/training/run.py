@@ -260,7 +260,7 @@ def fit(
     started, before = time.perf_counter(), checkpoints.progress.get("seconds", 0.0) if checkpoints else 0.0
     if checkpoints is not None:
         trainer.add_callback(_Clock(checkpoints, started, before))
-    with quick_attention(student.device, bfloat16=trainer.args.bf16):
+    with quick_attention(student.device, bfloat16=trainer.args.bf16, tokens=recipe.student.max_tokens):
         trainer.train(resume_from_checkpoint=str(latest) if latest is not None else None)
     taken, seconds = trainer.state.global_step, before + time.perf_counter() - started
     figures = _last_figures(trainer.state.log_history)

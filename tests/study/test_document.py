@@ -153,6 +153,12 @@ def test_cli(study_file, tmp_path):
     write_table(tmp_path / "other.csv", changed)
     other = CliRunner().invoke(app, [*common, "--only", "zero*", "--against", str(tmp_path / "other.csv")])
     assert (other.exit_code, "swh-eng map_at_100" in other.output) == (1, True), other.output
+    # Another precision may be further off, but not by any amount.
+    for offset, code in ((0.006, 0), (0.021, 1)):
+        low = [replace(row, value=row.value + offset, precision="bfloat16") for row in read_table(table)]
+        write_table(tmp_path / "low.csv", low)
+        loose = CliRunner().invoke(app, [*common, "--only", "zero*", "--against", str(tmp_path / "low.csv")])
+        assert (loose.exit_code, "tolerance 2 points" in loose.output) == (code, True), loose.output
     again = CliRunner().invoke(app, [*common, "--dry-run"])
     assert "1 done" in " ".join(again.output.split())
     nothing = CliRunner().invoke(app, [*common, "--only", "nobody*"])
