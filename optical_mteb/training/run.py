@@ -319,10 +319,10 @@ def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, fitted: Fitted,
 
 
 def taught(sampler: HybridBatchSampler, english: Sequence[str]) -> list[str]:
-    """The English sentences that the teacher reads for the steps of a training, each once."""
+    """The English sentences that the teacher reads for the steps of a training, one for each pair that they draw."""
     batches = map(sampler.batch, range(len(sampler)))
     read = {example.pair for batch in batches for example in batch if example.kind != "multilingual"}
-    return list(dict.fromkeys(english[pair] for pair in sorted(read)))
+    return [english[pair] for pair in sorted(read)]
 
 
 def teacher_cache(

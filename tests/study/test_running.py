@@ -1,6 +1,7 @@
 """Running a study: every training once, whatever is killed and whoever else runs it."""
 
 import json
+import re
 
 import pytest
 
@@ -77,6 +78,21 @@ def test_a_cluster_does_the_same(small, tmp_path, own_home, monkeypatch):
         for subset, metrics in record.scores["CLDRNameRetrieval"].items():
             other = others[fingerprint].scores["CLDRNameRetrieval"][subset]
             assert metrics["map_at_100"] == pytest.approx(other["map_at_100"], abs=1e-3)
+
+
+def test_scores_are_in_the_precision_of_the_training(small, tmp_path, monkeypatch):
+    """Pins a recipe in float32 whose students are scored in bfloat16, and a record that names the other one."""
+    monkeypatch.setattr("optical_mteb.study.running.computes_in_bfloat16", lambda device: True)
+    precisions = []
+    for number, said in enumerate(("float32", "auto", "bfloat16")):
+        (small.parent / "recipe.toml").write_text(
+            re.sub('precision = ".*"', f'precision = "{said}"', (small.parent / "recipe.toml").read_text())
+        )
+        plan, cells = make_plan(small), CellFolder(tmp_path / str(number))
+        [base] = [job for job in plan.jobs.values() if not job.training.languages]
+        run(plan, cells, [base], say=lambda line: None)
+        precisions.append(cells.read(base.fingerprint).precision)
+    assert precisions == ["float32", "bfloat16", "bfloat16"]
 
 
 def test_table_has_a_row_for_each_cell_and_metric(study_file, tmp_path):
