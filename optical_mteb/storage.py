@@ -1,18 +1,31 @@
-"""Where the package keeps things, and how it writes them: complete or not at all."""
+"""Where the package keeps things, and how it writes them: complete or not at all, also when the power goes.
+
+What is to take a place is made in a scratch folder beside it, `.NAME.XXXXXXXX.scratch`, together with a lock file that
+its process holds. The next writer in the same folder removes scratch that no living process holds.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from glob import escape
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from optical_mteb.errors import InputError
+
+_SCRATCH = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.scratch", re.DOTALL)
+_NEW, _OLD, _LOCK = "new", "old", "lock"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
+_CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR, errno.EACCES, errno.EPERM)
 
 
 def home() -> Path:
@@ -68,47 +81,208 @@ def local_data() -> Path | None:
 
 @contextmanager
 def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
-    """A scratch folder beside `target` that takes its place when the block ends without an exception.
+    """An empty folder that takes the place of `target` when the block ends without an exception.
+
+    At every moment the old folder or the new one is at `target`, also after a power cut. A symbolic link stays one: the
+    folder that it names is replaced.
 
     Args:
         target: The folder to write.
-        replace: Put it in the place of a folder that stands at `target` by then; if not, that folder stays.
+        replace: Replace a folder that is at `target` by then; if not, that folder stays.
 
     Raises:
-        InputError: The place cannot be written to; whatever stood at `target` still does.
+        InputError: The place cannot be written to; `target` is as it was.
     """
+    place = Path(os.path.realpath(target))
+    with _scratch(target, place) as scratch:
+        try:
+            (scratch / _NEW).mkdir()
+        except OSError as error:
+            raise not_writable(target, error) from error
+        yield scratch / _NEW
+        if replace or not place.exists():
+            try:
+                take_place(scratch / _NEW, place)
+            except OSError as error:
+                raise not_writable(target, error) from error
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """A path to write a file at, which takes the place of `target` when the block ends without an exception.
+
+    As `atomic_folder` does it.
+
+    Raises:
+        InputError: The place cannot be written to; `target` is as it was.
+    """
+    place = Path(os.path.realpath(target))
+    with _scratch(target, place) as scratch:
+        yield scratch / _NEW
+        try:
+            take_place(scratch / _NEW, place)
+        except OSError as error:
+            raise not_writable(target, error) from error
+
+
+def take_place(new: Path, target: Path) -> None:
+    """Put a file or folder at `target`, on the disk before it is there; what was at `target` is at `new` afterwards.
+
+    Two folders exchange their names at once. Where the system cannot do that, the old one is `old` beside `new` for a
+    moment.
+
+    Args:
+        new: The file or folder, on the same file system, and none that another process writes.
+        target: Where to put it; not a symbolic link.
+
+    Raises:
+        OSError: The place cannot be written to; what was at `target` still is.
+    """
+    write_through(new)
+    if not new.is_dir():
+        new.replace(target)
+    elif not os.path.lexists(target):
+        try:
+            new.rename(target)
+        except OSError as error:
+            # Another process was quicker.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            _exchange(new, target)
+    else:
+        _exchange(new, target)
+    _flush(target.parent)
+    _flush(new.parent)
+
+
+def write_through(path: Path) -> None:
+    """Have a file, or a folder and all that is in it, on the disk.
+
+    What is in a folder can be read by all who can read the folder: some libraries write for their own user alone.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    inside = [each for each in path.rglob("*") if not each.is_symlink()] if path.is_dir() else []
+    allowed = path.stat().st_mode
+    for each in inside:
+        mode = each.stat().st_mode
+        wanted = mode | allowed & (0o777 if each.is_dir() else 0o666)
+        if wanted != mode:
+            # A file of somebody else, linked to.
+            with suppress(PermissionError):
+                each.chmod(wanted)
+        _flush(each)
+    _flush(path)
+
+
+def recover(target: Path) -> None:
+    """Put back a folder that a killed process had moved aside, where the system cannot exchange two names."""
+    place = Path(os.path.realpath(target))
+    if not place.exists():
+        collect(place.parent)
+
+
+def collect(folder: Path) -> None:
+    """Remove the scratch in a folder that no living process holds; a folder that was moved aside is put back."""
+    for scratch in folder.glob(".*.scratch"):
+        named = _SCRATCH.fullmatch(scratch.name)
+        if named is None or scratch.is_symlink() or not scratch.is_dir():
+            continue
+        with suppress(OSError), FileLock(scratch / _LOCK, timeout=0):
+            if (scratch / _OLD).exists() and not os.path.lexists(folder / named[1]):
+                # It was moved aside for one that is complete.
+                moved = scratch / (_NEW if (scratch / _NEW).exists() else _OLD)
+                moved.rename(folder / named[1])
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def held(lock_file: Path, taken: str) -> Iterator[None]:
+    """Hold a lock for this process alone as long as the block runs; a process that dies does not keep it.
+
+    Args:
+        lock_file: The file that is locked. It stays: removing it would give two processes the lock.
+        taken: The error line where another process holds it.
+
+    Raises:
+        InputError: Another process holds it, or the file cannot be written.
+    """
+    lock = FileLock(lock_file, timeout=0)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(taken) from error
+    except OSError as error:
+        raise not_writable(lock_file, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _scratch(target: Path, place: Path) -> Iterator[Path]:
+    """A folder beside a place, removed afterwards; other dead scratch is removed before."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        collect(place.parent)
+        scratch, lock = _locked_scratch(place)
     except OSError as error:
         raise not_writable(target, error) from error
     try:
         yield scratch
-        scratch.chmod(0o755)
-        if replace or not target.exists():
-            _take_place(scratch, target)
     finally:
+        lock.release()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def clear_scratch(target: Path) -> None:
-    """Remove what writers of a folder left beside it when they were killed; only under a lock that all of them hold."""
-    for left in target.parent.glob(f".{escape(target.name)}.*"):
-        shutil.rmtree(left, ignore_errors=True)
+def _locked_scratch(place: Path) -> tuple[Path, FileLock]:
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".scratch", dir=place.parent))
+        lock = FileLock(scratch / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except (Timeout, FileNotFoundError):
+            # Another process took it for dead before it was locked, and removes it.
+            continue
+        if (scratch / _LOCK).exists():
+            return scratch, lock
+        lock.release()
 
 
-def _take_place(scratch: Path, target: Path) -> None:
-    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+def _exchange(new: Path, target: Path) -> None:
+    """Exchange the names of two folders: at once where the system and the file system can do that."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    if renameat2 is not None:
+        if not renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE):
+            return
+        if (number := ctypes.get_errno()) not in _CANNOT_EXCHANGE:
+            raise OSError(number, os.strerror(number), str(target))
+    old = new.with_name(_OLD)
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
     try:
-        if target.exists():
-            target.rename(retired / target.name)
-        scratch.rename(target)
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    old.rename(new)
+
+
+def _flush(path: Path) -> None:
+    """Have a file's content, or a folder's names, on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        if not target.exists() and (retired / target.name).exists():
-            (retired / target.name).rename(target)
-        raise not_writable(target, error) from error
-    finally:
-        shutil.rmtree(retired, ignore_errors=True)
+        # Some file systems, and Windows, do not do that for folders or for what is only to be read.
+        if error.errno not in _CANNOT_FLUSH:
+            raise
 
 
 def not_writable(target: Path, error: Exception) -> InputError:

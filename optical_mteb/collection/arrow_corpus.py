@@ -61,13 +61,15 @@ def cached_corpus(folder: Path, write: Callable[[Path], None]) -> Dataset:
     """
     from datasets import Dataset
 
-    with _storing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{folder}.lock").acquire()
-    with lock:
-        if not (folder / _FILE).is_file():
-            with atomic_folder(folder) as scratch:
-                write(scratch / _FILE)
+    # A complete one is read without the lock, whose file a reader may not be allowed to write.
+    if not (folder / _FILE).is_file():
+        with _storing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{folder}.lock").acquire()
+        with lock:
+            if not (folder / _FILE).is_file():
+                with atomic_folder(folder) as scratch:
+                    write(scratch / _FILE)
     return Dataset.from_file(str(folder / _FILE))
 
 

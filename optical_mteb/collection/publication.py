@@ -15,7 +15,7 @@ from filelock import FileLock
 from optical_mteb.collection.archive import relative_path, unpack
 from optical_mteb.collection.download import download
 from optical_mteb.errors import InputError
-from optical_mteb.storage import clear_scratch, data_folder, local_data, not_writable
+from optical_mteb.storage import data_folder, local_data, not_writable
 
 LOCAL_SHELVES = ("", "eval", "bitext")
 """Folders of `OPTICAL_MTEB_DATA` that hold the data sets' folders."""
@@ -112,7 +112,6 @@ class Publication:
                 if not folder.is_dir():
                     if not packed.is_file():
                         self._download(url, packed, name)
-                    clear_scratch(folder)
                     unpack(packed, folder)
         found = folder / path
         if not found.is_file():
