@@ -1,15 +1,18 @@
-"""The benchmark `OPTICAL-CLIR`: cross-lingual retrieval with low-resource queries, in one list and three means."""
+"""The benchmarks `OPTICAL-CLIR` and `OPTICAL-CLIR+`: retrieval with low-resource queries, and means by group."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
-    from mteb.benchmarks.benchmark import Benchmark
+    from mteb.benchmarks.benchmark import Benchmark, BenchmarkAggregation, CustomGrouping
 
 NAME = "OPTICAL-CLIR"
 ALIASES = ("optical-clir", "OPTICAL_CLIR")
+PLUS_NAME = "OPTICAL-CLIR+"
+PLUS_ALIASES = ("optical-clir+", "OPTICAL_CLIR_PLUS")
 
 LANGUAGES = {
     "low-resource": ("swh", "som", "tgl", "fil", "mar"),
@@ -26,42 +29,118 @@ SPLITS = {
 }
 """Split by task. TICO-19 and GlobalVoices are left out: the recipes that ship train on them, or on their sisters."""
 
+BELEBELE = {
+    "low-resource": ("eng_Latn-swh_Latn", "eng_Latn-som_Latn", "eng_Latn-tgl_Latn", "eng_Latn-mar_Deva"),
+    "high-resource": ("eng_Latn-fra_Latn", "eng_Latn-spa_Latn", "eng_Latn-por_Latn"),
+    "unseen": (
+        "eng_Latn-hau_Latn",
+        "eng_Latn-ibo_Latn",
+        "eng_Latn-yor_Latn",
+        "eng_Latn-zul_Latn",
+        "eng_Latn-amh_Ethi",
+        "eng_Latn-kin_Latn",
+    ),
+}
+"""Subsets of BelebeleRetrieval by group. They name the language of the passages first, that of the questions last."""
+
+MIRACL = ("sw", "yo")
+"""Subsets of MIRACLRetrievalHardNegatives: the languages that students are trained on, or tested on unseen."""
+
+
+def asked_subsets(group: str) -> dict[str, list[str]]:
+    """Subsets of a group of query languages, documents in English, by task; tasks without any are left out.
+
+    Args:
+        group: A key of `LANGUAGES`.
+    """
+    from mteb.get_tasks import get_task
+
+    wanted = [f"{language}-eng" for language in LANGUAGES[group]]
+    offered = {name: get_task(name).metadata.hf_subsets for name in SPLITS}
+    found = {name: [subset for subset in wanted if subset in offered[name]] for name in SPLITS}
+    return {name: subsets for name, subsets in found.items() if subsets}
+
 
 def optical_clir() -> Benchmark:
     """The benchmark: every task with the query languages of its groups, documents in English.
 
     Its scores are the mean over tasks and, per group, the mean over the tasks that have queries in its languages.
     """
-    from mteb.benchmarks.benchmark import Benchmark, BenchmarkAggregation, CustomGroup, CustomGrouping
-    from mteb.get_tasks import MTEBTasks, get_task
+    from mteb.benchmarks.benchmark import Benchmark
+    from mteb.get_tasks import MTEBTasks
 
-    subsets = {group: [f"{language}-eng" for language in languages] for group, languages in LANGUAGES.items()}
-
-    def task(name: str, wanted: list[str]) -> AbsTask | None:
-        offered = get_task(name).metadata.hf_subsets
-        chosen = [subset for subset in wanted if subset in offered]
-        return get_task(name, eval_splits=[SPLITS[name]], hf_subsets=chosen) if chosen else None
-
-    everything = [subset for group in subsets.values() for subset in group]
-    groups = []
-    for group, wanted in subsets.items():
-        groups.append(
-            CustomGroup(label=group, tasks=[each for each in (task(name, wanted) for name in SPLITS) if each])
-        )
+    groups = _groups()
     return Benchmark(
         name=NAME,
         aliases=ALIASES,
         display_name="Low-resource cross-lingual retrieval",
-        tasks=MTEBTasks([each for each in (task(name, everything) for name in SPLITS) if each]),
+        tasks=MTEBTasks(_joined(groups)),
         description=(
             "Queries in low-resource languages, documents in English: names (CLDR), sentences to news articles (NTREX) "
             "and to web articles (FLORES), questions to encyclopaedic passages (AfriQA). High-resource languages stand "
             "beside them, and languages that no recipe of optical-mteb trains on."
         ),
         reference="https://arxiv.org/abs/2301.12566",
-        aggregations=(
-            BenchmarkAggregation.MEAN_TASK,
-            BenchmarkAggregation.MEAN_SUBSET,
-            CustomGrouping(name="Languages", groups=tuple(groups)),
+        aggregations=_aggregations(groups),
+    )
+
+
+def optical_clir_plus() -> Benchmark:
+    """The benchmark with MTEB's own retrieval tasks that have low-resource queries; their data come from the Hub.
+
+    Belebele's questions join the groups of `optical_clir`. MIRACL, whose passages are in the language of its
+    questions, is a group by itself.
+    """
+    from mteb.benchmarks.benchmark import Benchmark
+    from mteb.get_tasks import MTEBTasks
+
+    groups = _groups()
+    for group, subsets in BELEBELE.items():
+        groups[group].append(_task("BelebeleRetrieval", "test", subsets))
+    groups["same language"] = [_task("MIRACLRetrievalHardNegatives", "dev", MIRACL)]
+    return Benchmark(
+        name=PLUS_NAME,
+        aliases=PLUS_ALIASES,
+        display_name="Low-resource cross-lingual retrieval, with Belebele and MIRACL",
+        tasks=MTEBTasks(_joined(groups)),
+        description=(
+            f"{NAME}, questions in the same languages to English passages (Belebele), and questions in Swahili and "
+            "Yoruba to passages in the same language (MIRACL)."
         ),
+        reference="https://arxiv.org/abs/2301.12566",
+        aggregations=_aggregations(groups),
+    )
+
+
+def _groups() -> dict[str, list[AbsTask]]:
+    """Tasks by group, narrowed to its languages."""
+    return {
+        group: [_task(name, SPLITS[name], subsets) for name, subsets in asked_subsets(group).items()]
+        for group in LANGUAGES
+    }
+
+
+def _task(name: str, split: str, subsets: Sequence[str]) -> AbsTask:
+    from mteb.get_tasks import get_task
+
+    return get_task(name, eval_splits=[split], hf_subsets=list(subsets))
+
+
+def _joined(groups: Mapping[str, Sequence[AbsTask]]) -> list[AbsTask]:
+    """One task of each name, with the subsets of all groups."""
+    parts = [task for tasks in groups.values() for task in tasks]
+    subsets: dict[tuple[str, str], list[str]] = {}
+    for part in parts:
+        subsets.setdefault((part.metadata.name, part.eval_splits[0]), []).extend(part.hf_subsets)
+    return [_task(name, split, chosen) for (name, split), chosen in subsets.items()]
+
+
+def _aggregations(groups: Mapping[str, Sequence[AbsTask]]) -> tuple[BenchmarkAggregation | CustomGrouping, ...]:
+    from mteb.benchmarks.benchmark import BenchmarkAggregation, CustomGroup, CustomGrouping
+
+    languages = tuple(CustomGroup(label=group, tasks=tasks) for group, tasks in groups.items())
+    return (
+        BenchmarkAggregation.MEAN_TASK,
+        BenchmarkAggregation.MEAN_SUBSET,
+        CustomGrouping(name="Languages", groups=languages),
     )

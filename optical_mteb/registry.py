@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def register() -> None:
     """Fill mteb's registries with what this package has, read afresh from the student store; any number of times."""
     _register_tasks()
-    _register_benchmark()
+    _register_benchmarks()
     _register_models()
     _show_input_errors_in_one_line()
     spec = os.environ.get("OPTICAL_MTEB_INDEX")
@@ -134,13 +134,13 @@ def _compare_revisions_of_own_tasks() -> None:
     vars(evaluation)["_requires_merge"] = compared
 
 
-def _register_benchmark() -> None:
-    """Put the benchmark among the names of the module that mteb collects its own from, once, into a cache."""
-    from optical_mteb.benchmark import optical_clir
+def _register_benchmarks() -> None:
+    """Put the benchmarks among the names of the module that mteb collects its own from, once, into a cache."""
+    from optical_mteb.benchmark import optical_clir, optical_clir_plus
 
     benchmarks, registry = import_module("mteb.benchmarks.benchmarks"), import_module("mteb.benchmarks.get_benchmark")
     if not hasattr(benchmarks, "OPTICAL_CLIR"):
-        vars(benchmarks)["OPTICAL_CLIR"] = optical_clir()
+        vars(benchmarks).update(OPTICAL_CLIR=optical_clir(), OPTICAL_CLIR_PLUS=optical_clir_plus())
         registry._build_registry.cache_clear()
         registry._build_aliases_registry.cache_clear()
 

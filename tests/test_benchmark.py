@@ -1,8 +1,10 @@
-"""The benchmark: found by its names, filled with the right subsets, its means those of the scores."""
+"""The benchmarks: found by their names, filled with the right subsets, their means those of the scores."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from statistics import fmean
 
 import mteb
@@ -20,18 +22,19 @@ def registered():
     register()
 
 
-@pytest.mark.parametrize("name", ["OPTICAL-CLIR", "optical-clir"])
-def test_found_by_name_and_alias(name):
-    """Pins a benchmark that `mteb run -b` does not know."""
-    assert mteb.get_benchmark(name).name == "OPTICAL-CLIR"
+def test_found_by_name_and_alias():
+    """Guards against a benchmark that `mteb run -b` does not know."""
+    for name in ("OPTICAL-CLIR", "OPTICAL-CLIR+"):
+        assert [mteb.get_benchmark(each).name for each in (name, name.lower())] == [name, name]
 
 
 def test_listed_once_after_registering_twice():
-    """Pins a second registration that lists the benchmark twice, or builds another one."""
-    first = mteb.get_benchmark("OPTICAL-CLIR")
-    register()
-    assert mteb.get_benchmark("OPTICAL-CLIR") is first
-    assert [benchmark.name for benchmark in mteb.get_benchmarks()].count("OPTICAL-CLIR") == 1
+    """Guards against a second registration that lists a benchmark twice, or builds another one."""
+    for name in ("OPTICAL-CLIR", "OPTICAL-CLIR+"):
+        first = mteb.get_benchmark(name)
+        register()
+        assert mteb.get_benchmark(name) is first
+        assert [benchmark.name for benchmark in mteb.get_benchmarks()].count(name) == 1
 
 
 def test_tasks_ask_for_the_groups_and_no_more():
@@ -52,6 +55,42 @@ def test_tasks_ask_for_the_groups_and_no_more():
         assert task.hf_subsets
         assert task.eval_splits == [SPLITS[task.metadata.name]]
         assert all(subset.endswith("-eng") for subset in task.hf_subsets)
+
+
+def test_the_larger_one_adds_the_tasks_of_mteb():
+    """Guards against questions in English on passages in another language, and groups of other languages."""
+    small, large = mteb.get_benchmark("OPTICAL-CLIR"), mteb.get_benchmark("OPTICAL-CLIR+")
+    tasks = {task.metadata.name: task for task in large.tasks}
+    own = {task.metadata.name: task for task in small.tasks}
+    assert {name: task.hf_subsets for name, task in tasks.items() if name in own} == {
+        name: task.hf_subsets for name, task in own.items()
+    }
+    assert tasks.keys() - own.keys() == {"BelebeleRetrieval", "MIRACLRetrievalHardNegatives"}
+    belebele = tasks["BelebeleRetrieval"].metadata
+    (grouping,) = [each for each in large.aggregations if isinstance(each, CustomGrouping)]
+    assert [group.label for group in grouping.groups] == [*LANGUAGES, "same language"]
+    for group in grouping.groups[:-1]:
+        (part,) = [task for task in group.tasks if task.metadata.name == "BelebeleRetrieval"]
+        for subset in part.hf_subsets:
+            passages, questions = belebele.eval_langs[subset]
+            assert passages == "eng-Latn"
+            assert questions.partition("-")[0] in LANGUAGES[group.label]
+    assert {task.metadata.name for task in grouping.groups[-1].tasks} == {"MIRACLRetrievalHardNegatives"}
+    assert grouping.groups[-1].tasks[0].hf_subsets == ["sw", "yo"]
+
+
+def test_the_docs_name_tasks_that_mteb_has():
+    """Guards against a task or subset in docs/tasks.md that the installed mteb does not have."""
+    text = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text()
+    section = text.partition("## MTEB's own tasks\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:4] for line in section.splitlines() if line.startswith("| `")]
+    named = {name: note for cell, _, note in rows for name in re.findall("`([A-Za-z]+)`", cell)}
+    assert "BelebeleRetrieval" in named
+    for name, note in named.items():
+        subsets = mteb.get_task(name).metadata.hf_subsets
+        told = set(re.findall("`([a-z]\\S*)`", note))
+        assert told <= set(subsets), name
+    assert mteb.get_benchmark("MTEB(Indic, v1)").name in section
 
 
 def test_means_are_those_of_the_scores():
