@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata as MtebTaskMetadata
 
+from optical_mteb.collection.one_pass import OnePass
+
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
     from mteb.models.models_protocols import MTEBModels
@@ -35,14 +37,15 @@ class TaskMetadata(MtebTaskMetadata):
 class CollectionRetrieval(AbsTaskRetrieval):
     """A retrieval task that says how one split of one subset is loaded.
 
-    Only the subsets and splits that are asked for are loaded. Beside MTEB's means, a result has `per_query`: nDCG@10
-    and MAP of every query, by its id.
+    Only the subsets and splits that are asked for are loaded. Documents that several subsets share are encoded or
+    indexed once. Beside MTEB's means, a result has `per_query`: nDCG@10 and MAP of every query, by its id.
 
     Attributes:
         default_subsets: Subsets to run where neither subsets nor languages are chosen; all of them by default.
     """
 
     default_subsets: Sequence[str] = ()
+    _pass: OnePass | None = None
 
     def filter_languages(
         self,
@@ -84,10 +87,38 @@ class CollectionRetrieval(AbsTaskRetrieval):
         subsets_to_run: list[str] | None = None,
         **kwargs: Any,  # noqa: ANN401 - mteb's signature
     ) -> Mapping[str, ScoresDict]:
-        """Evaluate a model on the subsets that have the split, as MTEB does."""
+        """Evaluate a model on the subsets that have the split, as MTEB does, but reading shared documents once.
+
+        Args:
+            model: The model.
+            split: The split.
+            subsets_to_run: Subsets; all by default. MTEB asks for one at a time.
+            **kwargs: MTEB's.
+
+        Returns:
+            Scores by subset.
+        """
         wanted = self.hf_subsets if subsets_to_run is None else subsets_to_run
-        published = [subset for subset in wanted if self.has_split(subset, split)]
-        return super().evaluate(model, split, published, **kwargs)
+        scores: dict[str, ScoresDict] = {}
+        for subset in self.hf_subsets:
+            if subset not in wanted or not self.has_split(subset, split):
+                continue
+            if self._pass is None or not self._pass.serves(model, split, subset):
+                self._pass = OnePass(model, split, lambda: self._of_split(split))
+            self._pass.begin(subset)
+            scores |= super().evaluate(self._pass.model, split, [subset], **kwargs)
+            self._pass.end()
+            if self._pass.over:
+                self._pass = None
+        return scores
+
+    def _of_split(self, split: str) -> dict[str, RetrievalSplitData]:
+        return {subset: self.dataset[subset][split] for subset in self.hf_subsets if split in self.dataset[subset]}
+
+    def unload_data(self) -> None:
+        """Forget the data, and what a model made of them."""
+        self._pass = None
+        super().unload_data()
 
     def calculate_descriptive_statistics(
         self, overwrite_results: bool = False, num_proc: int | None = None

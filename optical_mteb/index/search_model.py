@@ -8,12 +8,14 @@ import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
+from mteb.models.abs_encoder import get_prompt
 from mteb.models.get_model_meta import _MODEL_RENAMES
 from mteb.models.model_implementations import MODEL_REGISTRY
 from mteb.models.model_meta import ModelMeta
 from mteb.models.models_protocols import EncoderProtocol, SearchProtocol
 from mteb.models.search_wrappers import SearchEncoderWrapper
 from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper, SparseEncoderWrapper
+from mteb.types import PromptType
 
 from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
@@ -92,7 +94,7 @@ class IndexedModel(SearchEncoderWrapper):
         """
         documents = Corpus(f"{task_metadata.name}/{hf_subset}/{hf_split}", corpus)
         self._backend.settings.check(len(documents), None)
-        stored = self._stored(documents, task_metadata, hf_split, hf_subset, encode_kwargs)
+        stored = self._stored(documents, task_metadata, encode_kwargs)
         with stored.held() as store:
             for number in missing(store):
                 # mteb's own method encodes a part of the corpus and adds it to the backend.
@@ -113,15 +115,8 @@ class IndexedModel(SearchEncoderWrapper):
         self.task_corpus = cast("CorpusDatasetType", {"id": list(corpus["id"])})
         self._backend.use(stored)
 
-    def _stored(
-        self,
-        documents: Corpus,
-        task: TaskMetadata,
-        split: str,
-        subset: str,
-        encode_kwargs: EncodeKwargs,
-    ) -> StoredCorpus:
-        """The place of a task's documents in the store: another one for whatever their vectors depend on."""
+    def _stored(self, documents: Corpus, task: TaskMetadata, encode_kwargs: EncodeKwargs) -> StoredCorpus:
+        """The place of documents in the store, by their text and whatever else their vectors depend on."""
         name, settings = self.mteb_model_meta.name or "model", self._backend.settings
         model = ModelRecord(name=name, revision=self._revision)
         dense = _sentence_transformer(self.model)
@@ -131,16 +126,15 @@ class IndexedModel(SearchEncoderWrapper):
             "model": model.model_dump(),
             "settings": self._own_settings,
             "encode": {key: value for key, value in encode_kwargs.items() if key not in NOT_OF_VECTORS},
-            "task": (task.name, subset, split),
+            "task": _read_as(self.model, task),
             "fingerprint": documents.fingerprint,
             "shard_size": settings.shard_size,
             # Its wrappers hold the prompts of many models.
             "mteb": version("mteb"),
         }
         digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=repr).encode()).hexdigest()
-        folder = f"{task.name}-{subset}-{split}"[:150] + f"-{digest[:16]}"
         record = CorpusRecord(source=documents.source, fingerprint=documents.fingerprint, count=len(documents))
-        place = indexes_folder() / _file_name(name) / _file_name(folder)
+        place = indexes_folder() / _file_name(name) / f"{documents.fingerprint[:16]}-{digest[:16]}"
         return StoredCorpus(place, record, model, settings)
 
 
@@ -197,6 +191,13 @@ def _sentence_transformer(model: EncoderProtocol) -> SentenceTransformer | None:
 
     inner = getattr(model, "model", None)
     return inner if isinstance(inner, SentenceTransformer) else None
+
+
+def _read_as(model: EncoderProtocol, task: TaskMetadata) -> tuple[str, str | None]:
+    """What a task changes in vectors of documents: its kind, and the prompt; its name where MTEB does not pick the prompt."""
+    if isinstance(model, SentenceTransformerEncoderWrapper):
+        return str(task.type), get_prompt(model.model_prompts or {}, task, PromptType.document)
+    return str(task.type), task.name
 
 
 def _file_name(name: str) -> str:

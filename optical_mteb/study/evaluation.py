@@ -1,4 +1,4 @@
-"""Scores of a model on the tasks of a study, query by query; a dense one encodes every collection of documents once."""
+"""Scores of a model on the tasks of a study, query by query."""
 
 from __future__ import annotations
 
@@ -123,15 +123,11 @@ def _by_query(task: str, row: Mapping[str, Any]) -> QueryScores:
 
 
 class _SortedEncoder:
-    """A dense model as mteb's `EncoderProtocol`: texts of one length are read together, a corpus once.
-
-    Subsets of a task that share their documents would have mteb encode them for each.
-    """
+    """A dense model as mteb's `EncoderProtocol`: texts of one length are read together."""
 
     def __init__(self, model: SentenceTransformerEncoderWrapper) -> None:
         self.mteb_model_meta: ModelMeta = model.mteb_model_meta
         self._encoder = Encoder.of(model.model, name=str(model.mteb_model_meta.name))
-        self._documents: dict[tuple[str, str], Array] = {}
         self.similarity = model.similarity
         self.similarity_pairwise = model.similarity_pairwise
 
@@ -150,10 +146,4 @@ class _SortedEncoder:
         encoder = self._encoder.for_task(task_metadata)
         if prompt_type != PromptType.document:
             return encoder.queries(texts)
-        digest = hashlib.sha256()
-        for text in texts:
-            digest.update(hashlib.sha256(text.encode()).digest())
-        key = (encoder.record.document_prompt, digest.hexdigest())
-        if key not in self._documents:
-            self._documents[key] = encoder.documents(texts, torch.float32).vectors
-        return self._documents[key]
+        return encoder.documents(texts, torch.float32).vectors

@@ -153,32 +153,34 @@ class ChangedRetrieval(TinyRetrieval):
 
 
 class RenamedRetrieval(TinyRetrieval):
-    """The same documents under the name of another task, for which a model may have another prompt."""
+    """The same documents under the name of a task for which a model may have a prompt of its own."""
 
-    metadata = TinyRetrieval.metadata.model_copy(update={"name": "RenamedRetrieval"})
+    metadata = TinyRetrieval.metadata.model_copy(update={"name": "SciFact"})
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [{"model": "tests/other"}, {"task": ChangedRetrieval}, {"task": RenamedRetrieval}, {"truncate_dim": 16}],
-    ids=["model", "text", "task", "encoding"],
+    ("changed", "encoded_again"),
+    [
+        ({"model": "tests/other"}, True),
+        ({"task": ChangedRetrieval}, True),
+        ({"task": RenamedRetrieval, "prompt": "title: "}, True),
+        ({"truncate_dim": 16}, True),
+        ({"task": RenamedRetrieval}, False),
+        ({"batch_size": 8}, False),
+    ],
+    ids=["model", "text", "prompt", "encoding", "task", "batch size"],
 )
-def test_whatever_changes_a_vector_has_it_encoded_again(changed):
-    """Pins scores by the vectors of another revision, text, task or way of encoding."""
-    evaluate("flat")
+def test_what_changes_a_vector_has_it_encoded_again(changed, encoded_again, monkeypatch):
+    """Guards against vectors of another revision, text or prompt, and against encoding the same documents for each task."""
     changed = {key: value() if key == "task" else value for key, value in changed.items()}
+    if "prompt" in changed:
+        monkeypatch.setitem(tiny(0).prompts, "SciFact-document", changed.pop("prompt"))
+    evaluate("flat")
     exact = numbers(evaluate(**changed))
     encoded = CountingModel.encoded
     assert numbers(evaluate("flat", **changed)) == pytest.approx(exact, abs=1e-6, nan_ok=True)
-    assert CountingModel.encoded == encoded + DOCUMENTS
-    assert len(places()) == 2
-
-
-def test_the_batch_size_changes_no_vector():
-    """Pins documents that are encoded again for a setting that has no effect on them."""
-    evaluate("flat", batch_size=8)
-    evaluate("flat", batch_size=64)
-    assert CountingModel.encoded == DOCUMENTS
+    assert CountingModel.encoded == encoded + encoded_again * DOCUMENTS
+    assert len(places()) == 1 + encoded_again
 
 
 def test_exact_and_approximate_scores_share_no_file(tmp_path):

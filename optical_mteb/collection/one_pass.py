@@ -1,0 +1,270 @@
+"""One pass per corpus: subsets of a task that share their documents have a model read them once.
+
+MTEB evaluates subset by subset, and has a model encode or index the documents for each. Here it is given the model in a
+form that remembers. An encoder keeps the vectors of documents that another subset will search, too. A model that does
+its own search (BM25, an index) gets the queries of all such subsets at once, and its answers are handed out subset by
+subset. Scores, predictions and records stay MTEB's own.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mteb.models.models_protocols import CrossEncoderProtocol, EncoderProtocol, SearchProtocol
+from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper
+from mteb.types import PromptType
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+    from mteb.abstasks.task_metadata import TaskMetadata
+    from mteb.models.model_meta import ModelMeta
+    from mteb.models.models_protocols import MTEBModels
+    from mteb.types import (
+        Array,
+        BatchedInput,
+        CorpusDatasetType,
+        QueryDatasetType,
+        RetrievalOutputType,
+        TopRankedDocumentsType,
+    )
+    from torch.utils.data import DataLoader
+
+LARGEST = 50_000
+"""Documents of the largest corpus that is read once. MTEB holds the vectors of so many at a time, so no memory is added."""
+
+HITS = 4_000_000
+"""Documents, over all queries, that one search of a `SearchProtocol` may find; about 200 bytes each."""
+
+
+class OnePass:
+    """The evaluation of one model on one split of a task, whose subsets come one after the other.
+
+    Attributes:
+        model: What to evaluate in place of the model.
+    """
+
+    model: MTEBModels
+
+    def __init__(self, model: MTEBModels, split: str, data: Callable[[], Mapping[str, RetrievalSplitData]]) -> None:
+        """Begin.
+
+        Args:
+            model: Any that MTEB takes. Cross-encoders read pairs, so there is nothing to share.
+            split: The split.
+            data: Gives the split's data by subset; called when the model first reads, after the task has loaded them.
+        """
+        self._given, self._split, self._read = model, split, data
+        self._subset = ""
+        self._done: set[str] = set()
+        self._kept: dict[bytes, dict[Hashable, Any]] = {}
+        self.model = self._remembering(model)
+
+    def begin(self, subset: str) -> None:
+        """Say which subset is evaluated next."""
+        self._subset = subset
+
+    def end(self) -> None:
+        """Say that the subset is done; documents that no other one needs are forgotten."""
+        self._done.add(self._subset)
+        needed = {corpus for subset, corpus in self._corpora.items() if subset not in self._done}
+        self._kept = {corpus: kept for corpus, kept in self._kept.items() if corpus in needed}
+
+    @property
+    def over(self) -> bool:
+        """Whether every subset is done."""
+        return self._done >= self.data.keys()
+
+    def serves(self, model: MTEBModels, split: str, subset: str) -> bool:
+        """Whether a subset belongs to this pass: the same model and split, and not evaluated in it yet."""
+        return model is self._given and split == self._split and subset not in self._done
+
+    def sharing(self) -> list[str]:
+        """The subset and those to come with the same documents."""
+        corpus = self._corpora.get(self._subset)
+        others = [subset for subset, found in self._corpora.items() if found == corpus and subset not in self._done]
+        return others if corpus is not None else [self._subset]
+
+    @cached_property
+    def data(self) -> Mapping[str, RetrievalSplitData]:
+        """The split's data by subset."""
+        return self._read()
+
+    @cached_property
+    def _corpora(self) -> dict[str, bytes]:
+        """A digest of the documents by subset; none where there is nothing to share."""
+        if len(self.data) < 2:
+            return {}
+        corpora = {subset: split["corpus"] for subset, split in self.data.items()}
+        return {subset: _digest(corpus) for subset, corpus in corpora.items() if len(corpus) <= LARGEST}
+
+    def documents(self) -> int:
+        """How many documents the subset has."""
+        return len(self.data[self._subset]["corpus"])
+
+    def once(self, key: Hashable, encode: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever a model gives
+        """What a model gives for documents, or what it gave for another subset with the same ones.
+
+        Args:
+            key: Tells what is encoded, and how.
+            encode: Has the model encode it.
+        """
+        corpus = self._corpora.get(self._subset)
+        if corpus is None:
+            return encode()
+        kept = self._kept.setdefault(corpus, {})
+        if key in kept:
+            return kept[key]
+        found = encode()
+        if len(self.sharing()) > 1:
+            kept[key] = found
+        return found
+
+    def _remembering(self, model: MTEBModels) -> MTEBModels:
+        if isinstance(model, EncoderProtocol) and not isinstance(model, SearchProtocol):
+            return _OnceEncoder(model, self)
+        if isinstance(model, CrossEncoderProtocol):
+            return model
+        if isinstance(model, MultiVectorWrapper):
+            return _late_interaction(model, self)
+        return _JointSearch(model, self)
+
+
+class _OnceEncoder:
+    """mteb's `EncoderProtocol`: a model whose vectors of documents are kept for other subsets."""
+
+    def __init__(self, model: EncoderProtocol, one_pass: OnePass) -> None:
+        self._model, self._pass = model, one_pass
+        self.mteb_model_meta: ModelMeta = model.mteb_model_meta
+        self.similarity = model.similarity
+        self.similarity_pairwise = model.similarity_pairwise
+
+    def encode(
+        self,
+        inputs: DataLoader[BatchedInput],
+        *,
+        prompt_type: PromptType | None = None,
+        **kwargs: Any,  # noqa: ANN401 - mteb's protocol
+    ) -> Array:
+        """The model's vectors."""
+
+        def encode() -> Array:
+            return self._model.encode(inputs, prompt_type=prompt_type, **kwargs)
+
+        documents = inputs.dataset
+        # A part of a corpus is not kept: which one it is cannot be told.
+        if prompt_type != PromptType.document or len(documents) != self._pass.documents():  # type: ignore[arg-type]
+            return encode()
+        of_encoding = {name: value for name, value in kwargs.items() if name not in ("task_metadata", "hf_subset")}
+        vectors: Array = self._pass.once(repr(sorted(of_encoding.items())), encode)
+        return vectors
+
+
+def _late_interaction(model: MultiVectorWrapper, one_pass: OnePass) -> MultiVectorWrapper:
+    """A late-interaction model whose token vectors of documents are kept, batch by batch, for other subsets."""
+    inner = copy.copy(model.model)
+
+    def encode_document(texts: Sequence[str], **kwargs: Any) -> list[Any]:  # noqa: ANN401 - as sentence-transformers'
+        digest = hashlib.sha256(repr((list(texts), sorted(kwargs.items()))).encode()).digest()
+        batch: list[Any] = one_pass.once(digest, lambda: model.model.encode_document(texts, **kwargs))
+        return batch
+
+    vars(inner)["encode_document"] = encode_document
+    once = copy.copy(model)
+    once.model = inner
+    return once
+
+
+class _JointSearch:
+    """mteb's `SearchProtocol`: a model that is asked the queries of several subsets in one search."""
+
+    def __init__(self, model: SearchProtocol, one_pass: OnePass) -> None:
+        self._model, self._pass = model, one_pass
+        self.mteb_model_meta: ModelMeta = model.mteb_model_meta
+        self._answers: dict[str, RetrievalOutputType] = {}
+
+    def index(self, corpus: CorpusDatasetType, *, hf_subset: str, **kwargs: Any) -> None:  # noqa: ANN401 - mteb's
+        """Have the model index documents, unless the answers are there."""
+        if hf_subset not in self._answers:
+            self._model.index(corpus, hf_subset=hf_subset, **kwargs)
+
+    def search(
+        self,
+        queries: QueryDatasetType,
+        *,
+        task_metadata: TaskMetadata,
+        hf_subset: str,
+        top_k: int,
+        top_ranked: TopRankedDocumentsType | None = None,
+        **kwargs: Any,  # noqa: ANN401 - mteb's protocol
+    ) -> RetrievalOutputType:
+        """The answers to the queries of one subset."""
+        if hf_subset not in self._answers:
+            subsets = [hf_subset] if top_ranked is not None else self._together(task_metadata, hf_subset, top_k)
+            asked = {subset: queries if subset == hf_subset else self._queries(subset) for subset in subsets}
+            joint = _joined(asked) if len(asked) > 1 else queries
+            found = self._model.search(
+                joint,
+                task_metadata=task_metadata,
+                hf_subset=hf_subset,
+                top_k=top_k,
+                top_ranked=top_ranked,
+                **kwargs,
+            )
+            if len(asked) == 1:
+                return found
+            self._answers |= {
+                subset: {query: found[_joint_id(subset, query)] for query in each["id"]}
+                for subset, each in asked.items()
+            }
+        answers = self._answers.pop(hf_subset)
+        return {query: answers[query] for query in queries["id"]}
+
+    def _together(self, task: TaskMetadata, subset: str, top_k: int) -> list[str]:
+        """The subset and others that can be searched with it: alike for the model, and few enough for the memory."""
+        like = self._kind(task, subset)
+        chosen, hits = [subset], self._hits(subset, top_k)
+        for other in self._pass.sharing():
+            more = self._hits(other, top_k)
+            if other not in {subset, *self._answers} and self._kind(task, other) == like and hits + more <= HITS:
+                chosen.append(other)
+                hits += more
+        return chosen
+
+    def _kind(self, task: TaskMetadata, subset: str) -> tuple[object, ...]:
+        """What a search depends on: the language where there is one alone, by which BM25 reads; and what queries have."""
+        languages = {tag.partition("-")[0] for tag in task.hf_subsets_to_langscripts[subset]}
+        pre_ranked = self._pass.data[subset]["top_ranked"] is not None
+        return (languages if len(languages) == 1 else None, pre_ranked, self._queries(subset).features)
+
+    def _hits(self, subset: str, top_k: int) -> int:
+        return len(self._queries(subset)) * min(top_k, self._pass.documents())
+
+    def _queries(self, subset: str) -> QueryDatasetType:
+        return self._pass.data[subset]["queries"]
+
+
+def _joint_id(subset: str, query: str) -> str:
+    return f"{subset}/{query}"
+
+
+def _joined(queries: Mapping[str, Dataset]) -> Dataset:
+    from datasets import concatenate_datasets
+
+    renamed = []
+    for subset, each in queries.items():
+        ids = [_joint_id(subset, query) for query in each["id"]]
+        renamed.append(each.remove_columns("id").add_column("id", ids))
+    return concatenate_datasets(renamed)
+
+
+def _digest(corpus: Dataset) -> bytes:
+    """SHA-256 of documents, by everything that they have."""
+    digest = hashlib.sha256(repr(corpus.column_names).encode())
+    for batch in corpus.iter(1000):
+        digest.update(repr(batch).encode())
+    return digest.digest()
