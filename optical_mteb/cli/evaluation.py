@@ -68,11 +68,20 @@ def compare(
     baseline: Annotated[
         str, typer.Argument(help="Model to compare with: MTEB's name, NAME@REVISION, or a folder of its results.")
     ],
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models to compare, likewise.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL...", help="Models to compare, likewise.", show_default=False)
+    ] = None,
     task: Annotated[
         list[str] | None, typer.Option("-t", "--task", help="Task to compare on; all that both sides have by default.")
     ] = None,
     results: Annotated[Path, typer.Option(help="Folder that `mteb run --output-folder` wrote.")] = Path("results"),
+    published: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Model to compare by what MTEB's results repository has of it: means, no tests of significance.",
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="Split of the tasks.")] = "test",
     metric: Annotated[
         list[str] | None, typer.Option(help="Scores to show; ndcg_at_10 and map_at_100 by default.")
@@ -107,13 +116,17 @@ def compare(
     register()
     from optical_mteb.scores import formats
     from optical_mteb.scores.compare import compare_models, regressions
+    from optical_mteb.scores.published import published_results
     from optical_mteb.scores.results import find_results
 
+    if not (models or published):
+        raise InputError("there is nothing to compare; name a model after the baseline, or one by --published")
     if fail_if_worse is not None and not fail_if_worse >= 0:
         raise InputError(f"--fail-if-worse {fail_if_worse}: expected a number of points, 0 or more")
     metrics = metric or ["ndcg_at_10", "map_at_100"]
     tasks = list(dict.fromkeys(task or ()))
-    sides = [find_results(source, results, tasks) for source in (baseline, *models)]
+    sides = [find_results(source, results, tasks) for source in (baseline, *(models or ()))]
+    sides += [published_results(source, tasks or sides[0].tasks) for source in published or ()]
     comparisons = compare_models(
         sides[0],
         sides[1:],

@@ -1,4 +1,4 @@
-"""The command that makes a page of a result folder."""
+"""Commands that show a result folder: a page of everything, and the table of where every model stands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from optical_mteb.errors import InputError
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -18,6 +20,10 @@ def report(
         str | None,
         typer.Option(help="Model that the others are compared with; by default the base that a student came from."),
     ] = None,
+    published: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="Model to add by what MTEB's results repository has of it: means alone."),
+    ] = None,
 ) -> None:
     """Make one static page of all scores in a folder: groups of languages, every task, studies, speed, files.
 
@@ -28,9 +34,40 @@ def report(
     register()
     from optical_mteb.report.site import write_report
 
-    collection = write_report(results, output, reference=reference)
+    collection = write_report(results, output, reference=reference, published=published or ())
     for note in collection.notes:
         typer.echo(note, err=True)
     typer.echo(
         f"wrote {output / 'index.html'}: {len(collection.models)} models, compared with {collection.reference.label}"
     )
+
+
+@app.command(epilog="Example: optical-mteb standings results --into README.md")
+def standings(
+    results: Annotated[Path, typer.Argument(help="Folder that mteb run --output-folder wrote.")] = Path("results"),
+    into: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Markdown file whose table to replace, in place of printing it.")
+    ] = None,
+) -> None:
+    """Show where every model stands on OPTICAL-CLIR: a mean for each group of languages, parameters, seconds.
+
+    A mean is shown where a model has been run on all subsets of the group.
+    """
+    from optical_mteb.report.collect import collect
+    from optical_mteb.report.standings import as_markdown, write_into
+    from optical_mteb.report.standings import standings as table_of
+
+    collection = collect(results)
+    for note in collection.notes:
+        typer.echo(note, err=True)
+    table = table_of(collection)
+    if not table.rows:
+        raise InputError(
+            f"{results}: no model has been run on a whole group of OPTICAL-CLIR; "
+            f"run: mteb run -m MODEL -b OPTICAL-CLIR --output-folder {results}"
+        )
+    markdown = as_markdown(table)
+    if into is None:
+        typer.echo(markdown)
+    else:
+        typer.echo(f"{into}: {'wrote the table' if write_into(into, markdown) else 'the table is as it should be'}")

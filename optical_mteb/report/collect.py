@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from optical_mteb.errors import InputError
 from optical_mteb.scores.per_query import Scores, read_scores, splits_of
+from optical_mteb.scores.published import published_note, published_results
 from optical_mteb.scores.results import ModelResults, all_results, find_results
 
 METRICS = ("ndcg_at_10", "map_at_100")
@@ -39,8 +40,9 @@ class Model:
 
     @property
     def label(self) -> str:
-        """Name, and settings that make its scores others."""
+        """Name, and what makes its scores others: settings, or that somebody else published them."""
         told = ", ".join(f"{key} = {value}" for key, value in sorted(self.results.experiment.items()))
+        told = "published" if self.results.published else told
         return f"{self.name} ({told})" if told else self.name
 
     @property
@@ -91,13 +93,14 @@ class Collection:
         return sorted({key for model in self.models for key in model.scores})
 
 
-def collect(folder: Path, reference: str | None = None) -> Collection:
+def collect(folder: Path, reference: str | None = None, *, published: Sequence[str] = ()) -> Collection:
     """Read all results below a folder; a file that is damaged is left out and noted.
 
     Args:
         folder: As in `all_results`.
         reference: Model to compare with, as in `find_results`; by default the base that a student came from, or the
             first model.
+        published: Models to add as `published_results` finds them, on the tasks and subsets that the folder has.
 
     Raises:
         InputError: There are no results, none can be read, or there is no such reference.
@@ -108,14 +111,34 @@ def collect(folder: Path, reference: str | None = None) -> Collection:
     if not models:
         raise InputError(f"{folder}: none of its results can be read: {notes[0] if notes else 'there are none'}")
     first = _chosen(models, folder, reference) if reference else _base_of(models)
-    return Collection([first, *(model for model in models if model is not first)], notes)
+    others = [_published(name, models, notes) for name in published]
+    return Collection([first, *(model for model in models if model is not first), *others], notes)
 
 
-def _model(results: ModelResults, notes: list[str]) -> Model:
+def _published(name: str, models: Sequence[Model], notes: list[str]) -> Model:
+    """The published scores of a model on what the others have been run on."""
+    subsets: dict[tuple[str, str], set[str]] = {}
+    for model in models:
+        for key, scores in model.scores.items():
+            subsets.setdefault(key, set()).update(scores.values)
+    results = published_results(name, sorted({task for task, _ in subsets}))
+    notes.append(published_note(results))
+    everything = _model(results, notes, tasks={task for task, _ in subsets})
+    shown = {
+        key: replace(found, values={subset: found.values[subset] for subset in found.values if subset in subsets[key]})
+        for key, found in everything.scores.items()
+        if key in subsets and subsets[key] & found.values.keys()
+    }
+    return replace(everything, scores=shown)
+
+
+def _model(results: ModelResults, notes: list[str], tasks: Container[str] | None = None) -> Model:
     path = results.folder / "model_meta.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     model = Model(results, record)
     for task in results.tasks:
+        if tasks is not None and task not in tasks:
+            continue
         try:
             for split in splits_of(results, task):
                 model.scores[task, split] = read_scores(results, task, METRICS, split=split)

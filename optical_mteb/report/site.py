@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from optical_mteb.errors import InputError
 from optical_mteb.report.collect import METRICS, Collection, Model, collect
 from optical_mteb.report.curves import find_studies
+from optical_mteb.report.standings import parameters_text, seconds_text, standings
 from optical_mteb.report.tables import HEADINGS, MAIN, overview, seen_languages, task_tables
 from optical_mteb.storage import atomic_folder
 
@@ -26,13 +28,16 @@ SPEED_FILE = "students.json"
 _SPEED_KEYS = ("documents_a_second", "megabytes")
 
 
-def write_report(results: Path, output: Path, *, reference: str | None = None) -> Collection:
+def write_report(
+    results: Path, output: Path, *, reference: str | None = None, published: Sequence[str] = ()
+) -> Collection:
     """Write a report.
 
     Args:
         results: Result folder of `mteb run`.
         output: Folder of the page; an older report there is replaced.
         reference: As in `collect`.
+        published: As in `collect`.
 
     Returns:
         What the page shows; its notes are on the page, too.
@@ -44,7 +49,7 @@ def write_report(results: Path, output: Path, *, reference: str | None = None) -
         raise InputError(f"{output}: is there already and is no report; choose another folder")
     if output.resolve() in (results.resolve(), *results.resolve().parents):
         raise InputError(f"{output}: holds the results; choose another folder")
-    collection = collect(results, reference)
+    collection = collect(results, reference, published=published)
     notes = list(collection.notes)
     tables = task_tables(collection, notes)
     notes += seen_languages(collection)
@@ -60,6 +65,9 @@ def write_report(results: Path, output: Path, *, reference: str | None = None) -
         collection=collection,
         overview=overview(collection, tables),
         tables=tables,
+        standings=standings(collection),
+        parameters_text=parameters_text,
+        seconds_text=seconds_text,
         studies=studies,
         speed=speed,
         links={key: f"data/{name}" for key, name in names.items()},

@@ -12,6 +12,7 @@ from optical_mteb.collection.task import PER_QUERY
 from optical_mteb.errors import InputError
 from optical_mteb.scores.per_query import MissingScoreError, PairedScores, Scores, pair, read_scores
 from optical_mteb.scores.predictions import with_predictions
+from optical_mteb.scores.published import published_note
 from optical_mteb.scores.results import ModelResults
 from optical_mteb.scores.rows import Row, Units, group_row, tested, units_of_group, units_of_subset
 
@@ -69,7 +70,7 @@ def compare_models(
     everyone = [baseline, *models]
     scores = {
         task: _read(everyone, task, metrics, split, predictions, named=bool(tasks))
-        for task in tasks or sorted({task for results in everyone for task in results.tasks})
+        for task in tasks or sorted({task for results in everyone if not results.published for task in results.tasks})
     }
     comparisons = []
     for number, model in enumerate(models, start=1):
@@ -81,6 +82,7 @@ def compare_models(
                 f"{baseline.model} and {model.model} have no task in common with {wanted}; name one, as in -t TASK"
             )
         comparison = Comparison(baseline, model, notes=list(_settings_note(baseline, model)))
+        comparison.notes.extend(published_note(side) for side in (baseline, model) if side.published)
         left_out = [task for task, (before, after) in zip(scores, sides, strict=True) if not (before and after)]
         if left_out:
             comparison.notes.append(f"left out, as one side has no {wanted}: {', '.join(left_out)}")
@@ -134,23 +136,35 @@ def _read(
 def _shared_subsets(baseline: Scores, model: Scores, notes: list[str], *, intersect: bool) -> list[str]:
     """Subsets that both sides have.
 
+    Published results are of data that MTEB may have moved since, and of more subsets than most people run: a note where
+    the revisions differ, and nothing where only they have a subset.
+
     Raises:
         InputError: The sides are of different data, or of different subsets.
     """
     task = model.task
+    is_published = baseline.results.published or model.results.published
     if baseline.data_revision != model.data_revision:
-        raise InputError(
+        differ = (
             f"{task}: {baseline.path} is of data revision {baseline.data_revision}, {model.path} of "
-            f"{model.data_revision}; evaluate both on the same data"
+            f"{model.data_revision}"
         )
+        if not is_published:
+            raise InputError(f"{differ}; evaluate both on the same data")
+        notes.append(f"{differ}; the data may differ")
     installed = _TASKS_REGISTRY.get(task)
-    if installed is not None and installed.metadata.revision != model.data_revision:
+    if not is_published and installed is not None and installed.metadata.revision != model.data_revision:
         notes.append(
             f"{task}: both results are of data revision {model.data_revision}; "
             f"the installed task has {installed.metadata.revision}"
         )
     shared = [subset for subset in model.values if subset in baseline.values]
-    only = sorted(baseline.values.keys() ^ model.values.keys())
+    only = sorted(
+        subset
+        for scores, other in ((baseline, model), (model, baseline))
+        for subset in scores.values.keys() - other.values.keys()
+        if not scores.results.published
+    )
     if only and not (intersect and shared):
         hint = ", or compare what both have with --intersect" if shared else ""
         raise InputError(
@@ -214,7 +228,13 @@ def _settings_note(baseline: ModelResults, model: ModelResults) -> Iterable[str]
 def _without_tests(sides: Iterable[Scores], metrics: Sequence[str]) -> Iterable[str]:
     """A line where results have no scores by query."""
     lacking = {
-        metric: {str(scores.path) for scores in sides for found in scores.per_query.values() if metric not in found}
+        metric: {
+            str(scores.path)
+            for scores in sides
+            if not scores.results.published
+            for found in scores.per_query.values()
+            if metric not in found
+        }
         for metric in metrics
     }
     paths = sorted(set().union(*lacking.values()))

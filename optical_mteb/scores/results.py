@@ -26,12 +26,14 @@ class ModelResults:
         revision: Revision of the model.
         experiment: Settings that MTEB keeps apart from the plain model's results, such as those of an index.
         folder: Folder with a JSON file for each task.
+        published: Whether they are from MTEB's results repository, which has no scores by query.
     """
 
     model: str
     revision: str
     experiment: Mapping[str, Any]
     folder: Path
+    published: bool = False
 
     @property
     def tasks(self) -> list[str]:
@@ -78,7 +80,22 @@ def find_results(source: str, cache: Path, tasks: Sequence[str] = ()) -> ModelRe
             f"{folder}: no results{_on(tasks)}; expected a folder below the --output-folder of mteb run, "
             "or the name of a model"
         )
-    return _model_results(_folder_of(name, revision or _registered_revision(name), cache, tasks))
+    return results_of(name, revision or _registered_revision(name), cache, tasks)
+
+
+def results_of(name: str, revision: str, cache: Path, tasks: Sequence[str] = ()) -> ModelResults:
+    """The results of a model in a result folder.
+
+    Args:
+        name: MTEB's name of the model.
+        revision: The start of its revision; empty where there is but one.
+        cache: Result folder of `mteb run`, or a copy of MTEB's results repository.
+        tasks: Look for results on any of these only.
+
+    Raises:
+        InputError: There are no such results, or results of several revisions.
+    """
+    return _model_results(_folder_of(name, revision, cache, tasks))
 
 
 def all_results(cache: Path) -> list[ModelResults]:

@@ -1,0 +1,202 @@
+"""Where every model stands on OPTICAL-CLIR: means by group of languages, beside parameters and seconds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from optical_mteb.benchmark import LANGUAGES, SPLITS, asked_subsets
+from optical_mteb.errors import InputError
+from optical_mteb.registry import register
+from optical_mteb.report.collect import METRICS, Collection, Model
+from optical_mteb.storage import atomic_file
+
+FROM_ENGLISH = "NTREXRetrieval"
+"""The task of the benchmark that has English queries, too."""
+
+BEGIN = "<!-- standings: written by `optical-mteb standings`, not by hand -->"
+END = "<!-- end of standings -->"
+
+_NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Column:
+    """Subsets whose mean is one number of a model.
+
+    Attributes:
+        heading: What is above it.
+        subsets: By task, on the split that `SPLITS` has.
+    """
+
+    heading: str
+    subsets: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model.
+
+    Attributes:
+        label: Its name, with its revision where two rows have the same name.
+        means: A mean a column, in points (hundredths); None where a subset has not been run.
+        parameters: Millions; None where unknown.
+        seconds: Spent on encoding, searching and scoring for all columns; None where a subset has not been run.
+    """
+
+    label: str
+    means: list[float | None]
+    parameters: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Standings:
+    """The table.
+
+    Attributes:
+        columns: Its columns.
+        rows: A row for each model that has any mean, from the lowest first mean to the highest.
+    """
+
+    columns: list[Column]
+    rows: list[Standing]
+
+
+def standings(collection: Collection) -> Standings:
+    """Where the models of a result folder stand, in nDCG@10.
+
+    A mean weighs subsets alike within a task and tasks alike, as the groups of the benchmark do. Runs through an index
+    and published results are left out: they are not like the others.
+
+    Args:
+        collection: What `collect` read.
+    """
+    columns = list(_columns())
+    plain = [model for model in collection.models if not (model.results.experiment or model.results.published)]
+    rows = []
+    for model in plain:
+        means = [_mean(model, column) for column in columns]
+        if any(mean is not None for mean in means):
+            rows.append((model, means))
+    names = Counter(model.name for model, _ in rows)
+    found = [
+        Standing(
+            model.name if names[model.name] == 1 else f"{model.name}@{model.results.revision[:12]}",
+            means,
+            model.parameters,
+            _seconds(model, columns),
+        )
+        for model, means in rows
+    ]
+    return Standings(columns, sorted(found, key=lambda row: (row.means[0] or 0.0, row.label)))
+
+
+def as_markdown(table: Standings) -> str:
+    """The table in Markdown, the best mean of each column in bold."""
+    headings = ["model", *(column.heading for column in table.columns), "parameters", "seconds"]
+    best = [max((row.means[place] or 0.0 for row in table.rows), default=0.0) for place in range(len(table.columns))]
+    lines = [_line(headings), _line(["---", *["---:"] * (len(headings) - 1)])]
+    for row in table.rows:
+        cells = [_NOT_RUN if mean is None else f"{mean:.1f}" for mean in row.means]
+        marked = [
+            f"**{cell}**" if mean == top and len(table.rows) > 1 else cell
+            for cell, mean, top in zip(cells, row.means, best, strict=True)
+        ]
+        lines.append(_line([row.label, *marked, parameters_text(row), seconds_text(row)]))
+    return "\n".join(lines)
+
+
+def parameters_text(row: Standing) -> str:
+    """Parameters as people read them."""
+    if row.parameters is None:
+        return "unknown"
+    return f"{row.parameters:.0f} M" if row.parameters else "none"
+
+
+def seconds_text(row: Standing) -> str:
+    """Seconds as people read them."""
+    return "" if row.seconds is None else f"{row.seconds:,.0f}"
+
+
+def write_into(path: Path, markdown: str) -> bool:
+    """Replace what is between the two marks of a Markdown file.
+
+    Args:
+        path: The file.
+        markdown: The table.
+
+    Returns:
+        Whether the file has changed.
+
+    Raises:
+        InputError: The file cannot be read or written, or does not have each mark once, in order.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error}); name a Markdown file") from None
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or text.count(BEGIN) > 1 or text.count(END) > 1:
+        raise InputError(f"{path}: has no place for the table; expected one line {BEGIN!r} and below it {END!r}")
+    changed = f"{before}{BEGIN}\n{markdown}\n{END}{after}"
+    if changed == text:
+        return False
+    with atomic_file(path) as scratch:
+        scratch.write_text(changed, encoding="utf-8")
+        scratch.chmod(path.stat().st_mode)
+    return True
+
+
+def _columns() -> Iterator[Column]:
+    """The groups of the benchmark, then the same groups with English queries, NTREX's default subsets."""
+    from mteb.get_tasks import get_task
+
+    register()
+    for group in LANGUAGES:
+        yield Column(f"{group} to English", asked_subsets(group))
+    defaults = get_task(FROM_ENGLISH).hf_subsets
+    for group, languages in LANGUAGES.items():
+        subsets = [subset for subset in (f"eng-{language}" for language in languages) if subset in defaults]
+        yield Column(f"English to {group}", {FROM_ENGLISH: subsets})
+
+
+def _mean(model: Model, column: Column) -> float | None:
+    means = []
+    for task, subsets in column.subsets.items():
+        scores = model.scores.get((task, SPLITS[task]))
+        if scores is None or not scores.values.keys() >= set(subsets):
+            return None
+        means.append(fmean(scores.values[subset][METRICS[0]] for subset in subsets))
+    return 100 * fmean(means)
+
+
+def _seconds(model: Model, columns: Sequence[Column]) -> float | None:
+    """The sum of mteb's phases; work that subsets share is in the phases of the first of them."""
+    wanted: dict[str, set[str]] = {}
+    for column in columns:
+        for task, subsets in column.subsets.items():
+            wanted.setdefault(task, set()).update(subsets)
+    seconds = 0.0
+    for task, of_task in wanted.items():
+        if (task, SPLITS[task]) not in model.scores:
+            return None
+        record = json.loads(model.results.path(task).read_text(encoding="utf-8"))
+        phases = [
+            phase
+            for phase in record.get("evaluation_phases") or []
+            if phase["split"] == SPLITS[task] and phase["subset"] in of_task
+        ]
+        if {phase["subset"] for phase in phases} != of_task:
+            return None
+        seconds += sum(phase["end"] - phase["start"] for phase in phases)
+    return seconds
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
