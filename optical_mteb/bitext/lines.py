@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from optical_mteb.bitext.records import Malformed
+from optical_mteb.collection.packed import open_unpacked
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 20
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str | Malformed]]:
-    r"""Line numbers (from 1) and lines without their `\n` or `\r\n`; a byte order mark at the start is dropped.
+    r"""Line numbers (from 1) and lines without their `\n` or `\r\n`; a byte order mark at the start of one is dropped.
 
     Only `\n` ends a line, as publishers count them: `str.splitlines` would also split at U+2028 and shift an alignment.
-    A line that is not UTF-8 comes as a `Malformed`.
+    A line that is not UTF-8 comes as a `Malformed`. Packed files are read as what they hold (`open_unpacked`).
     """
-    with path.open("rb") as stream:
+    with open_unpacked(path) as stream:
         for number, raw in enumerate(stream, start=1):
-            body = raw.removeprefix(_BOM) if number == 1 else raw
             try:
-                yield number, body.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+                yield number, raw.removeprefix(_BOM).removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
             except UnicodeDecodeError as error:
                 what = f"byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8"
                 yield number, Malformed(f"{path}:{number}", what)
@@ -30,7 +30,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str | Malformed]]:
 def count_lines(path: Path) -> int:
     """Lines of the file as `read_lines` numbers them, without decoding them."""
     newlines, last = 0, b"\n"
-    with path.open("rb") as stream:
+    with open_unpacked(path) as stream:
         while block := stream.read(_BLOCK):
             newlines += block.count(b"\n")
             last = block[-1:]

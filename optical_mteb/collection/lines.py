@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from optical_mteb.collection.packed import open_unpacked
 from optical_mteb.errors import InputError
 
 LONGEST = 1 << 24
@@ -35,32 +34,27 @@ def read_parallel_lines(*paths: Path) -> Iterator[tuple[str, ...]]:
 
 
 def read_lines(path: Path, *, otherwise: str | None = None) -> Iterator[str]:
-    r"""The lines of a file, divided at `\n` alone, without white space around them and a byte order mark.
+    r"""The lines of a file, divided at `\n` alone, without white space around them and byte order marks before them.
 
     Args:
-        path: A file, packed by gzip where its name ends in `.gz`.
+        path: A file; packed where its name says so, see `open_unpacked`.
         otherwise: Encoding of lines that are not valid UTF-8, `iso-8859-1` for files of the nineties; None to refuse
             them.
 
     Raises:
         InputError: A line cannot be decoded or is longer than `LONGEST`, or the file cannot be read or unpacked.
     """
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            for number, line in enumerate(iter(lambda: stream.readline(LONGEST), b""), start=1):
-                if len(line) == LONGEST and not line.endswith(b"\n"):
-                    raise InputError(f"{path}:{number}: has more than {LONGEST:,} bytes; divide it into lines")
-                yield _decoded(line, f"{path}:{number}", first=number == 1, otherwise=otherwise).strip()
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}:{number + 1}: cannot be unpacked ({error}); get the file again") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); mend its permissions or path") from error
+    with open_unpacked(path) as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST), b""), start=1):
+            if len(line) == LONGEST and not line.endswith(b"\n"):
+                raise InputError(f"{path}:{number}: has more than {LONGEST:,} bytes; divide it into lines")
+            yield _decoded(line, f"{path}:{number}", otherwise=otherwise).strip()
 
 
-def _decoded(line: bytes, where: str, *, first: bool, otherwise: str | None) -> str:
+def _decoded(line: bytes, where: str, *, otherwise: str | None) -> str:
     try:
-        return line.decode().removeprefix("\ufeff" if first else "")
+        # Files that were put together from others have marks in the middle, too.
+        return line.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         reason = f"byte {error.start + 1} of the line is not valid UTF-8"
     try:

@@ -23,7 +23,7 @@ def read_documents(
     taken out, entities resolved. A document that has none of the elements has an empty text.
 
     Args:
-        path: The file, packed by gzip where its name ends in `.gz`.
+        path: The file; packed where its name says so, see `open_unpacked`.
         texts: Elements that are the text, `TEXT`.
         titles: Elements that are the title, `HEADLINE`.
         otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.

@@ -13,6 +13,7 @@ from optical_mteb.collection.beir_corpus import beir_corpus, read_entries
 from optical_mteb.collection.fingerprint import fingerprint
 from optical_mteb.collection.json_lines import read_json_lines, text_of
 from optical_mteb.collection.lines import read_lines
+from optical_mteb.collection.packed import unpacked_suffix
 from optical_mteb.collection.split import Entry
 from optical_mteb.collection.trec_documents import read_documents
 from optical_mteb.collection.trec_topics import read_topics
@@ -35,7 +36,7 @@ def read_corpus(path: Path) -> Dataset:
     Args:
         path: A folder with `corpus.jsonl` or with TREC's SGML files; or a file of one of these kinds, of JSON lines
             with other keys, or of lines `id, text` or `id, title, text` with tabs between. Files other than folders'
-            `corpus.jsonl` may be packed by gzip.
+            `corpus.jsonl` may be packed (gzip, bzip2, xz, zstd).
 
     Raises:
         InputError: It is none of these, a line is broken, an id stands twice, or there is no document with text.
@@ -44,7 +45,7 @@ def read_corpus(path: Path) -> Dataset:
         return beir_corpus(path / CORPUS) if (path / CORPUS).is_file() else _trec(path, _sgml_files(path))
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder; name documents that are there")
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    kind = unpacked_suffix(path)
     if kind in (".jsonl", ".json"):
         _, first = next(read_json_lines(path, mend=_MEND), ("", {}))
         if "_id" in first:
@@ -71,7 +72,7 @@ def read_queries(path: Path) -> list[Entry]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of queries; name one that is there")
-    if path.name.removesuffix(".gz").endswith((".jsonl", ".json")):
+    if unpacked_suffix(path) in (".jsonl", ".json"):
         entries = list(read_entries(path))
     else:
         entries = [Entry(topic.id, topic.text, where=topic.where) for topic in read_topics(path)]

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from optical_mteb.collection import lines as module
 from optical_mteb.collection.lines import read_lines, read_parallel_lines
 from optical_mteb.errors import InputError
+
+PACK = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".BZ2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda content: pa.Codec("zstd").compress(content).to_pybytes(),
+}
+"""How files are packed, by the end of their names."""
 
 HARD = {
     b"": [],
@@ -26,18 +38,18 @@ HARD = {
         "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei\rj",
         "k",
     ],
-    "one\n\ufefftwo\n".encode(): ["one", "\ufefftwo"],
+    "one\n\ufefftwo\n".encode(): ["one", "two"],
     "\u00a0ሰላም\u3000\n😀\n".encode(): ["ሰላም", "😀"],
 }
 """Lines by the bytes of a file."""
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize("content", HARD, ids=repr)
-def test_what_a_line_is(tmp_path: Path, content: bytes, packed: bool):
-    r"""Pins byte order marks and line ends of Windows in texts, and lines divided at anything but `\n`."""
-    path = tmp_path / ("f.txt.gz" if packed else "f.txt")
-    path.write_bytes(gzip.compress(content) if packed else content)
+def test_what_a_line_is(tmp_path: Path, content: bytes, suffix: str):
+    r"""Guards against byte order marks and line ends of Windows in texts, lines divided at anything but `\n`, packed bytes."""
+    path = tmp_path / f"f.txt{suffix}"
+    path.write_bytes(PACK[suffix](content))
     assert list(read_lines(path)) == HARD[content]
 
 
@@ -96,24 +108,26 @@ def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest
         next(lines)
 
 
+@pytest.mark.parametrize("suffix", [suffix for suffix in PACK if suffix])
 @pytest.mark.parametrize("damage", ["cut", "byte", "none"])
-def test_a_damaged_gzip_file_is_one_line(tmp_path: Path, damage: str):
-    """Pins a traceback, or half a file, after a download that broke."""
-    packed = bytearray(gzip.compress(os.urandom(3000).hex().encode() + b"\n" + b"two\n"))
+def test_a_damaged_packed_file_is_one_line(tmp_path: Path, damage: str, suffix: str):
+    """Guards against a traceback, or half a file, after a download that broke."""
+    packed = bytearray(PACK[suffix](os.urandom(3000).hex().encode() + b"\n" + b"two\n"))
     if damage == "cut":
         del packed[-20:]
     elif damage == "byte":
-        packed[len(packed) // 2] ^= 255
+        # The header of zstd; of its content, a checksum is optional.
+        packed[4 if suffix == ".zst" else len(packed) // 2] ^= 255
     else:
         packed = bytearray(b"not packed\n")
-    path = tmp_path / "f.txt.gz"
+    path = tmp_path / f"f.txt{suffix}"
     path.write_bytes(packed)
-    with pytest.raises(InputError, match=rf"^{path}:\d: cannot be unpacked .*; get the file again") as caught:
+    with pytest.raises(InputError, match=rf"^{path}: cannot be unpacked .*; get the file again") as caught:
         list(read_lines(path))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["absent.txt", "absent.txt.gz", ""])
+@pytest.mark.parametrize("name", ["absent.txt", "absent.txt.gz", "absent.zst", ""])
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str):
     """Pins a traceback for a file that is gone, or a folder."""
     with pytest.raises(InputError, match=r"cannot be read \((No such file or directory|Is a directory)\)"):

@@ -322,7 +322,7 @@ def test_bad_document_is_refused_with_its_line(written, content: str, message: s
 def test_broken_archive_is_one_line(written):
     """Pins a traceback where a packed file is cut off."""
     path = written(gzip.compress(LA_TIMES.encode())[:-20], "la.gz")
-    with pytest.raises(InputError, match=r"la.gz:\d+: cannot be unpacked"):
+    with pytest.raises(InputError, match=r"la.gz: cannot be unpacked"):
         documents(path)
 
 
