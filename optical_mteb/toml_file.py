@@ -29,7 +29,8 @@ def read_toml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
         InputError: The file is no TOML, a key is unknown (the nearest known one is named) or a value is wrong.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        table = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: not a readable TOML file: {error}") from error
     for override in overrides:
@@ -39,7 +40,7 @@ def read_toml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
     except ValidationError as error:
         # An unknown key explains the key that is missing in its place.
         first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        line = None if overrides else _line_of(path.read_text(encoding="utf-8"), first["loc"])
+        line = None if overrides else _line_of(text, first["loc"])
         raise InputError(f"{path}{f':{line}' if line else ''}: {_explain(model, first)}") from error
 
 

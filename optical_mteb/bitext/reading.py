@@ -6,6 +6,7 @@ from pathlib import Path
 
 from optical_mteb.bitext.cldr import read_cldr
 from optical_mteb.bitext.fields import Fields
+from optical_mteb.bitext.header import without_header
 from optical_mteb.bitext.hub import read_hub
 from optical_mteb.bitext.jsonl import read_jsonl
 from optical_mteb.bitext.moses import read_moses
@@ -45,10 +46,12 @@ def read_source(source: BitextSource, *, base_folder: Path | None = None) -> Raw
             path, _file(source.translation or "", source.translation_url, source.translation_sha256, base_folder)
         )
     if source.kind == "tmx":
-        return read_tmx(path, source.language_code, english_tag=source.english_tag)
+        return read_tmx(
+            path, source.language_code, english_tag=source.english_tag, translation_tag=source.translation_tag
+        )
     if source.kind == "jsonl":
         return read_jsonl(path, _fields(source))
-    return read_tsv(
+    records = read_tsv(
         path,
         english_column=0 if source.english_column is None else source.english_column,
         translation_column=1 if source.translation_column is None else source.translation_column,
@@ -56,6 +59,7 @@ def read_source(source: BitextSource, *, base_folder: Path | None = None) -> Raw
         header=source.header,
         keep_columns=list(source.keep),
     )
+    return records if source.header else without_header(records, path, source.language_code)
 
 
 def _file(name: str, url: str | None, sha256: str | None, base_folder: Path | None) -> Path:

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from optical_mteb.collection.packed import unpacked_suffix
 from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
 
@@ -21,6 +22,7 @@ _KINDS_OF_FIELD: dict[str, tuple[Kind, ...]] = {
     "keep": ("tsv", "jsonl", "hub"),
     "header": ("tsv",),
     "english_tag": ("tmx",),
+    "translation_tag": ("tmx",),
     "config": ("hub",),
     "split": ("hub",),
     "revision": ("hub",),
@@ -35,7 +37,8 @@ class BitextSource(BaseModel):
     """One source of parallel text of English with one other language.
 
     Attributes:
-        source: `cldr:<language>`, `hub:<owner/name or folder>`, or a file (of a Moses pair: the English one).
+        source: `cldr:<language>`, `hub:<owner/name or folder>`, or a file (of a Moses pair: the English one), which may be
+            packed by gzip, bzip2, xz or zstd.
         language: The other language; `cldr:` names it itself.
         translation: Second file of a line-aligned Moses pair.
         url: Where the file is published, by itself or in a zip or tar archive, for who has no copy of it.
@@ -50,6 +53,7 @@ class BitextSource(BaseModel):
             line-aligned files: `ARTICLE:LINE`).
         header: Whether the first line of a tsv names its columns.
         english_tag: `xml:lang` of the English side of a tmx.
+        translation_tag: `xml:lang` of the other side of a tmx; default: that of the language, or else the only other one.
         config: Configuration of a hub data set.
         split: Split of a hub data set.
         revision: Commit, tag or branch of a hub data set.
@@ -75,6 +79,7 @@ class BitextSource(BaseModel):
     id_column: str | int | None = None
     header: bool = False
     english_tag: str = "en"
+    translation_tag: str | None = Field(default=None, min_length=1)
     config: str | None = None
     split: str = "train"
     revision: str | None = None
@@ -147,7 +152,7 @@ class BitextSource(BaseModel):
             return "hub"
         if self.format:
             return self.format
-        suffix = PurePath(self.source).suffix.lower()
+        suffix = unpacked_suffix(PurePath(self.source))
         kind = "moses" if self.translation is not None else _KIND_OF_SUFFIX.get(suffix)
         if kind is None:
             raise ValueError(

@@ -5,48 +5,94 @@ Built on expat itself: `xml.etree.ElementTree.iterparse` hides the line numbers 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.parsers import expat
 
 from optical_mteb.bitext.records import Malformed, RawRecords, Record
+from optical_mteb.collection.packed import open_unpacked
 from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
 
 _BLOCK = 1 << 16
 # Their content is formatting code of the editor the text came from, not text (TMX 1.4b, section 4.3).
-_CODE = frozenset({"bpt", "ept", "ph", "it", "ut"})
+_PAIRED = frozenset({"bpt", "ept"})
+# These stand for something between words: a line break, an image.
+_ALONE = frozenset({"ph", "it", "ut"})
+_CODE = _PAIRED | _ALONE
 
 
-def read_tmx(path: Path, language: str, *, english_tag: str = "en") -> RawRecords:
+def read_tmx(path: Path, language: str, *, english_tag: str = "en", translation_tag: str | None = None) -> RawRecords:
     """Translation units in the file's order; the id is `tuid`, or the line of the unit where it has none.
 
     A unit that lacks a side is malformed. Of several variants in one language the first counts.
 
     Args:
         path: The file.
-        language: ISO 639-3 code of the other side; regional tags match it (`es-LA`, `pt-BR`).
+        language: ISO 639-3 code of the other side; regional tags match it (`es-LA`, `pt-BR`). Where no tag of the file
+            does, and it has a single language besides English, under a tag that is no known other language's, that one
+            is meant.
         english_tag: `xml:lang` of the English side; a bare `en` matches `en-US` too.
+        translation_tag: `xml:lang` of the other side, in the place of the language's.
 
     Raises:
         InputError: The file is not well-formed XML, declares entities, or is no TMX.
     """
-    units = _Units(path, language, english_tag)
-    with path.open("rb") as stream:
+    tag = translation_tag or _only_other(path, language, english_tag)
+    for unit in _units(path):
+        english = [text for other, text in unit.sides if _is_tag(other, english_tag)]
+        translation = [
+            text for other, text in unit.sides if (_is_tag(other, tag) if tag else _is_language(other, language))
+        ]
+        if english and translation:
+            yield Record(unit.id, english[0], translation[0], unit.line)
+            continue
+        lacking, key = (tag or language, "translation_tag") if english else (english_tag, "english_tag")
+        tags = ", ".join(other or "no language" for other, _ in unit.sides) or "no text"
+        yield Malformed(
+            f"{path}:{unit.line}",
+            f"unit {unit.id!r} has {tags}, expected a side in {lacking}; {key} can name another tag",
+        )
+
+
+class _Unit(NamedTuple):
+    """A translation unit: its id, its line, and the tag and text of each side."""
+
+    id: str
+    line: int
+    sides: Sequence[tuple[str, str]]
+
+
+def _only_other(path: Path, language: str, english_tag: str) -> str | None:
+    """The tag of the only language besides English, where the file does not have the wanted one under its own tag."""
+    others: set[str] = set()
+    for unit in _units(path):
+        for tag, _ in unit.sides:
+            if _is_language(tag, language):
+                return None
+            if not _is_tag(tag, english_tag):
+                others.add(_primary(tag))
+    return others.pop() if len(others) == 1 and not any(map(_code, others)) else None
+
+
+def _units(path: Path) -> Iterator[_Unit]:
+    parser = _Parser(path)
+    with open_unpacked(path) as stream:
         while True:
             block = stream.read(_BLOCK)
-            yield from units.feed(block)
+            yield from parser.feed(block)
             if not block:
                 break
-    if not units.is_tmx:
+    if not parser.is_tmx:
         raise InputError(f"{path}:1: no <tmx> element; expected a translation memory in TMX")
 
 
-class _Units:
-    def __init__(self, path: Path, language: str, english_tag: str) -> None:
-        self.path, self.language, self.english_tag = path, language, english_tag
+class _Parser:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.is_tmx = False
-        self._finished: list[Record | Malformed] = []
+        self._finished: list[_Unit] = []
         self._id, self._line = "", 0
         self._sides: list[tuple[str, str]] = []
         self._tag = ""
@@ -60,7 +106,7 @@ class _Units:
         self._parser.EntityDeclHandler = self._refuse_entity
         self._parser.SkippedEntityHandler = self._refuse_unknown_entity
 
-    def feed(self, block: bytes) -> list[Record | Malformed]:
+    def feed(self, block: bytes) -> list[_Unit]:
         """The units that end in this block; an empty block ends the file."""
         self._finished = []
         try:
@@ -84,6 +130,8 @@ class _Units:
         elif name == "seg":
             self._text, self._code_depth = [], 0
         elif name in _CODE:
+            if self._text is not None and not self._code_depth and name in _ALONE:
+                self._text.append(" ")
             self._code_depth += 1
 
     def _end(self, name: str) -> None:
@@ -93,20 +141,11 @@ class _Units:
         elif name in _CODE:
             self._code_depth -= 1
         elif name == "tu":
-            self._finished.append(self._unit())
+            self._finished.append(_Unit(self._id, self._line, self._sides))
 
     def _characters(self, text: str) -> None:
         if self._text is not None and not self._code_depth:
             self._text.append(text)
-
-    def _unit(self) -> Record | Malformed:
-        english = [text for tag, text in self._sides if _is_english(tag, self.english_tag)]
-        translation = [text for tag, text in self._sides if _is_language(tag, self.language)]
-        if english and translation:
-            return Record(self._id, english[0], translation[0], self._line)
-        lacking = self.language if english else self.english_tag
-        tags = ", ".join(tag or "no language" for tag, _ in self._sides) or "no text"
-        return Malformed(f"{self.path}:{self._line}", f"unit {self._id!r} has {tags}, expected a side in {lacking}")
 
     def _refuse_entity(self, name: str, *_: object) -> None:
         raise InputError(
@@ -121,15 +160,18 @@ class _Units:
         )
 
 
-def _is_english(tag: str, english_tag: str) -> bool:
-    tag, wanted = (spelling.lower().replace("_", "-") for spelling in (tag, english_tag))
+def _is_tag(tag: str, wanted: str) -> bool:
+    tag, wanted = (spelling.lower().replace("_", "-") for spelling in (tag, wanted))
     return tag == wanted or tag.partition("-")[0] == wanted
 
 
 def _is_language(tag: str, language: str) -> bool:
-    spelling = tag.replace("_", "-")
-    primary = spelling.partition("-")[0].lower()
-    return primary == language or language in (_code(spelling), _code(primary))
+    primary = _primary(tag)
+    return primary == language or language in (_code(tag.replace("_", "-")), _code(primary))
+
+
+def _primary(tag: str) -> str:
+    return tag.replace("_", "-").partition("-")[0].lower()
 
 
 def _code(spelling: str) -> str | None:

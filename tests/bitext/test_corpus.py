@@ -1,5 +1,7 @@
 """Cleaning, filters, report, limit and fingerprint of a corpus."""
 
+import gzip
+import lzma
 import subprocess
 import sys
 from dataclasses import asdict
@@ -7,7 +9,7 @@ from dataclasses import asdict
 import pytest
 
 from optical_mteb.bitext import BitextSource, Pair, ParallelCorpus, Report
-from optical_mteb.bitext.cleaning import clean, lengths_agree
+from optical_mteb.bitext.cleaning import clean, lengths_agree, same_text
 from optical_mteb.errors import InputError
 
 ROWS = [
@@ -161,9 +163,76 @@ def test_sequence_texts_and_dataset():
     assert repr(corpus) == "ParallelCorpus(2 pairs: som 1, swh 1)"
 
 
-def test_clean_normalises_and_nothing_else():
-    """Pins decomposed accents and odd blanks; quotes, case and Devanagari digits stay."""
-    assert clean(' "Cafe\u0301"\t\u2009१२ \n') == '"Café" १२'
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        (' "Cafe\u0301"\t\u2009१२ \n', '"Café" १२'),
+        ("\ufeffone\ufeff two", "one two"),
+        ("\u200b\u00ad \u2060\ufeff\u3164\u2800\ufe0f\x07\u200e", ""),
+        ("\u0915\u094d\u200d\u0937", "\u0915\u094d\u200d\u0937"),
+        ("\u0301", "\u0301"),
+    ],
+)
+def test_clean_normalises_and_nothing_else(text, cleaned):
+    """Guards against decomposed accents, odd blanks and byte order marks in texts, and sides that show nothing as texts."""
+    assert clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Yes.", "yes!", True),
+        ("\u201cYes\u201d", "YES", True),
+        ("\u00bfS\u00ed?", "s\u00ed", True),
+        ("\u0939\u094b\u0964", "\u0939\u094b", True),
+        ("Stra\u00dfe", "STRASSE", True),
+        ("Yes, sir", "Yes sir", False),
+        ("5%", "5$", False),
+        ("...", "?", False),
+        ("-5 \u00b0C", "5 \u00b0F", False),
+    ],
+)
+def test_texts_that_say_the_same(one, other, same):
+    """Guards against texts told apart by case or outer punctuation, and different ones taken for the same."""
+    assert (same_text(clean(one)) == same_text(clean(other))) is same
+
+
+@pytest.mark.parametrize(
+    ("first", "header"),
+    [
+        ("en\tsw", True),
+        ("English\tSwahili", True),
+        ("sentence_eng_Latn\tsentence_swh_Latn", True),
+        ("source\ttarget", True),
+        ("English\tKikuyu", True),
+        ("English\tKiingereza", False),
+        ("source\tchanzo", False),
+        ("I speak English\tswahili yangu", False),
+    ],
+)
+def test_a_header_that_is_not_declared(tmp_path, first, header):
+    """Guards against names of columns that are trained on as a pair, and a first pair that is taken for names."""
+    (tmp_path / "b.tsv").write_text(f"{first}\nDog\tMbwa\n")
+    corpus = ParallelCorpus.load([BitextSource(source="b.tsv", language="sw")], base_folder=tmp_path)
+    assert len(corpus) == (1 if header else 2)
+    where = f"{tmp_path / 'b.tsv'}:1: {first.split(chr(9))[0]!r} and "
+    (report,) = corpus.report.sources
+    assert report.malformed == len(report.malformed_at) == header
+    assert all(line.startswith(where) and line.endswith("set header = true") for line in report.malformed_at)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_packed_sources(tmp_path, pack):
+    """Guards against packed bytes read as text: tables, line-aligned files, translation memories."""
+    suffix = ".gz" if pack is gzip.compress else ".xz"
+    unit = '<tu><tuv xml:lang="en"><seg>Dog</seg></tuv><tuv xml:lang="sw"><seg>Mbwa</seg></tuv></tu>'
+    files = {"a.tsv": "Dog\tMbwa\n", "a.en": "Dog\n", "a.sw": "Mbwa\n", "a.tmx": f"<tmx><body>{unit}</body></tmx>"}
+    for name, content in files.items():
+        (tmp_path / f"{name}{suffix}").write_bytes(pack(content.encode()))
+    tables = [{"source": f"a.tsv{suffix}"}, {"source": f"a.en{suffix}", "translation": f"a.sw{suffix}"}]
+    for table in [*tables, {"source": f"a.tmx{suffix}"}]:
+        (pair,) = ParallelCorpus.load([BitextSource(language="sw", **table)], base_folder=tmp_path)
+        assert (pair.english, pair.translation) == ("Dog", "Mbwa")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ def write(path: Path, content: str | bytes) -> Path:
         (b"a\nb\n", ["a", "b"]),
         (b"a\nb", ["a", "b"]),
         (b"\xef\xbb\xbfa\r\nb\r\n", ["a", "b"]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "b"]),
         ("a\u2028b\x85c\n\nd\n".encode(), ["a\u2028b\x85c", "", "d"]),
     ],
 )

@@ -60,10 +60,42 @@ def test_english_tag_picks_the_variant(tmp_path):
     assert [r.english for r in read_tmx(path, "swh")] == ["colour"]
 
 
-def test_formatting_codes_are_no_text(tmp_path):
-    """Pins markup of the source document in the training text, and highlighted words that get lost."""
-    path = tmx(tmp_path, unit('a <bpt i="1">&lt;b&gt;</bpt>bold<ept i="1">&lt;/b&gt;</ept> <hi>b</hi>', "x"))
-    assert [r.english for r in read_tmx(path, "swh")] == ["a bold b"]
+@pytest.mark.parametrize(
+    ("segment", "text"),
+    [
+        ('a <bpt i="1">&lt;b&gt;</bpt>bold<ept i="1">&lt;/b&gt;</ept> <hi>b</hi>', "a bold b"),
+        ('a <bpt i="1"/>b<ept i="1"/>old', "a bold"),
+        ('one<ph type="lb"/>two', "one two"),
+        ("one<ph><sub>note</sub></ph>two<it pos='begin'>&lt;i&gt;</it>three<ut/>four", "one two three four"),
+    ],
+)
+def test_formatting_codes_are_no_text(tmp_path, segment, text):
+    """Guards against markup in the training text, highlighted words that get lost, and words joined at a line break."""
+    assert [r.english for r in read_tmx(tmx(tmp_path, unit(segment, "x")), "swh")] == [text]
+
+
+@pytest.mark.parametrize(
+    ("tags", "language", "tag", "read"),
+    [
+        (["ln", "ln"], "lin", None, ["x0", "x1"]),
+        (["ti_ER", "ti_ET"], "tir", None, ["x0", "x1"]),
+        (["kr", "din"], "knc", None, []),
+        (["kr", "din"], "knc", "kr", ["x0"]),
+        (["kr", "lin"], "lin", None, ["x1"]),
+        (["sw", "sw"], "fra", None, []),
+        (["sw", "sw"], "fra", "sw", ["x0", "x1"]),
+        (["x-klingon", "fr"], "fra", "X-Klingon", ["x0"]),
+        (["en-US", "ln"], "lin", None, ["x1"]),
+    ],
+)
+def test_any_tag_can_be_read(tmp_path, tags, language, tag, read):
+    """Guards against files that cannot be read for their tag, and against text of another language read as the wanted one."""
+    path = tmx(tmp_path, *[unit("a", f"x{n}", tag=tag) for n, tag in enumerate(tags)])
+    records = list(read_tmx(path, language, translation_tag=tag))
+    assert [record.translation for record in records if isinstance(record, Record)] == read
+    lacking = [str(record) for record in records if isinstance(record, Malformed)]
+    assert all(line.endswith("translation_tag can name another tag") for line in lacking)
+    assert len(lacking) == 2 - len(read)
 
 
 def test_units_that_lack_a_side_are_reported(tmp_path):
@@ -71,8 +103,8 @@ def test_units_that_lack_a_side_are_reported(tmp_path):
     path = tmx(tmp_path, unit("a", "x"), unit("b", "y", tag="fr", tuid="D:2"), "<tu/>\n", unit("c", "z"))
     records = list(read_tmx(path, "swh"))
     assert [str(r) for r in records if isinstance(r, Malformed)] == [
-        f"{path}:4: unit 'D:2' has en, fr, expected a side in swh",
-        f"{path}:5: unit '5' has no text, expected a side in en",
+        f"{path}:4: unit 'D:2' has en, fr, expected a side in swh; translation_tag can name another tag",
+        f"{path}:5: unit '5' has no text, expected a side in en; english_tag can name another tag",
     ]
     assert [r.english for r in records if isinstance(r, Record)] == ["a", "c"]
 

@@ -59,6 +59,7 @@ def test_overrides_reach_every_kind_of_key(recipe):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ('name = "mine"', '\ufeffname = "mine"\nstepps = 1', r"mine.toml:2: unknown key 'stepps'"),
         ("steps = 3", "stepps = 3", r"mine.toml:19: unknown key 'training.stepps'; did you mean 'steps'\?"),
         ("weight = 0.5", "wight = 0.5", r"mine.toml:16: unknown key 'objective.optical.wight'; did you mean 'weight'"),
         ("[training]", "[trainig]", r"mine.toml:18: unknown key 'trainig'; did you mean 'training'\?"),
@@ -72,7 +73,7 @@ def test_overrides_reach_every_kind_of_key(recipe):
     ],
 )
 def test_a_mistake_is_named_with_its_line(recipe, old, new, message):
-    """Pins messages without the place or the mend; keys that nothing reads must not pass."""
+    """Guards against messages without the place or the fix, also behind a byte order mark, and keys that nothing reads."""
     recipe.write_text(RECIPE.replace(old, new))
     with pytest.raises(InputError, match=message) as error:
         read_recipe(recipe)
