@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from optical_mteb.bitext import Pair, ParallelCorpus
+from optical_mteb.bitext.cleaning import same_text
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.training.losses.contrastive import maxsim
 from optical_mteb.training.losses.distillation import check_widths
@@ -61,8 +62,8 @@ class DevEvaluator:
 
     For the accuracies, the student reads both sides, as it will at retrieval: a dense one is scored by the cosine of
     its sentence embeddings, one of late interaction by MaxSim over content tokens, where the side that searches is the
-    query. A sentence is found if it scores above all others; a tie is a miss. Pairs that share a side, case aside, are
-    right answers for each other. For the transport cost, the teacher reads the English side, once for all evaluations.
+    query. A sentence is found if it scores above all others; a tie is a miss. Pairs that share a side, but for case and
+    punctuation at the ends, are right answers for each other. For the transport cost, the teacher reads the English side, once for all evaluations.
 
     Args:
         student: The student, not wrapped; cuts texts at its `max_seq_length`.
@@ -196,11 +197,11 @@ def _length(pair: Pair) -> int:
 
 
 def _same(pairs: Sequence[Pair]) -> Tensor:
-    """Which pairs share a side, case aside, [N, N], boolean."""
+    """Which pairs share a side as `same_text` has it, [N, N], boolean."""
     same = torch.zeros(len(pairs), len(pairs), dtype=torch.bool)
     for side in ([pair.english for pair in pairs], [pair.translation for pair in pairs]):
         numbers: dict[str, int] = {}
-        codes = torch.tensor([numbers.setdefault(text.casefold(), len(numbers)) for text in side])
+        codes = torch.tensor([numbers.setdefault(same_text(text), len(numbers)) for text in side])
         same |= codes.unsqueeze(1) == codes
     return same
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch.utils.data import Dataset
 
-from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.bitext import Pair, ParallelCorpus
+from optical_mteb.bitext.cleaning import same_text
 from optical_mteb.training.batching import Example, Pool
 
 
@@ -24,15 +25,21 @@ class Examples(Dataset[dict[str, str]]):
 
     def __init__(self, corpus: ParallelCorpus) -> None:
         self._corpus = corpus
+        self._meanings = meanings(corpus)
 
     def __len__(self) -> int:
         """Pairs."""
         return len(self._corpus)
 
     def __getitem__(self, example: Example) -> dict[str, str]:
-        """`english`; `translation`, which the student reads; and `partner`, where it is the target in English's place."""
+        """The texts of an example.
+
+        Returns:
+            `english`; `translation`, which the student reads; `partner`, where it is the target in English's place; and
+            `meaning`, equal in rows that are no negatives of each other.
+        """
         pair = self._corpus[example.pair]
-        row = {"english": pair.english, "translation": pair.translation}
+        row = {"english": pair.english, "translation": pair.translation, "meaning": self._meanings[example.pair]}
         if example.kind == "monolingual":
             row["translation"] = pair.english
         elif example.kind == "multilingual":
@@ -92,6 +99,36 @@ def token_counts(
     return np.minimum(np.array(counts, np.int64), min(limits, default=np.iinfo(np.int64).max))
 
 
-def group_of(english: str) -> int:
-    """A number for what a sentence says, the same on every device: 63 bits of the SHA-256 of its English side."""
-    return int.from_bytes(hashlib.sha256(english.encode()).digest()[:8]) >> 1
+def meanings(pairs: Iterable[Pair]) -> list[str]:
+    """What each pair says: its English side, or that of another pair which says the same.
+
+    English sentences say the same where they differ in case or punctuation at the ends alone (`same_text`), or where a
+    language has one translation for them. So do all that such sentences join.
+
+    Args:
+        pairs: The pairs, N.
+
+    Returns:
+        Texts, [N]; equal ones say the same.
+    """
+    earlier: dict[str, str] = {}
+
+    def first(text: str) -> str:
+        while text in earlier:
+            text = earlier[text]
+        return text
+
+    english_of: dict[tuple[str, str], str] = {}
+    english = []
+    for pair in pairs:
+        english.append(same_text(pair.english))
+        other = english_of.setdefault((pair.language, same_text(pair.translation)), english[-1])
+        own, other = sorted((first(english[-1]), first(other)))
+        if own != other:
+            earlier[other] = own
+    return list(map(first, english))
+
+
+def group_of(meaning: str) -> int:
+    """A number for what a sentence says, the same on every device: 63 bits of the SHA-256 of a text of `meanings`."""
+    return int.from_bytes(hashlib.sha256(same_text(meaning).encode()).digest()[:8]) >> 1

@@ -67,7 +67,7 @@ class DistillationCollator(SentenceTransformerDataCollator):
         batch |= self._translations([row["translation"] for row in rows], own)
         if partners:
             batch |= self._column("partner", partners, self.preprocess_fn)
-        batch["translation_group"] = torch.tensor([group_of(row["english"]) for row in rows])
+        batch["translation_group"] = torch.tensor([group_of(row.get("meaning", row["english"])) for row in rows])
         return batch
 
     def _translations(self, texts: list[str], own: list[bool]) -> dict[str, Any]:

@@ -39,8 +39,8 @@ class ContrastiveDistillationLoss(DistillationLoss):
     The score of translation i against English sentence j is that of a retriever: of a dense one, cos(student_i,
     teacher_j); of late interaction, the mean over the translation's tokens of their largest cosine
     with the sentence's tokens (MaxSim over the number of query tokens; Khattab and Zaharia, SIGIR 2020, section 3.3).
-    The loss is the cross-entropy over scores / temperature of i picking its own. English sentences that stand in the batch more than once are no negatives of
-    each other, so that one English sentence may come with several languages.
+    The loss is the cross-entropy over scores / temperature of i picking its own. English sentences of one group (see
+    `Encoded.group`) are no negatives of each other, so that one English sentence may come with several languages.
 
     Args:
         model: The student.

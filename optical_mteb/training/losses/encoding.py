@@ -21,8 +21,8 @@ class Encoded(NamedTuple):
         sentence: Sentence embeddings, [B, d].
         ids: Token ids, [B, n], zero on padding: equal rows are equal sentences.
         hidden: Outputs of the transformer layers that a loss asks for, [B, n, h] each, by layer: -1, -2, ...
-        group: What a sentence says, [B], int64: equal numbers are equal English sentences, in whatever language they are
-            read; without it, equal `ids` are.
+        group: What a sentence says, [B], int64: equal numbers say the same, in whatever language they are read; without
+            it, equal `ids` do.
     """
 
     tokens: Tensor
