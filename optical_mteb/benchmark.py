@@ -47,20 +47,6 @@ MIRACL = ("sw", "yo")
 """Subsets of MIRACLRetrievalHardNegatives: the languages that students are trained on, or tested on unseen."""
 
 
-def asked_subsets(group: str) -> dict[str, list[str]]:
-    """Subsets of a group of query languages, documents in English, by task; tasks without any are left out.
-
-    Args:
-        group: A key of `LANGUAGES`.
-    """
-    from mteb.get_tasks import get_task
-
-    wanted = [f"{language}-eng" for language in LANGUAGES[group]]
-    offered = {name: get_task(name).metadata.hf_subsets for name in SPLITS}
-    found = {name: [subset for subset in wanted if subset in offered[name]] for name in SPLITS}
-    return {name: subsets for name, subsets in found.items() if subsets}
-
-
 def optical_clir() -> Benchmark:
     """The benchmark: every task with the query languages of its groups, documents in English.
 
@@ -114,10 +100,15 @@ def optical_clir_plus() -> Benchmark:
 
 def _groups() -> dict[str, list[AbsTask]]:
     """Tasks by group, narrowed to its languages."""
-    return {
-        group: [_task(name, SPLITS[name], subsets) for name, subsets in asked_subsets(group).items()]
-        for group in LANGUAGES
-    }
+    from mteb.get_tasks import get_task
+
+    offered = {name: get_task(name).metadata.hf_subsets for name in SPLITS}
+    groups: dict[str, list[AbsTask]] = {}
+    for group, languages in LANGUAGES.items():
+        wanted = [f"{language}-eng" for language in languages]
+        chosen = {name: [subset for subset in wanted if subset in offered[name]] for name in SPLITS}
+        groups[group] = [_task(name, SPLITS[name], subsets) for name, subsets in chosen.items() if subsets]
+    return groups
 
 
 def _task(name: str, split: str, subsets: Sequence[str]) -> AbsTask:

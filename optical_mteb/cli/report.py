@@ -49,10 +49,11 @@ def standings(
         Path | None, typer.Option(metavar="FILE", help="Markdown file whose table to replace, in place of printing it.")
     ] = None,
 ) -> None:
-    """Show where every model stands on OPTICAL-CLIR: a mean for each group of languages, parameters, seconds.
+    """Show where every model stands on the tasks of OPTICAL-CLIR: a mean for each group of languages, parameters, seconds.
 
-    A mean is shown where a model has been run on all subsets of the group.
+    A mean is shown where a model has been run on all subsets of the group that `mteb run -t` takes by default.
     """
+    from optical_mteb.benchmark import SPLITS
     from optical_mteb.report.collect import collect
     from optical_mteb.report.standings import as_markdown, write_into
     from optical_mteb.report.standings import standings as table_of
@@ -63,8 +64,8 @@ def standings(
     table = table_of(collection)
     if not table.rows:
         raise InputError(
-            f"{results}: no model has been run on a whole group of OPTICAL-CLIR; "
-            f"run: mteb run -m MODEL -b OPTICAL-CLIR --output-folder {results}"
+            f"{results}: no model has been run on all of a group; "
+            f"run: mteb run -m MODEL -t {' '.join(SPLITS)} --output-folder {results}"
         )
     markdown = as_markdown(table)
     if into is None:

@@ -1,4 +1,4 @@
-"""Where every model stands on OPTICAL-CLIR: means by group of languages, beside parameters and seconds."""
+"""Where every model stands on the tasks of OPTICAL-CLIR, run as they are by default: means, parameters, seconds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from optical_mteb.benchmark import LANGUAGES, SPLITS, asked_subsets
+from optical_mteb.benchmark import LANGUAGES, SPLITS
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 from optical_mteb.report.collect import METRICS, Collection, Model
 from optical_mteb.storage import atomic_file
-
-FROM_ENGLISH = "NTREXRetrieval"
-"""The task of the benchmark that has English queries, too."""
 
 BEGIN = "<!-- standings: written by `optical-mteb standings`, not by hand -->"
 END = "<!-- end of standings -->"
@@ -30,11 +27,11 @@ class Column:
 
     Attributes:
         heading: What is above it.
-        subsets: By task, on the split that `SPLITS` has.
+        subsets: By task and split.
     """
 
     heading: str
-    subsets: Mapping[str, Sequence[str]]
+    subsets: Mapping[tuple[str, str], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,9 @@ class Standings:
 def standings(collection: Collection) -> Standings:
     """Where the models of a result folder stand, in nDCG@10.
 
-    A mean weighs subsets alike within a task and tasks alike, as the groups of the benchmark do. Runs through an index
-    and published results are left out: they are not like the others.
+    A mean weighs subsets alike within a task and tasks alike, as the groups of the benchmark do, over the subsets and
+    splits that `mteb run -t` takes by default. Runs through an index and published results are left out: they are not
+    like the others.
 
     Args:
         collection: What `collect` read.
@@ -154,22 +152,25 @@ def write_into(path: Path, markdown: str) -> bool:
 
 
 def _columns() -> Iterator[Column]:
-    """The groups of the benchmark, then the same groups with English queries, NTREX's default subsets."""
+    """The groups of the benchmark with documents in English, then the same groups with English queries."""
     from mteb.get_tasks import get_task
 
     register()
-    for group in LANGUAGES:
-        yield Column(f"{group} to English", asked_subsets(group))
-    defaults = get_task(FROM_ENGLISH).hf_subsets
-    for group, languages in LANGUAGES.items():
-        subsets = [subset for subset in (f"eng-{language}" for language in languages) if subset in defaults]
-        yield Column(f"English to {group}", {FROM_ENGLISH: subsets})
+    defaults: dict[tuple[str, str], list[str]] = {}
+    for name in SPLITS:
+        task = get_task(name)
+        defaults |= {(name, split): list(task.hf_subsets) for split in task.eval_splits}
+    for heading, subset in (("{} to English", "{}-eng"), ("English to {}", "eng-{}")):
+        for group, languages in LANGUAGES.items():
+            wanted = {subset.format(language) for language in languages}
+            chosen = {key: [each for each in subsets if each in wanted] for key, subsets in defaults.items()}
+            yield Column(heading.format(group), {key: subsets for key, subsets in chosen.items() if subsets})
 
 
 def _mean(model: Model, column: Column) -> float | None:
     means = []
-    for task, subsets in column.subsets.items():
-        scores = model.scores.get((task, SPLITS[task]))
+    for key, subsets in column.subsets.items():
+        scores = model.scores.get(key)
         if scores is None or not scores.values.keys() >= set(subsets):
             return None
         means.append(fmean(scores.values[subset][METRICS[0]] for subset in subsets))
@@ -178,21 +179,21 @@ def _mean(model: Model, column: Column) -> float | None:
 
 def _seconds(model: Model, columns: Sequence[Column]) -> float | None:
     """The sum of mteb's phases; work that subsets share is in the phases of the first of them."""
-    wanted: dict[str, set[str]] = {}
+    wanted: dict[tuple[str, str], set[str]] = {}
     for column in columns:
-        for task, subsets in column.subsets.items():
-            wanted.setdefault(task, set()).update(subsets)
+        for key, subsets in column.subsets.items():
+            wanted.setdefault(key, set()).update(subsets)
     seconds = 0.0
-    for task, of_task in wanted.items():
-        if (task, SPLITS[task]) not in model.scores:
+    for (task, split), of_split in wanted.items():
+        if (task, split) not in model.scores:
             return None
         record = json.loads(model.results.path(task).read_text(encoding="utf-8"))
         phases = [
             phase
             for phase in record.get("evaluation_phases") or []
-            if phase["split"] == SPLITS[task] and phase["subset"] in of_task
+            if phase["split"] == split and phase["subset"] in of_split
         ]
-        if {phase["subset"] for phase in phases} != of_task:
+        if {phase["subset"] for phase in phases} != of_split:
             return None
         seconds += sum(phase["end"] - phase["start"] for phase in phases)
     return seconds
