@@ -57,5 +57,8 @@ def register_quietly() -> None:
         from optical_mteb.registry import register
 
         register()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    # A package of our name that is in the way may even end Python.
+    except BaseException as error:
         warnings.warn(f"optical-mteb could not register with mteb: {type(error).__name__}: {error}", stacklevel=2)

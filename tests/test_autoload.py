@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,21 @@ def test_a_broken_plugin_costs_one_warning():
     code, output, errors = run("-c", broken)
     assert (code, output) == (0, "mteb\n")
     assert "optical-mteb could not register with mteb" in errors
+
+
+def test_a_package_of_our_name_that_is_in_the_way_ends_nothing(tmp_path):
+    """Guards against a Python that only imports mteb and is ended by a broken package called optical_mteb."""
+    package = tmp_path / "optical_mteb"
+    package.mkdir()
+    ask = ("-P", "-c", "import mteb; print(mteb.__name__)")
+    (package / "__init__.py").write_text("raise BaseException('broken')")
+    assert run(*ask, PYTHONPATH=str(tmp_path)) == (0, "mteb\n", "")
+    (package / "__init__.py").write_text("")
+    (package / "_autoload.py").write_text((Path(_autoload.__file__)).read_text())
+    (package / "registry.py").write_text("raise SystemExit(3)")
+    code, output, errors = run(*ask, PYTHONPATH=str(tmp_path))
+    assert (code, output) == (0, "mteb\n")
+    assert "optical-mteb could not register with mteb: SystemExit: 3" in errors
 
 
 def test_start_up_imports_nothing():
