@@ -204,6 +204,7 @@ def _existing(
         return None
     try:
         found = IndexManifest.read(folder)
+        found.check_sizes(folder)
         texts = Documents(folder / DOCUMENTS_FILE).has_texts
     except InputError as error:
         raise InputError(f"{error} (to build it here, remove {folder} first)") from error

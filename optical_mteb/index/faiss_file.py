@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.spec import IndexSpec
+from optical_mteb.storage import take_place
 
 EF_CONSTRUCTION = 100
 """Nodes that are kept in view while one is linked into a graph; FAISS's own 40 makes poorer graphs."""
@@ -50,7 +51,7 @@ def make_room(index: faiss.Index, spec: IndexSpec, count: int) -> None:
 
 
 def write_index(index: faiss.Index, path: Path) -> None:
-    """Write an index under another name and rename it.
+    """Write an index under another name and rename it once it is on the disk.
 
     Raises:
         OSError: It cannot be written.
@@ -60,7 +61,7 @@ def write_index(index: faiss.Index, path: Path) -> None:
         # FAISS's own writer does not notice where the disk is full for the last few bytes.
         with scratch.open("wb") as file:
             faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
-        scratch.replace(path)
+        take_place(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import Documents, Integers
+from optical_mteb.index.forking import set_threads
 from optical_mteb.index.manifest import (
     DOCUMENTS_FILE,
     FAISS_FILE,
+    MANIFEST,
     REMOVED_FILE,
     FileRecord,
     IndexManifest,
+    read_unchanged,
 )
 from optical_mteb.index.searcher import NOTHING, Searcher
 from optical_mteb.index.shards import Vectors, unit
@@ -32,7 +36,7 @@ NAMED_AT_ONCE = 1024
 """Queries whose documents' ids are read together."""
 
 CHECKED_AT_OPENING = 32 << 20
-"""Bytes up to which a file's checksum is compared whenever it is opened; larger ones by `verify` alone."""
+"""Bytes up to which a file's checksum is compared whenever it is opened; larger ones where they are newer than the manifest."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ class FaissIndex:
         device: str | None = None,
         threads: int | None = None,
     ) -> FaissIndex:
-        """Open an index memory-mapped: nothing is read but what a search needs.
+        """Open an index memory-mapped: nothing is read but what a search needs, and what may have been edited.
+
+        While another process changes the index, the version before or after the change is opened.
 
         Args:
             folder: The index.
@@ -93,15 +99,19 @@ class FaissIndex:
 
         Raises:
             InputError: The folder is no index, a file of it is missing, truncated or edited, FAISS cannot read it, the
-                encoder is another than the documents', or there are fewer threads than 1.
+                encoder is another than the documents', or there are fewer threads than 1, or more than a forked process
+                can use.
         """
-        if threads is not None and threads < 1:
-            raise InputError(f"threads {threads}: expected 1 at least")
+        if threads is not None:
+            set_threads(threads)
         folder = Path(folder).expanduser().absolute()
-        manifest = IndexManifest.read(folder)
-        for name, record in manifest.files.items():
-            if record.bytes <= CHECKED_AT_OPENING and FileRecord.of(folder / name) != record:
-                raise InputError(f"{folder / name}: has changed since it was written; copy or build the index again")
+        return read_unchanged(folder, lambda manifest: cls._open(folder, manifest, encoder, device))
+
+    @classmethod
+    def _open(
+        cls, folder: Path, manifest: IndexManifest, encoder: Encoder | TokenEncoder | None, device: str | None
+    ) -> FaissIndex:
+        _check_files(folder, manifest)
         spec, count = IndexSpec.parse(manifest.spec), manifest.count
         documents = Documents(folder / DOCUMENTS_FILE)
         if len(documents) != count:
@@ -109,15 +119,12 @@ class FaissIndex:
                 f"{folder / DOCUMENTS_FILE}: has {len(documents):,} documents, expected {count:,}; "
                 "copy or build the index again"
             )
-        if threads is not None:
-            faiss.omp_set_num_threads(threads)
-        removed = np.load(folder / REMOVED_FILE, allow_pickle=False) if REMOVED_FILE in manifest.files else None
         searcher = Searcher(
             folder,
             spec,
             count=manifest.tokens or count,
             width=manifest.width,
-            removed=removed,
+            removed=_removed(folder / REMOVED_FILE, manifest) if REMOVED_FILE in manifest.files else None,
             written_by=manifest.versions.get("faiss", ""),
         )
         if manifest.tokens is not None:
@@ -231,6 +238,40 @@ class FaissIndex:
                 f"{encoder.record.revision[:12]}; build the index again, or get that revision of the model"
             )
         return replace(encoder, record=record)
+
+
+def _check_files(folder: Path, manifest: IndexManifest) -> None:
+    """Check that files are as they were written: all by their size, those that are small or newer by their checksum."""
+    manifest.check_sizes(folder)
+    written = (folder / MANIFEST).stat().st_mtime_ns
+    checked = False
+    for name, record in manifest.files.items():
+        newer = (folder / name).stat().st_mtime_ns > written
+        if record.bytes <= CHECKED_AT_OPENING or newer:
+            if FileRecord.of(folder / name) != record:
+                raise InputError(f"{folder / name}: has changed since it was written; copy or build the index again")
+            checked |= newer
+    if checked:
+        # A copy whose files were written after its manifest: once is enough.
+        with suppress(OSError):
+            os.utime(folder / MANIFEST)
+
+
+def _removed(path: Path, manifest: IndexManifest) -> Integers:
+    """Positions of the documents that are not to be found."""
+    try:
+        removed: Integers = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); copy or build the index again") from error
+    if (
+        removed.shape != (manifest.removed,)
+        or removed.dtype != np.int64
+        or not ((removed >= 0) & (removed < manifest.count)).all()
+    ):
+        raise InputError(
+            f"{path}: does not name {manifest.removed:,} of {manifest.count:,} documents; copy or build the index again"
+        )
+    return removed
 
 
 def as_texts(queries: Sequence[object] | Vectors) -> list[str]:

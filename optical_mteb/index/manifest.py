@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.spec import IndexSpec
+from optical_mteb.storage import recover
 
 MANIFEST = "manifest.json"
 FAISS_FILE = "index.faiss"
@@ -17,6 +19,12 @@ DOCUMENTS_FILE = "documents.arrow"
 VECTORS_FILE = "vectors.npy"
 REMOVED_FILE = "removed.npy"
 OFFSETS_FILE = "offsets.npy"
+
+
+ATTEMPTS = 1000
+"""Times that an index is read before it counts as one that changes all the time."""
+
+Read = TypeVar("Read")
 
 
 class FileRecord(BaseModel):
@@ -160,39 +168,72 @@ class IndexManifest(BaseModel):
         return self
 
     def write(self, folder: Path) -> None:
-        """Write the manifest into the folder of an index, whole or not at all."""
-        scratch = folder / f"{MANIFEST}.new"
-        scratch.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        scratch.replace(folder / MANIFEST)
+        """Write the manifest into the new folder of an index."""
+        (folder / MANIFEST).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, folder: Path, *, complete: bool = True) -> IndexManifest:
+    def read(cls, folder: Path) -> IndexManifest:
         """The manifest of an index.
 
         Args:
             folder: The index.
-            complete: Whether the files have to be there, and of the sizes on record.
 
         Raises:
-            InputError: The folder is no index, its manifest is not valid, or a file is missing or of another size.
+            InputError: The folder is no index, or its manifest is not valid.
         """
         path = folder / MANIFEST
+        if not path.is_file():
+            recover(folder)
         if not path.is_file():
             raise InputError(
                 f"{folder}: no index there, as it has no {MANIFEST}; build one: optical-mteb index build {folder}"
             )
         try:
-            manifest = cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from error
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the file"
             raise InputError(f"{path}: {place}: {first['msg']}; build the index again") from error
-        for name, record in manifest.files.items() if complete else ():
+
+    def check_sizes(self, folder: Path) -> None:
+        """Check that the files of an index are there, and of the sizes on record.
+
+        Raises:
+            InputError: One is missing, or of another size.
+        """
+        for name, record in self.files.items():
             file = folder / name
             size = file.stat().st_size if file.is_file() else None
             if size != record.bytes:
                 found = "is not there" if size is None else f"has {size:,} bytes"
                 raise InputError(f"{file}: {found}, expected {record.bytes:,} bytes; copy or build the index again")
-        return manifest
+
+
+def read_unchanged(folder: Path, read: Callable[[IndexManifest], Read]) -> Read:
+    """What is read of an index, all of one version, though another process may put a new one in its place meanwhile.
+
+    Args:
+        folder: The index.
+        read: Reads it, given its manifest; called again where that changed meanwhile.
+
+    Raises:
+        InputError: What `read` raises while nothing changes; the folder is no index; or it changes all the time.
+    """
+    for _ in range(ATTEMPTS):
+        manifest = IndexManifest.read(folder)
+        try:
+            found = read(manifest)
+        except (InputError, OSError) as error:
+            if IndexManifest.read(folder) != manifest:
+                continue
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{error.filename or folder}: cannot be read ({error.strerror or error}); mend its permissions, or "
+                "copy or build the index again"
+            ) from error
+        if IndexManifest.read(folder) == manifest:
+            return found
+    raise InputError(f"{folder}: other processes change it all the time; open it when they are done")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,16 +14,18 @@ from filelock import FileLock, Timeout
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.manifest import MANIFEST
+from optical_mteb.storage import atomic_folder, collect
 
-_NEW, _OLD = "new", "old"
+_CHANGES = "changes"
+"""File of the folder in which an index is made: the hash of the manifest that the finished work is to be put to."""
 
 
 @contextmanager
 def building(target: Path) -> Iterator[Path]:
     """The folder in which an index is made, for this process alone as long as the block runs.
 
-    It stands beside the index, `NAME.build`, and outlives a process that is killed. An index that was complete but not
-    yet in its place when that happened is put there first.
+    It is beside the index, `NAME.build`, and outlives a process that is killed; where `target` is a symbolic link, it
+    is beside the folder that the link names. What is left there of a change that was completed is removed.
 
     Args:
         target: Folder of the index.
@@ -29,9 +33,10 @@ def building(target: Path) -> Iterator[Path]:
     Raises:
         InputError: Another process has it, or it cannot be written to.
     """
-    site, lock_file = target.with_name(f"{target.name}.build"), target.with_name(f".{target.name}.lock")
+    place = Path(os.path.realpath(target))
+    site, lock_file = place.with_name(f"{place.name}.build"), place.with_name(f".{place.name}.lock")
     with storing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_file, timeout=0)
         try:
             lock.acquire()
@@ -41,14 +46,16 @@ def building(target: Path) -> Iterator[Path]:
             ) from error
     try:
         with storing(target):
-            site.mkdir(exist_ok=True)
-            if _take_place(site, target):
+            collect(place.parent)
+            state = _state(place)
+            if (_read(site / _CHANGES) or state) != state:
                 shutil.rmtree(site)
-                site.mkdir()
+            site.mkdir(exist_ok=True)
+            (site / _CHANGES).write_text(state, encoding="utf-8")
         yield site
     finally:
-        with suppress(OSError):
-            site.rmdir()
+        if site.exists() and [each.name for each in site.iterdir()] == [_CHANGES]:
+            shutil.rmtree(site, ignore_errors=True)
         # The next build makes a lock file of its own.
         if not site.exists():
             with suppress(OSError):
@@ -58,24 +65,14 @@ def building(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_version(site: Path, target: Path) -> Iterator[Path]:
-    """An empty folder that takes the index's place when the block ends without an exception, with its manifest in it.
-
-    The rest of `site` is removed then.
+    """An empty folder that takes the index's place when the block ends without an exception; `site` is removed then.
 
     Raises:
-        InputError: It cannot be written to; what stood at `target` still does.
+        InputError: It cannot be written to; what was at `target` still is.
     """
-    new = site / _NEW
-    with storing(target):
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        try:
-            yield new
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
-        _take_place(site, target)
-        shutil.rmtree(site, ignore_errors=True)
+    with storing(target), atomic_folder(target) as new:
+        yield new
+    shutil.rmtree(site, ignore_errors=True)
 
 
 @contextmanager
@@ -107,16 +104,11 @@ def keep(file: Path, new: Path) -> None:
         shutil.copyfile(file, new / file.name)
 
 
-def _take_place(site: Path, target: Path) -> bool:
-    """Put a complete new version, if there is one, in the place of the index; a kill in between leaves both whole."""
-    new, old = site / _NEW, site / _OLD
-    complete = (new / MANIFEST).is_file()
-    if complete:
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-        new.rename(target)
-    elif old.exists() and not target.exists():
-        old.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-    return complete
+def _state(place: Path) -> str:
+    """What an index is known again by after a change, or that there is none."""
+    manifest = place / MANIFEST
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else "no index"
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""

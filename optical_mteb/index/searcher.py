@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import Integers
 from optical_mteb.index.faiss_file import read_index, rescored
+from optical_mteb.index.forking import note_opened
 from optical_mteb.index.manifest import FAISS_FILE, VECTORS_FILE, Tuning
 from optical_mteb.index.shards import Vectors
 from optical_mteb.index.spec import IndexSpec
@@ -51,6 +52,7 @@ class Searcher:
         Raises:
             InputError: A file cannot be read, or is not what is expected.
         """
+        note_opened()
         path = folder / FAISS_FILE
         self._spec, self.count = spec, count
         self._index = read_index(path, spec, written_by=written_by)

@@ -17,6 +17,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.index.documents import IDS, TEXTS, Documents, Integers, writing
 from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, VECTORS_FILE, FileRecord
 from optical_mteb.index.place import storing
+from optical_mteb.storage import atomic_file, take_place
 
 Vectors = NDArray[np.float32]
 """One vector of length 1 a row."""
@@ -117,9 +118,8 @@ class ShardStore:
             if path.is_file():
                 self._check_key(path)
             else:
-                scratch = folder / f"{_KEY}.new"
-                scratch.write_text(key.model_dump_json(indent=2) + "\n", encoding="utf-8")
-                scratch.replace(path)
+                with atomic_file(path) as scratch:
+                    scratch.write_text(key.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def __len__(self) -> int:
         return math.ceil(self.key.count / self.key.shard_size)
@@ -188,7 +188,7 @@ class ShardStore:
             files = {name: FileRecord.of(scratch / name) for name in self._files}
             manifest = ShardManifest(count=documents.num_rows, truncated=truncated, files=files)
             (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            scratch.rename(target)
+            take_place(scratch, target)
 
     def vectors(self, number: int) -> NDArray[np.floating[Any]]:
         """The vectors of a shard, [n, width].

@@ -36,13 +36,15 @@ def verify(folder: Path) -> Iterator[Check]:
         folder: The index.
 
     Raises:
-        InputError: The folder has no manifest that can be read.
+        InputError: The folder has no manifest that can be read, or another process changes the index meanwhile.
     """
     folder = folder.expanduser()
-    manifest = IndexManifest.read(folder, complete=False)
+    manifest = IndexManifest.read(folder)
     whole = True
     for name, record in manifest.files.items():
         problem = _problem(folder / name, record)
+        if problem and IndexManifest.read(folder) != manifest:
+            raise InputError(f"{folder}: another process changed it meanwhile; run the command again")
         whole &= not problem
         yield Check(name, not problem, problem or f"{record.bytes:,} bytes, checksum as written")
     if not whole:
@@ -52,6 +54,7 @@ def verify(folder: Path) -> Iterator[Check]:
     except InputError as error:
         yield Check("opening", False, str(error))
         return
+    manifest = index.manifest
     live = manifest.count - manifest.removed
     yield Check("counts", len(index) == live, f"{len(index):,} documents to be found, {live:,} on record")
     yield _unique(index)
@@ -59,12 +62,15 @@ def verify(folder: Path) -> Iterator[Check]:
 
 
 def _problem(path: Path, record: FileRecord) -> str:
-    if not path.is_file():
+    try:
+        found = FileRecord.of(path)
+    except FileNotFoundError:
         return "is not there"
-    size = path.stat().st_size
-    if size != record.bytes:
-        return f"has {size:,} bytes, {record.bytes:,} were written"
-    return "" if FileRecord.of(path) == record else "has changed since it was written: another checksum"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if found.bytes != record.bytes:
+        return f"has {found.bytes:,} bytes, {record.bytes:,} were written"
+    return "" if found == record else "has changed since it was written: another checksum"
 
 
 def _unique(index: FaissIndex) -> Check:

@@ -41,11 +41,11 @@ def in_process(function, *arguments):
 def killed_at(step, number, function, *arguments):
     """In this process: run a function of this module, and SIGKILL at the beginning of a step's `number`-th call.
 
-    A step is `module:name` or `module:Class.name` under `optical_mteb.index`.
+    A step is `module:name` or `module:Class.name` under `optical_mteb.index`; a module with a dot before it is beside it.
     """
     module, _, name = step.partition(":")
     *owner, name = name.split(".")
-    place = importlib.import_module(f"optical_mteb.index.{module}")
+    place = importlib.import_module(f".{module}", "optical_mteb.index")
     for part in owner:
         place = getattr(place, part)
     original, calls = getattr(place, name), []
@@ -99,7 +99,7 @@ def replace_version(target, text):
     """Put a folder with one file in the place of an index."""
     with building(target) as site, new_version(site, target) as new:
         (new / "file").write_text(text)
-        (new / "manifest.json").write_text("{}")
+        (new / "manifest.json").write_text(f'"{text}"')
 
 
 def one_of_several(folder, ids, vectors, start, answers):

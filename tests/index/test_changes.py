@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.index import FaissIndex
+from optical_mteb.index import FaissIndex, faiss_index, manifest
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_from_vectors, build_index
 from optical_mteb.index.changes import add_documents, add_vectors, remove_documents
@@ -151,6 +151,39 @@ def test_a_full_disk_leaves_the_index_as_it_was(half, collection):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert contents(folder) == before
     assert add_vectors(folder, collection.ids[1500:], collection.vectors[1500:]).count == 2000
+
+
+def test_a_reader_sees_the_version_before_or_after_a_change(half, collection, monkeypatch):
+    """Guards against an opening that fails, or mixes two versions, while another process changes the index."""
+    folder = half("flat+refine")
+    for number, step in enumerate(["_check_files", "Documents", "Searcher"]):
+        original, pending = getattr(faiss_index, step), [f"d{number}"]
+
+        def change_first(*args, original=original, pending=pending, **kwargs):
+            if pending:
+                remove_documents(folder, [pending.pop()])
+            return original(*args, **kwargs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(faiss_index, step, change_first)
+            assert len(FaissIndex.open(folder)) == 1500 - number - 1
+    monkeypatch.setattr(manifest, "ATTEMPTS", 3)
+    ids = iter(collection.ids[10:])
+    with pytest.raises(InputError, match="other processes change it all the time; open it when they are done"):
+        manifest.read_unchanged(folder, lambda _: remove_documents(folder, [next(ids)]))
+
+
+def test_a_symbolic_link_stays_one(half, collection, tmp_path):
+    """Guards against an index on a large disk that a change moves to where the link to it is."""
+    folder = half("flat")
+    (tmp_path / "disk").mkdir()
+    real = folder.rename(tmp_path / "disk" / "index")
+    folder.symlink_to(real)
+    remove_documents(folder, ["d3"])
+    add_vectors(folder, ["new"], collection.vectors[:1])
+    assert folder.is_symlink()
+    assert len(FaissIndex.open(real)) == len(FaissIndex.open(folder)) == 1500
+    assert [path.name for path in real.parent.iterdir()] == ["index"]
 
 
 @pytest.fixture

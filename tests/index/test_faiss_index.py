@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import os
+import signal
 
 import faiss
 import numpy as np
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.index import FaissIndex, IndexManifest
+from optical_mteb.index import FaissIndex, IndexManifest, faiss_index
 from optical_mteb.index.build import build_index
+from optical_mteb.index.changes import remove_documents
 from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.manifest import FileRecord
 from tests.index.conftest import sentence
 from tests.index.processes import settings, stub_encoder, stub_vectors
 
@@ -221,3 +225,58 @@ def test_the_real_model_is_loaded_with_the_prompts_on_record(tmp_path, encoder):
     for ranking, row in zip(index.search(TEXTS[:9], 120), expected, strict=True):
         assert ranking.scores == pytest.approx(row[ranking.positions], abs=2e-3)
     assert IndexManifest.read(tmp_path / "index").model.revision == encoder.record.revision
+
+
+def test_a_large_file_that_was_edited_is_refused_and_a_copy_is_not(build, monkeypatch, tmp_path):
+    """Guards against results from a large file that was changed after it was written, and a traceback of removed.npy."""
+    index, _ = build("flat+refine")
+    remove_documents(index.folder, ["d1", "d2"])
+    monkeypatch.setattr(faiss_index, "CHECKED_AT_OPENING", 0)
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    for name in ("manifest.json", *index.manifest.files, "removed.npy"):
+        (copied / name).write_bytes((index.folder / name).read_bytes())
+    read = []
+    original = FileRecord.of
+    monkeypatch.setattr(FileRecord, "of", lambda path: read.append(path.name) or original(path))
+    assert len(FaissIndex.open(index.folder)) == len(FaissIndex.open(copied)) == 1998
+    assert sorted(read) == ["documents.arrow", "index.faiss", "removed.npy", "vectors.npy"]
+    assert len(FaissIndex.open(copied)) == 1998
+    assert len(read) == 4
+    for name in read[:4]:
+        content = (copied / name).read_bytes()
+        (copied / name).write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        with pytest.raises(InputError, match=f"{name}: has changed since it was written"):
+            FaissIndex.open(copied)
+        (copied / name).write_bytes(content)
+    for removed in (np.array([0, 5000]), np.array([1]), np.array([1.0, 2.0]), np.array(["a", "b"], object)):
+        np.save(copied / "removed.npy", removed)
+        os.utime(copied / "removed.npy", (0, 0))
+        size = (copied / "removed.npy").stat().st_size
+        manifest = json.loads((copied / "manifest.json").read_text())
+        manifest["files"]["removed.npy"]["bytes"] = size
+        (copied / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(InputError, match=r"removed.npy: (does not name 2 of 2,000|cannot be read)"):
+            FaissIndex.open(copied)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_searches(build, collection):
+    """Guards against a child that waits for ever for FAISS's threads, which do not outlive a fork."""
+    index, _ = build("ivf16,sq8")
+    faiss.omp_set_num_threads(2)
+    expected = [ranking.ids for ranking in index.search(collection.queries, 5)]
+    child = os.fork()
+    if not child:
+        ended = 1
+        try:
+            signal.alarm(60)
+            same = [ranking.ids for ranking in index.search(collection.queries, 5)] == expected
+            with pytest.raises(InputError, match="threads 2: a process that was forked"):
+                FaissIndex.open(index.folder, threads=2)
+            again = FaissIndex.open(index.folder, threads=1).search(collection.queries, 5)
+            ended = 0 if same and [ranking.ids for ranking in again] == expected else 2
+        finally:
+            os._exit(ended)
+    assert os.waitpid(child, 0)[1] == 0

@@ -41,7 +41,7 @@ TEXTS = [sentence(number) for number in range(350)]
         ("assembly:write_documents", 1, 4),  # the FAISS file is written
         ("assembly:tune", 1, 4),
         ("assembly:IndexManifest.write", 1, 4),
-        ("place:_take_place", 2, 4),  # all is written, nothing in its place
+        (".storage:take_place", 2, 4),  # all is written, nothing in its place
     ],
 )
 def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, step, number, shards):

@@ -237,7 +237,7 @@ def settings_kept(monkeypatch):
         ("assembly:_save", 3, 4),
         ("tokens_assembly:write_vectors", 1, 4),
         ("tokens_assembly:tune_tokens", 1, 4),
-        ("place:_take_place", 2, 4),
+        (".storage:take_place", 2, 4),
     ],
 )
 def test_a_killed_build_goes_on(tmp_path, settings_kept, step, number, shards):

@@ -35,29 +35,20 @@ def test_a_failure_leaves_the_old_version_and_what_is_finished(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         fail(ZeroDivisionError())
-    assert there(tmp_path / "index.build") == ["shards"]
+    assert there(tmp_path / "index.build") == ["changes", "shards"]
     with pytest.raises(InputError, match=r"index: cannot be written .No space left.*make room there"):
         fail(OSError(28, "No space left on device"))
     assert (target / "file").read_text() == "one"
-    assert there(tmp_path / "index.build") == ["shards"]
-
-
-def test_a_version_without_a_manifest_takes_no_place(tmp_path):
-    """Pins half an index in the place of a whole one."""
-    target = tmp_path / "index"
-    replace_version(target, "one")
-    with building(target) as site, new_version(site, target) as new:
-        (new / "file").write_text("two")
-    assert (target / "file").read_text() == "one"
+    assert there(tmp_path / "index.build") == ["changes", "shards"]
 
 
 @pytest.mark.parametrize(
     ("step", "number", "expected"),
     [
-        ("place:_take_place", 2, "two"),  # the new version is whole and beside the old one
-        ("place:Path.rename", 1, "two"),  # the old one is about to go
-        ("place:Path.rename", 2, "two"),  # the old one has gone
-        ("place:shutil.rmtree", 4, "two"),  # the new one is there, the old one beside it
+        (".storage:take_place", 1, "one"),  # the new version is whole and beside the old one
+        (".storage:_exchange", 1, "one"),  # it is on the disk, too
+        (".storage:shutil.rmtree", 1, "two"),  # it is there, the old one beside it
+        (".storage:shutil.rmtree", 2, "two"),  # the old one is gone, what it was made from is not
     ],
 )
 def test_a_kill_leaves_one_whole_version(tmp_path, step, number, expected):
@@ -65,8 +56,8 @@ def test_a_kill_leaves_one_whole_version(tmp_path, step, number, expected):
     target = tmp_path / "index"
     replace_version(target, "one")
     assert in_process(killed_at, step, number, replace_version, target, "two") == -9
+    assert (target / "file").read_text() == expected
     with building(target):
-        assert (target / "file").read_text() == expected
         assert there(target) == ["file", "manifest.json"]
     assert there(tmp_path) == ["index"]
 
@@ -76,7 +67,7 @@ def test_one_process_at_a_time(tmp_path):
     target = tmp_path / "index"
     with building(target), pytest.raises(InputError, match="index: another process builds or changes this index"):
         replace_version(target, "two")
-    assert in_process(killed_at, "place:_take_place", 2, replace_version, target, "two") == -9
+    assert in_process(killed_at, ".storage:take_place", 1, replace_version, target, "two") == -9
     replace_version(target, "three")
     assert (target / "file").read_text() == "three"
 
