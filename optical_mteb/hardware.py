@@ -58,3 +58,10 @@ def quick_attention(device: torch.device, *, bfloat16: bool, tokens: int) -> Abs
         return nullcontext()
     plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
     return plain
+
+
+def free_memory() -> int:
+    """Bytes of memory that processes can still take."""
+    import psutil  # type: ignore[import-untyped]
+
+    return int(psutil.virtual_memory().available)

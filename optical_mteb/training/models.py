@@ -27,6 +27,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.training.freezing import freeze, word_embeddings
 from optical_mteb.training.narrowing import narrow
 from optical_mteb.training.projection import project_tokens, token_width
+from optical_mteb.training.readings import Reading
 from optical_mteb.training.recipe import Recipe, StudentSettings
 
 
@@ -41,6 +42,7 @@ class Models:
         teacher_revision: Revision of the teacher.
         student_prompt: Text before every translation, empty for none.
         teacher_prompt: Text before every English sentence, empty for none.
+        teacher_query_prompt: Text before an English sentence that the teacher reads as a query, empty for none.
         teacher_variant: What tells the teacher from others of its revision: a hash of the map that narrows its tokens;
             empty where there is none.
     """
@@ -51,7 +53,12 @@ class Models:
     teacher_revision: str
     student_prompt: str
     teacher_prompt: str
+    teacher_query_prompt: str = ""
     teacher_variant: str = ""
+
+    def teacher_reads(self, reading: Reading) -> str:
+        """Text before an English sentence that the teacher reads as a document or as a query."""
+        return self.teacher_query_prompt if reading == "query" else self.teacher_prompt
 
     @property
     def target_prompt(self) -> str:
@@ -126,7 +133,8 @@ def load_models(
     except InputError as error:
         raise InputError(f"[student] {settings.base}: {error}") from error
     _set_dropout(student, settings.dropout)
-    return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt, variant)
+    query_prompt = teacher.prompts.get(settings.prompt or "") or ""
+    return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt, query_prompt, variant)
 
 
 def _cut(student: SentenceTransformer, settings: StudentSettings, say: Callable[[str], None]) -> None:

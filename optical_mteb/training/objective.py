@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
@@ -11,10 +11,13 @@ from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from optical_mteb.errors import InputError
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.training.losses import (
+    Bank,
     CombinedLoss,
     ContrastiveDistillationLoss,
+    DocumentRankDistillationLoss,
     EnglishAnchorLoss,
     OpticalLoss,
+    RankDistillationLoss,
     TransportContrastiveLoss,
 )
 from optical_mteb.training.losses.combined import Term
@@ -27,6 +30,8 @@ LOSSES: dict[str, type[DistillationLoss]] = {
     "contrastive": ContrastiveDistillationLoss,
     "transport_contrastive": TransportContrastiveLoss,
     "anchor": EnglishAnchorLoss,
+    "rank": RankDistillationLoss,
+    "rank_documents": DocumentRankDistillationLoss,
 }
 """Loss of each table that `[objective]` may hold, but `sentence`, which is sentence-transformers' own."""
 
@@ -39,6 +44,7 @@ def build_loss(
     kind: Kind = "dense",
     english: Sequence[str] = (),
     translations: Sequence[str] = (),
+    banks: Mapping[str, Bank] | None = None,
 ) -> CombinedLoss:
     """The weighted sum of the terms of a recipe.
 
@@ -49,6 +55,7 @@ def build_loss(
         kind: Kind of the student, whose score a contrast takes where its table names none.
         english: English sides of the bitext, which `marginals = "idf"` counts the teacher's tokens in.
         translations: The other sides, for the student's tokens.
+        banks: The bank of each ranking term, by the term's name.
 
     Raises:
         InputError: A term cannot compare student and teacher.
@@ -58,8 +65,11 @@ def build_loss(
         if name == "sentence":
             check_widths(student, teacher, "sentence")
             return EmbedDistillLoss(student, **keys)
-        if name == "contrastive":
+        if "score" in keys and name != "rank_documents":
             keys["score"] = keys["score"] or ("maxsim" if kind == "late_interaction" else "cosine")
+        if "bank" in keys:
+            keys = {key: value for key, value in keys.items() if key != "bank_size" and value is not None}
+            keys["bank"] = (banks or {})[name]
         marginals = keys.pop("marginals", "uniform")
         if marginals != "uniform":
             keys["student_weights"] = token_weights(marginals, student, translations)
@@ -68,10 +78,10 @@ def build_loss(
 
     try:
         terms = {
-            name: (table.weight, term(name, table.model_dump(exclude={"weight"})))
+            name: (table.weight, term(name, table.model_dump(exclude={"weight", "target"})))
             for name, table in settings.terms.items()
         }
-        return CombinedLoss(student, teacher, terms)
+        return CombinedLoss(student, teacher, terms, {name: table.target for name, table in settings.terms.items()})
     except ValueError as error:
         raise InputError(f"objective: {error}") from error
 

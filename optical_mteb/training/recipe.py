@@ -18,6 +18,7 @@ from optical_mteb.students.sidecar import Kind
 from optical_mteb.students.store import NAME_PATTERN
 from optical_mteb.toml_file import read_toml
 from optical_mteb.training.batching import Mixture
+from optical_mteb.training.readings import Reading
 
 
 class _Table(BaseModel):
@@ -93,7 +94,16 @@ class TeacherSettings(_Table):
 
 
 class _Term(_Table):
+    """A term of the loss.
+
+    Attributes:
+        weight: Its weight in the sum.
+        target: Which reading of the English sentence it is compared with: the teacher's `document`, by the prompt of
+            `[teacher]`, or its `query`, by the teacher's prompt of the name that `[student]` has.
+    """
+
     weight: float = Field(default=1.0, gt=0)
+    target: Reading = "document"
 
 
 class _TransportTerm(_Term):
@@ -127,6 +137,7 @@ class ContrastiveTerm(_Term):
 
     temperature: float = Field(default=0.02, gt=0)
     score: Literal["cosine", "maxsim"] | None = None
+    margin: float | None = Field(default=None, gt=0, lt=2)
 
 
 class TransportContrastiveTerm(_TransportTerm):
@@ -146,6 +157,37 @@ class AnchorTerm(_Term):
     """`[objective.anchor]`: the student's English tokens stay at the teacher's."""
 
 
+class RankTerm(_Term):
+    """`[objective.rank]`: the student ranks a bank of documents for a translation as the teacher does for the English.
+
+    Attributes:
+        temperature: Divisor of the scores, of student and teacher alike.
+        score: `cosine` or `maxsim`; that of the student's kind unless one is named.
+        candidates: Documents that a pair is scored against, half of them the teacher's highest, half drawn at random;
+            all by default, with `maxsim` 32.
+        bank: What is ranked: the bitext's English `sentences`, `passages` of consecutive ones, or `all` of these.
+        bank_size: Most texts of the bank, drawn at random; all by default.
+    """
+
+    target: Reading = "query"
+    temperature: float = Field(default=0.01, gt=0)
+    score: Literal["cosine", "maxsim"] | None = None
+    candidates: int | None = Field(default=None, ge=2)
+    bank: Literal["all", "sentences", "passages"] = "all"
+    bank_size: int | None = Field(default=None, ge=2)
+
+
+class DocumentRankTerm(RankTerm):
+    """`[objective.rank_documents]`: the same for retrieval from English: translations are documents, the bank queries.
+
+    It costs another pass of the student, over the translations with the prompt of documents.
+    """
+
+    target: Reading = "document"
+    score: Literal["cosine"] | None = None
+    bank: Literal["all", "sentences", "passages"] = "sentences"
+
+
 class ObjectiveSettings(_Table):
     """`[objective]`: the loss is the sum of the terms that stand here, each times its weight."""
 
@@ -154,6 +196,8 @@ class ObjectiveSettings(_Table):
     transport_contrastive: TransportContrastiveTerm | None = None
     sentence: SentenceTerm | None = None
     anchor: AnchorTerm | None = None
+    rank: RankTerm | None = None
+    rank_documents: DocumentRankTerm | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:

@@ -27,16 +27,19 @@ from optical_mteb.hardware import check_device, computes_in_bfloat16, on_cpu, qu
 from optical_mteb.storage import atomic_folder, logs_folder, not_writable, runs_folder
 from optical_mteb.students.sidecar import Sidecar
 from optical_mteb.students.store import ORGANISATION, student_names, student_path
+from optical_mteb.training.bank import BANK_TOKENS, bank_texts, read_bank
 from optical_mteb.training.batching import HybridBatchSampler, Pool
 from optical_mteb.training.checkpoints import Checkpoints, Manifest
 from optical_mteb.training.composition import Composition, composition
 from optical_mteb.training.dev_split import DevEvaluation
 from optical_mteb.training.evaluation import DevEvaluator
 from optical_mteb.training.examples import Examples, pool_of
+from optical_mteb.training.losses import Bank
 from optical_mteb.training.losses.distillation import check_widths
-from optical_mteb.training.models import Models, load_models
+from optical_mteb.training.models import Models, embedding_width, load_models
 from optical_mteb.training.objective import build_loss
-from optical_mteb.training.recipe import Recipe
+from optical_mteb.training.readings import Reading
+from optical_mteb.training.recipe import DocumentRankTerm, RankTerm, Recipe
 from optical_mteb.training.record import add_to_card, card_data, late_interaction_card, sidecar
 from optical_mteb.training.summary import Summary, peak_memory
 from optical_mteb.training.teacher_cache import TeacherCache
@@ -165,7 +168,7 @@ def batches(
         corpus,
         models.student,
         prompt=models.student_prompt,
-        english_prompt=models.monolingual_prompt,
+        english_prompt=_monolingual_prompt(recipe, models),
         max_tokens=recipe.student.max_tokens,
     )
     sampler = HybridBatchSampler(
@@ -213,6 +216,9 @@ def fit(
     if recipe.batches.multilingual:
         _check_comparable(student, teacher)
     pairs = corpus.to_dataset().select_columns(["english", "translation"])
+    first = processes.main_process_first if processes.num_processes > 1 else nullcontext
+    with first():
+        banks = _banks(recipe, models, corpus, say)
     loss = build_loss(
         recipe.objective,
         student,
@@ -220,11 +226,14 @@ def fit(
         kind=recipe.student.kind,
         english=pairs["english"],
         translations=pairs["translation"],
+        banks=banks,
     )
-    cache = None
+    caches: dict[Reading, TeacherCache] = {}
     if recipe.teacher.cache:
-        with processes.main_process_first() if processes.num_processes > 1 else nullcontext():
-            cache = teacher_cache(recipe, models, taught(sampler, pairs["english"]), layers=loss.layers, say=say)
+        read = taught(sampler, pairs["english"])
+        with first():
+            for reading in loss.readings:
+                caches[reading] = teacher_cache(recipe, models, read, reading=reading, layers=loss.layers, say=say)
     latest = checkpoints.latest() if checkpoints is not None else None
     trainer = DistillationTrainer(
         student,
@@ -234,7 +243,7 @@ def fit(
         train_dataset=pairs,
         sampler=sampler,
         examples=Examples(corpus),
-        teacher_cache=cache,
+        teacher_caches=caches,
         mini_batch_tokens=recipe.training.mini_batch_tokens,
         checkpoints=checkpoints,
         callbacks=[LogLastStep()],
@@ -328,12 +337,26 @@ def taught(sampler: HybridBatchSampler, english: Sequence[str]) -> list[str]:
 def teacher_cache(
     recipe: Recipe,
     models: Models,
-    english: Sequence[str],
+    texts: Sequence[str],
     *,
+    reading: Reading = "document",
     layers: Sequence[int] = (),
+    tokens: bool = True,
+    max_tokens: int | None = None,
     say: Say = print,
 ) -> TeacherCache:
-    """The teacher's outputs for the English sides, from disk where they are there."""
+    """The teacher's outputs for English texts, from disk where they are there.
+
+    Args:
+        recipe: The recipe.
+        models: Student and teacher.
+        texts: The texts.
+        reading: How the teacher reads them.
+        layers: Hidden layers to keep besides.
+        tokens: Keep what the teacher says of tokens.
+        max_tokens: Longer texts are cut; at `student.max_tokens` by default.
+        say: Takes the lines that report progress.
+    """
     tokenizer = models.teacher.tokenizer.backend_tokenizer.to_str()
     cache = TeacherCache.open(
         models.teacher,
@@ -345,22 +368,51 @@ def teacher_cache(
                 *([models.teacher_variant] if models.teacher_variant else []),
             ]
         ),
-        prompt=models.teacher_prompt,
-        max_tokens=recipe.student.max_tokens,
+        prompt=models.teacher_reads(reading),
+        max_tokens=max_tokens or recipe.student.max_tokens,
         layers=layers,
+        tokens=tokens,
     )
-    read = cache.ensure(english, say=say)
-    say(f"teacher: read {read:,} sentences, {len(cache):,} in the cache")
+    read = cache.ensure(texts, say=say)
+    say(f"teacher: read {read:,} texts, {len(cache):,} in the cache")
     return cache
+
+
+def _banks(recipe: Recipe, models: Models, corpus: ParallelCorpus, say: Say) -> dict[str, Bank]:
+    """The bank of each ranking term, read by the teacher, by the term's name."""
+    banks = {}
+    longest = models.teacher.max_seq_length
+    for name, term in recipe.objective.terms.items():
+        if not isinstance(term, RankTerm):
+            continue
+        texts = bank_texts(corpus, term, seed=recipe.seed)
+        by_token = (term.score or {"late_interaction": "maxsim"}.get(recipe.student.kind)) == "maxsim"
+        tokens = by_token and not isinstance(term, DocumentRankTerm)
+        models.teacher.max_seq_length = BANK_TOKENS
+        cache = teacher_cache(
+            recipe,
+            models,
+            texts,
+            reading="query" if isinstance(term, DocumentRankTerm) else "document",
+            tokens=tokens,
+            max_tokens=BANK_TOKENS,
+            say=say,
+        )
+        models.teacher.max_seq_length = longest
+        banks[name] = read_bank(texts, cache, embedding_width(models.teacher), tokens=tokens)
+    return banks
 
 
 def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) -> SentenceTransformerTrainingArguments:
     settings, device = recipe.training, models.student.device
     prompts = {
         "english": models.teacher_prompt,
+        "asked": models.teacher_query_prompt,
         "translation": models.student_prompt,
+        "document": models.target_prompt,
         "partner": models.target_prompt,
-        "monolingual": models.monolingual_prompt,
+        "askedpartner": models.student_prompt,
+        "monolingual": _monolingual_prompt(recipe, models),
     }
     if settings.tensorboard:
         if find_spec("tensorboard") is None:
@@ -390,6 +442,12 @@ def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) ->
     # Several visible GPUs would be used by torch's DataParallel, which splits a batch and with it its contrast.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _monolingual_prompt(recipe: Recipe, models: Models) -> str:
+    """Text before an English sentence that the student reads in a translation's place: as what it is compared with."""
+    asked = any(term.target == "query" for term in recipe.objective.terms.values())
+    return models.student_prompt if asked else models.monolingual_prompt
 
 
 def _silent(_: str) -> None:

@@ -31,6 +31,7 @@ class CacheKey(BaseModel):
         prompt: Text before every sentence, empty for none.
         max_tokens: Longest input that the teacher reads, prompt and special tokens counted in.
         layers: Hidden layers kept besides the token embeddings, counted from the last one, -1.
+        tokens: Whether outputs of tokens are kept; without, the sentence embeddings alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,10 +41,13 @@ class CacheKey(BaseModel):
     prompt: str
     max_tokens: int
     layers: tuple[int, ...]
+    tokens: bool = True
 
     def digest(self) -> str:
         """Name of the folder of this key."""
-        fields = [self.format, self.revision, self.prompt, self.max_tokens, self.layers]
+        fields: list[Any] = [self.format, self.revision, self.prompt, self.max_tokens, self.layers]
+        if not self.tokens:
+            fields.append("sentences")
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:16]
 
 
@@ -74,7 +78,7 @@ class Shard:
         """The shard at a folder, or None where that is not one, is not whole, or belongs to another key."""
         try:
             manifest = Manifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
-            names = file_names(key.layers)
+            names = file_names(key)
             sizes = {name: (path / name).stat().st_size for name in names}
             if manifest.key != key or manifest.sizes != sizes:
                 return None
@@ -92,6 +96,8 @@ class Shard:
 
     def row(self, index: int) -> dict[str, NDArray[Any]]:
         """What the shard holds of one text."""
+        if "offsets" not in self.arrays:
+            return {"sentence": self.arrays["sentence"][index]}
         start, end = self.arrays["offsets"][index : index + 2]
         per_token = ("ids", "content", "tokens", "hidden")
         row = {name: self.arrays[name][start:end] for name in per_token if name in self.arrays}
@@ -105,6 +111,7 @@ class ShardWriter:
         self._scratch = scratch
         self._target = target
         self._columns: dict[str, _Column] = {}
+        self._count = 0
         self._offsets = [0]
 
     def __enter__(self) -> ShardWriter:
@@ -117,7 +124,8 @@ class ShardWriter:
     def append(self, texts: list[str], flat: dict[str, Tensor]) -> None:
         """Write what `_flattened` returned for the texts."""
         arrays: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in flat.items()}
-        for length in arrays.pop("lengths"):
+        self._count += len(texts)
+        for length in arrays.pop("lengths", ()):
             self._offsets.append(self._offsets[-1] + int(length))
         arrays["keys"] = np.frombuffer(b"".join(map(digest_of, texts)), np.uint8).reshape(-1, DIGEST_BYTES)
         with self._storing():
@@ -130,9 +138,10 @@ class ShardWriter:
         """Complete the files and write the manifest."""
         with self._storing():
             self._close()
-            np.save(self._scratch / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
-            sizes = {name: (self._scratch / name).stat().st_size for name in file_names(key.layers)}
-            manifest = Manifest(key=key, count=len(self._offsets) - 1, sizes=sizes)
+            if key.tokens:
+                np.save(self._scratch / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
+            sizes = {name: (self._scratch / name).stat().st_size for name in file_names(key)}
+            manifest = Manifest(key=key, count=self._count, sizes=sizes)
             (self._scratch / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def _close(self) -> None:
@@ -175,9 +184,11 @@ class _Column:
             self._file.write(magic + length.to_bytes(2, "little") + repr(fields).encode().ljust(length - 1) + b"\n")
 
 
-def file_names(layers: tuple[int, ...]) -> list[str]:
+def file_names(key: CacheKey) -> list[str]:
     """Files of a shard besides the manifest."""
-    names = ["ids", "content", "tokens", "sentence", "offsets", "keys", *(["hidden"] if layers else [])]
+    names = ["sentence", "keys"]
+    if key.tokens:
+        names += ["ids", "content", "tokens", "offsets", *(["hidden"] if key.layers else [])]
     return [f"{name}.npy" for name in names]
 
 

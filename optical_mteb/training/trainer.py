@@ -20,12 +20,13 @@ from optical_mteb.errors import InputError
 from optical_mteb.training.batching import HybridBatchSampler
 from optical_mteb.training.checkpoints import Checkpoints, restore_optimizer, restore_weights
 from optical_mteb.training.examples import Examples, group_of
-from optical_mteb.training.losses.combined import CombinedLoss
-from optical_mteb.training.losses.encoding import Encoded, blank_tokens, prompt_tokens
+from optical_mteb.training.losses.combined import CombinedLoss, Targets
+from optical_mteb.training.losses.encoding import blank_tokens, prompt_tokens
+from optical_mteb.training.readings import ENGLISH, PARTNER, Reading
 from optical_mteb.training.teacher_cache import TeacherCache
 
-COLUMNS = ("english", "translation", "partner")
-"""Columns of a batch: read by the teacher, by the student, and by the student as a target."""
+COLUMNS = ("translation", "document", *ENGLISH.values(), *PARTNER.values())
+"""Columns of a batch: read by the student, twice; by the teacher; and by the student as a target."""
 
 PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 """What a tokenizer gives for every token."""
@@ -39,18 +40,23 @@ SMALLEST_SPREAD = 1e-3
 
 @dataclass
 class DistillationCollator(SentenceTransformerDataCollator):
-    """Tokenizes the `english` column for the teacher, `translation` and `partner` for the student.
+    """Tokenizes the English columns for the teacher, the others for the student.
 
     Rows that have a partner come last, and the teacher does not read their English side. A row whose translation is the
     English sentence itself is read as the document that it is for the teacher, with the prompt of `monolingual`.
 
     Attributes:
         teacher_preprocess_fn: The teacher's `preprocess`.
-        teacher_cache: The teacher's outputs for the English sentences of the batches, handed on in the place of their tokens.
+        teacher_caches: The teacher's outputs for the English sentences of the batches in a reading, handed on in the place
+            of their tokens.
+        readings: The readings that the loss brings the student to.
+        documents: Whether the student reads the translations as documents, too.
     """
 
     teacher_preprocess_fn: Callable[..., Any] = field(kw_only=True)
-    teacher_cache: TeacherCache | None = field(kw_only=True, default=None)
+    teacher_caches: Mapping[Reading, TeacherCache] = field(kw_only=True, default_factory=dict)
+    readings: Sequence[Reading] = field(kw_only=True, default=("document",))
+    documents: bool = field(kw_only=True, default=False)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch of features, the teacher's first."""
@@ -58,15 +64,19 @@ class DistillationCollator(SentenceTransformerDataCollator):
         rows = sorted(features, key=lambda row: "partner" in row)
         taught = [row["english"] for row in rows if "partner" not in row]
         partners = [row["partner"] for row in rows if "partner" in row]
-        if self.teacher_cache is not None and taught:
-            kept = self.teacher_cache.features(taught)
-            batch |= {f"english_{name}": value for name, value in kept.items()}
-        elif taught:
-            batch |= self._column("english", taught, self.teacher_preprocess_fn)
+        for reading in self.readings:
+            if taught and reading in self.teacher_caches:
+                kept = self.teacher_caches[reading].features(taught)
+                batch |= {f"{ENGLISH[reading]}_{name}": value for name, value in kept.items()}
+            elif taught:
+                batch |= self._column(ENGLISH[reading], taught, self.teacher_preprocess_fn)
+            if partners:
+                batch |= self._column(PARTNER[reading], partners, self.preprocess_fn)
         own = [row["translation"] == row["english"] for row in rows]
-        batch |= self._translations([row["translation"] for row in rows], own)
-        if partners:
-            batch |= self._column("partner", partners, self.preprocess_fn)
+        translations = [row["translation"] for row in rows]
+        batch |= self._translations(translations, own)
+        if self.documents:
+            batch |= self._column("document", translations, self.preprocess_fn)
         batch["translation_group"] = torch.tensor([group_of(row.get("meaning", row["english"])) for row in rows])
         return batch
 
@@ -119,7 +129,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
         loss: The loss, made with both.
         sampler: The batches of the training.
         examples: The texts that the sampler numbers.
-        teacher_cache: The teacher's outputs for the English sentences of the batches, or None to run it.
+        teacher_caches: The teacher's outputs for the English sentences of the batches by reading; it is run for the others.
         mini_batch_tokens: Tokens, padding included, that go through the student at once, at least a row; a batch that
             holds more is divided. Fewer need less memory, and give the same step.
         checkpoints: Where to save the training and to go on from; None to save nothing.
@@ -134,7 +144,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
         *,
         sampler: HybridBatchSampler,
         examples: Examples,
-        teacher_cache: TeacherCache | None = None,
+        teacher_caches: Mapping[Reading, TeacherCache] | None = None,
         mini_batch_tokens: int | None = None,
         checkpoints: Checkpoints | None = None,
         **kwargs: Any,  # noqa: ANN401 - the parent's
@@ -144,7 +154,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
         self._combined = loss
         self._sampler = sampler
         self._examples = examples
-        self._teacher_cache = teacher_cache
+        self._teacher_caches = teacher_caches or {}
         self._mini_batch_tokens = mini_batch_tokens
         self._checkpoints = checkpoints
         super().__init__(model=model, loss=loss, **kwargs)
@@ -156,7 +166,9 @@ class DistillationTrainer(SentenceTransformerTrainer):
             preprocess_fn=stock.preprocess_fn,
             prompts=stock.prompts,
             teacher_preprocess_fn=self._teacher.preprocess,
-            teacher_cache=self._teacher_cache,
+            teacher_caches=self._teacher_caches,
+            readings=self._combined.readings,
+            documents="document" in map(self._combined.reads, self._combined.terms),
         )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -293,25 +305,29 @@ def parts_of(lengths: Sequence[int], most: int | None) -> list[slice]:
 def rows_of(columns: Mapping[str, dict[str, Any]], part: slice) -> dict[str, dict[str, Any]]:
     """Some rows of a batch: the translations without the columns where all of these are padded, and their English sides.
 
-    `english` has the first rows only, and is left out where it has none of these.
+    The English columns have the first rows only, and are left out where they have none of these.
     """
     chosen = {
         name: {
             key: value[part] if isinstance(value, Tensor) and value.dim() else value
             for key, value in columns[name].items()
         }
-        for name in ("translation", "english")
+        for name in ("translation", "document", *ENGLISH.values())
         if name in columns and len(columns[name]["attention_mask"][part])
     }
-    read = chosen["translation"]
-    used = read["attention_mask"].any(0).nonzero().flatten().tolist()
-    read |= {key: read[key][:, used[0] : used[-1] + 1] for key in PER_TOKEN if key in read}
+    for name in ("translation", "document"):
+        read = chosen.get(name, {})
+        used = read["attention_mask"].any(0).nonzero().flatten().tolist() if read else []
+        read |= {key: read[key][:, used[0] : used[-1] + 1] for key in PER_TOKEN if key in read}
     return chosen
 
 
-def own_first(targets: Encoded, part: slice, rows: int) -> Encoded:
+def own_first(targets: Targets, part: slice, rows: int) -> Targets:
     """The targets with those of a part of this process's rows in front."""
     if part == slice(0, rows):
         return targets
-    places = torch.arange(len(targets.ids), device=targets.ids.device)
-    return targets.rows(torch.cat([places[part], places[: part.start], places[part.stop :]]))
+    ordered: Targets = {}
+    for reading, encoded in targets.items():
+        places = torch.arange(len(encoded.ids), device=encoded.ids.device)
+        ordered[reading] = encoded.rows(torch.cat([places[part], places[: part.start], places[part.stop :]]))
+    return ordered

@@ -152,12 +152,12 @@ def test_a_cached_teacher_is_not_asked_for_rows_with_a_partner(models):
             return {"input_ids": torch.zeros(len(texts), 1)}
 
     cache = Cache()
-    features = collator(*models, teacher_cache=cache)(ROWS)
+    features = collator(*models, teacher_caches={"document": cache})(ROWS)
     assert cache.texts == [ROWS[row]["english"] for row in IN_ORDER[:4]]
     assert len(features["english_input_ids"]) == 4
     del cache.texts
     partners = [row for row in ROWS if "partner" in row]
-    assert not any(key.startswith("english") for key in collator(*models, teacher_cache=cache)(partners))
+    assert not any(key.startswith("english") for key in collator(*models, teacher_caches={"document": cache})(partners))
     assert not hasattr(cache, "texts")
 
 
@@ -233,9 +233,9 @@ def test_partners_are_read_without_gradient_or_dropout(models):
             module.p = 0.5
     loss = loss_of(models, "layers", "contrastive").train()
     first, second = loss.targets(columns), loss.targets(columns)
-    assert torch.equal(first.tokens, second.tokens)
+    assert torch.equal(first["document"].tokens, second["document"].tokens)
     assert student.training
-    for tensor in (first.tokens, first.sentence, *first.hidden.values()):
+    for tensor in (first["document"].tokens, first["document"].sentence, *first["document"].hidden.values()):
         assert not tensor.requires_grad
     once, again = (loss.weighted_terms(columns, first)["layers"].item() for _ in range(2))
     assert once != again, "the student's own rows are read with dropout"

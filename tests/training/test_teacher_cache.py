@@ -252,7 +252,7 @@ def test_files(teacher):
     header = 128
     assert (shard / "tokens.npy").stat().st_size == header + sum(lengths) * 32 * 2
     manifest = json.loads((shard / "manifest.json").read_text())
-    assert manifest["key"] == {**SETTINGS, "format": 1, "layers": [-2, -1]}
+    assert manifest["key"] == {**SETTINGS, "format": 1, "layers": [-2, -1], "tokens": True}
 
 
 def test_two_writers_at_once(teacher, monkeypatch):

@@ -17,12 +17,16 @@ from optical_mteb.training.losses.encoding import Encoded, duplicates
 from optical_mteb.training.losses.english_anchor import english_drift
 from optical_mteb.training.losses.targets import from_all_devices, joined
 from optical_mteb.training.projection import token_width
+from optical_mteb.training.readings import ENGLISH, PARTNER, Reading
 
 DRIFT_SENTENCES = 8
 """Sentences of a batch that the English drift is measured on."""
 
+Targets = dict[Reading, Encoded]
+"""What each translation of a batch is to be brought to, in each reading that a term asks for."""
+
 Columns = Mapping[str, dict[str, Any]]
-"""Features of a batch by column: `english`, `translation`, and `partner` where some targets are translations, too."""
+"""Features of a batch by column: `translation`, those of `ENGLISH` and `PARTNER`, and `document`: translations again."""
 
 Term = DistillationLoss | EmbedDistillLoss
 """A loss of this package, or sentence-transformers' own sentence-level distillation."""
@@ -37,6 +41,7 @@ class CombinedLoss(PairEncoder):
         model: The student.
         teacher: The teacher: frozen here, and kept in eval mode.
         terms: Weight and loss by name.
+        readings: Reading of the target of each term that is not brought to the teacher's document reading, by name.
 
     Requirements:
         1. The terms are losses of this package, made with the same student and teacher, or `EmbedDistillLoss` of
@@ -70,7 +75,11 @@ class CombinedLoss(PairEncoder):
     """
 
     def __init__(
-        self, model: SentenceTransformer, teacher: SentenceTransformer, terms: Mapping[str, tuple[float, Term]]
+        self,
+        model: SentenceTransformer,
+        teacher: SentenceTransformer,
+        terms: Mapping[str, tuple[float, Term]],
+        readings: Mapping[str, Reading] | None = None,
     ) -> None:
         super().__init__(model, teacher)
         if not terms:
@@ -79,6 +88,8 @@ class CombinedLoss(PairEncoder):
             if loss.model is not model or getattr(loss, "teacher", teacher) is not teacher:
                 raise ValueError(f"term {name!r} was made with another student or teacher")
         self.terms = dict(terms)
+        self._reading: dict[str, Reading] = {name: (readings or {}).get(name, "document") for name in terms}
+        self.readings: tuple[Reading, ...] = tuple(sorted(set(self._reading.values())))
         self.losses = nn.ModuleList(loss for _, loss in terms.values())
         own = [loss for _, loss in terms.values() if isinstance(loss, DistillationLoss)]
         self.layers = tuple(sorted({layer for loss in own for layer in loss.layers}))
@@ -96,55 +107,66 @@ class CombinedLoss(PairEncoder):
     ) -> dict[str, Tensor]:
         """Weighted terms by name, scalars, float32; their sum is the loss."""
         english, translation = sentence_features
-        columns = {"english": english, "translation": translation}
+        columns = {"translation": translation, **{ENGLISH[reading]: english for reading in self.readings}}
         return self.weighted_terms(columns, self.targets(columns))
 
     @torch.no_grad()
-    def targets(self, columns: Columns) -> Encoded:
+    def targets(self, columns: Columns) -> Targets:
         """What each translation of a batch is to be brought to, on all devices; this one's come first, in their order.
 
         Args:
-            columns: `english`, which the teacher reads for the first translations of the batch; `partner`, the same
-                sentence in a third language for the others, which the student reads as it is now, without gradient;
-                one of the two may be missing.
+            columns: For each reading that a term asks for: of `ENGLISH`, which the teacher reads for the first
+                translations of the batch; of `PARTNER`, the same sentence in a third language for the others, which the
+                student reads as it is now, without gradient; one of the two may be missing.
         """
         self._keep_first_cosine()
-        parts = []
         self._seen, self._taught = [], None
-        if "english" in columns:
-            parts.append(self.encode_teacher(columns["english"], self.layers))
-            self._taught = (columns["english"], parts[0])
-        if "partner" in columns:
-            parts.append(self._read_in_eval_mode(columns["partner"]))
-        return from_all_devices(joined(parts)._replace(group=columns["translation"].get("group")))
+        targets: Targets = {}
+        for reading in self.readings:
+            parts = []
+            if (english := columns.get(ENGLISH[reading])) is not None:
+                parts.append(self.encode_teacher(english, self.layers))
+                self._taught = (english, parts[0])
+            if (partner := columns.get(PARTNER[reading])) is not None:
+                parts.append(self._read_in_eval_mode(partner))
+            targets[reading] = from_all_devices(joined(parts)._replace(group=columns["translation"].get("group")))
+        return targets
 
-    def weighted_terms(self, columns: Columns, targets: Encoded) -> dict[str, Tensor]:
+    def weighted_terms(self, columns: Columns, targets: Targets) -> dict[str, Tensor]:
         """Weighted terms by name, scalars, float32, of the translations of a batch, or of some rows of it.
 
         Args:
-            columns: `translation`, A rows, and `english` of as many of them as have one, the first ones.
+            columns: `translation`, A rows; `document`, the same rows, where a term reads that; and those of `ENGLISH`, of as
+                many of them as have one, the first ones.
             targets: What `targets` returned, those of the A rows first.
 
         Returns:
             The mean over the A rows; a term that reads English takes 0 for a row without it.
         """
         student = {}
-        for column in dict.fromkeys(_reads(loss) for _, loss in self.terms.values()):
+        for column in dict.fromkeys(map(self.reads, self.terms)):
             if column in columns:
                 student[column] = self.encode_student(columns[column], self.layers)
         own = student.get("translation")
         if own is not None:
-            group = targets.group[: len(own.ids)] if targets.group is not None else None
+            first = targets[self.readings[0]]
+            group = first.group[: len(own.ids)] if first.group is not None else None
             seen = Encoded(own.tokens.detach()[..., :0], own.content, own.sentence.detach(), own.ids, group=group)
-            self._seen.append((seen, targets.rows(slice(len(own.ids)))))
+            self._seen.append((seen, first.rows(slice(len(own.ids)))))
         rows = len(columns["translation"]["input_ids"])
         terms = {}
         for name, (weight, loss) in self.terms.items():
-            if (encoded := student.get(_reads(loss))) is not None:
+            if (encoded := student.get(self.reads(name))) is not None:
                 # A mean over all rows, so that parts of a batch add up to the whole whatever they are made of (but for
                 # sentences without content, which a term leaves out of its mean).
-                terms[name] = weight * len(encoded.ids) / rows * _value(loss, encoded, targets)
+                terms[name] = weight * len(encoded.ids) / rows * _value(loss, encoded, targets[self._reading[name]])
         return terms
+
+    def reads(self, name: str) -> str:
+        """The column of a batch that the student reads for a term."""
+        loss = self.terms[name][1]
+        read = loss.reads if isinstance(loss, DistillationLoss) else "translation"
+        return ENGLISH[self._reading[name]] if read == "english" else read
 
     def _keep_first_cosine(self) -> None:
         if self.first_cosine is None and self._seen:
@@ -200,7 +222,11 @@ class CombinedLoss(PairEncoder):
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
         return {
-            name: {"weight": weight, **(loss.get_config_dict() if hasattr(loss, "get_config_dict") else {})}
+            name: {
+                "weight": weight,
+                "target": self._reading[name],
+                **(loss.get_config_dict() if hasattr(loss, "get_config_dict") else {}),
+            }
             for name, (weight, loss) in self.terms.items()
         }
 
@@ -214,10 +240,6 @@ def mean_pairwise_cosine(encoded: Encoded) -> Tensor:
     unit = normalize(encoded.sentence.float(), dim=-1)
     different = ~duplicates(encoded)
     return (unit @ unit.T)[different].mean()
-
-
-def _reads(loss: Term) -> str:
-    return loss.reads if isinstance(loss, DistillationLoss) else "translation"
 
 
 def _value(loss: Term, student: Encoded, teacher: Encoded) -> Tensor:

@@ -47,11 +47,14 @@ class ContrastiveDistillationLoss(DistillationLoss):
         teacher: The frozen teacher.
         temperature: Divisor of the score.
         score: `cosine` of the sentence embeddings, or `maxsim` of the token embeddings.
+        margin: English sentences whose cosine with the own one, by the teacher, is above 1 - margin are no negatives; by
+            default, only equal ones are none.
 
     References:
         - van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding:
           https://arxiv.org/abs/1807.03748
         - Khattab, Zaharia: ColBERT: https://arxiv.org/abs/2004.12832
+        - Solatorio: GISTEmbed: https://arxiv.org/abs/2402.16829 (section 3, a guide model leaves out false negatives)
 
     Requirements:
         1. Parallel text: English sentences and their translations; large batches.
@@ -83,6 +86,7 @@ class ContrastiveDistillationLoss(DistillationLoss):
         teacher: SentenceTransformer,
         temperature: float = 0.02,
         score: Literal["cosine", "maxsim"] = "cosine",
+        margin: float | None = None,
     ) -> None:
         super().__init__(model, teacher)
         if score not in ("cosine", "maxsim"):
@@ -91,10 +95,14 @@ class ContrastiveDistillationLoss(DistillationLoss):
             check_widths(model, teacher, "token")
         self.temperature = temperature
         self.score = score
+        self.margin = margin
 
     def compute_loss_from_encoded(self, student: Encoded, teacher: Encoded) -> Tensor:
         """Contrastive loss of A pairs among B targets, scalar, float32."""
         same = duplicates(teacher)[: len(student.tokens)]
+        if self.margin is not None:
+            unit = normalize(teacher.sentence.float(), dim=-1)
+            same = same | (unit[: len(student.tokens)] @ unit.T > 1 - self.margin)
         if self.score == "maxsim":
             # As in the transport contrast: a sentence without tokens can neither be picked nor pick.
             english, translation = teacher.content.any(-1), student.content.any(-1)
@@ -106,7 +114,7 @@ class ContrastiveDistillationLoss(DistillationLoss):
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings to print in a model card."""
-        return {"temperature": self.temperature, "score": self.score}
+        return {"temperature": self.temperature, "score": self.score, "margin": self.margin}
 
 
 def maxsim(student: Encoded, teacher: Encoded) -> Tensor:
@@ -127,3 +135,25 @@ def maxsim(student: Encoded, teacher: Encoded) -> Tensor:
         cosine = (own @ other.T).reshape(rows, n, columns, m).masked_fill(~documents.mask, -torch.inf)
     largest = cosine.amax(-1).masked_fill(~queries.mask.unsqueeze(-1) | ~documents.mask.any(-1), 0.0)
     return largest.sum(1) / queries.mask.sum(-1, keepdim=True).clamp_min(1)
+
+
+def maxsim_of_own(queries: Encoded, documents: Encoded) -> Tensor:
+    """The same for queries that have documents of their own.
+
+    Args:
+        queries: A queries.
+        documents: A·k documents: k of the first query, then k of the second, and so on.
+
+    Returns:
+        Scores, [A, k], float32; 0 where either side has no token.
+    """
+    own, other = packed(queries), packed(documents)
+    (rows, n), (total, m) = own.mask.shape, other.mask.shape
+    with torch.autocast(queries.tokens.device.type, enabled=False):
+        left = normalize(own.tokens.float(), dim=-1)
+        right = normalize(other.tokens.float(), dim=-1).reshape(rows, total // rows * m, -1)
+        cosine = (left @ right.transpose(1, 2)).reshape(rows, n, total // rows, m)
+    there = other.mask.reshape(rows, 1, total // rows, m)
+    largest = cosine.masked_fill(~there, -torch.inf).amax(-1)
+    largest = largest.masked_fill(~own.mask.unsqueeze(-1) | ~there.any(-1), 0.0)
+    return largest.sum(1) / own.mask.sum(-1, keepdim=True).clamp_min(1)

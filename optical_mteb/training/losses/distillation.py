@@ -75,8 +75,8 @@ class DistillationLoss(PairEncoder, ABC):
     compares: ClassVar[Literal["token", "sentence"]]
     """Which embeddings of student and teacher the loss compares."""
 
-    reads: ClassVar[Literal["translation", "english"]] = "translation"
-    """Which side of a pair the student reads; the teacher reads the English side."""
+    reads: ClassVar[Literal["translation", "english", "document"]] = "translation"
+    """What the student reads of a pair: the translation as a query, the English side, or the translation as a document."""
 
     layers: tuple[int, ...] = ()
     """Transformer layers whose outputs the loss needs besides the last, counted from it: -2, -3, ..."""
