@@ -15,12 +15,13 @@ import numpy as np
 
 from optical_mteb import __version__
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import writing
+from optical_mteb.index.documents import Integers, writing
 from optical_mteb.index.faiss_file import make_room, new_index, read_index, write_index
 from optical_mteb.index.faiss_training import train, training_size
 from optical_mteb.index.manifest import (
     DOCUMENTS_FILE,
     FAISS_FILE,
+    REMOVED_FILE,
     VECTORS_FILE,
     CorpusRecord,
     FileRecord,
@@ -116,10 +117,12 @@ def assemble(
         say: Takes the lines that report progress.
 
     Raises:
-        InputError: The index cannot be built over so few documents, a shard is damaged, or there is no room on the disk.
+        InputError: The index cannot be built over so few documents, none of them has a vector, a shard is damaged, or
+            there is no room on the disk.
     """
     count, width, truncated = store.key.count, store.width, store.truncated()
     say_truncated(store, model, say)
+    bare = left_out(store, corpus.source, say)
     spec, chosen = choose_spec(settings, count, width)
     if chosen or spec.doubt(count):
         say(chosen or spec.doubt(count))
@@ -130,16 +133,20 @@ def assemble(
         write_documents(new, store)
         if spec.refine:
             write_vectors(new, store)
-        searcher = Searcher(new, spec, count=count, width=width)
+        searcher = Searcher(new, spec, count=count, width=width, removed=bare)
         tuning = tune(searcher, spec, store, queries, target=settings.recall, depth=settings.depth, sample=sample)
         names = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if spec.refine else [])]
+        if len(bare):
+            np.save(new / REMOVED_FILE, bare, allow_pickle=False)
+            names.append(REMOVED_FILE)
         manifest = IndexManifest(
             spec=str(spec),
             chosen=chosen,
             width=width,
             count=count,
+            removed=len(bare),
             model=model,
-            corpus=corpus.model_copy(update={"truncated": truncated}),
+            corpus=corpus.model_copy(update={"truncated": truncated, "left_out": len(bare)}),
             tuning=tuning,
             seed=settings.seed,
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -163,6 +170,30 @@ def say_truncated(store: ShardStore, model: ModelRecord | None, say: Callable[[s
             f"{truncated:,} of {store.key.count:,} documents are longer than the {model.max_tokens:,} tokens that the "
             "model reads; what follows is not searched"
         )
+
+
+def left_out(store: ShardStore, source: str, say: Callable[[str], None]) -> Integers:
+    """Positions of the documents that no search is to find, as they have no vector; a line says how many they are.
+
+    Args:
+        store: The shards.
+        source: Where the documents came from, in words.
+        say: Takes the line.
+
+    Raises:
+        InputError: No document has a vector, or a shard is damaged.
+    """
+    bare, count = store.bare(), store.key.count
+    if len(bare) == count:
+        raise InputError(f"{source}: no document has a vector that is finite and not zero; use another model")
+    if len(bare):
+        number = int(bare[0]) // store.key.shard_size
+        first = store.documents(number).column("id")[int(bare[0]) - store.bounds(number)[0]].as_py()
+        say(
+            f"left out {len(bare):,} of {count:,} documents, the first {first!r}: their vectors are zero or not finite, "
+            "as of an empty text"
+        )
+    return bare
 
 
 def versions() -> dict[str, str]:

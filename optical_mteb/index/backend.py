@@ -13,8 +13,8 @@ from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.manifest import CorpusRecord
 from optical_mteb.index.searcher import NOTHING
-from optical_mteb.index.shards import Vectors, unit
-from optical_mteb.index.stored_corpus import EXACT, StoredCorpus, missing, write
+from optical_mteb.index.shards import Vectors, unit, unit_or_zero
+from optical_mteb.index.stored_corpus import EXACT, StoredCorpus, missing, warn_of_left_out, write
 from optical_mteb.storage import indexes_folder
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class FaissBackend:
         ids, rows = self.added()
         if not ids:
             raise InputError("there is no document to search; add some first")
-        directions = unit(rows, ids)
+        directions = unit_or_zero(rows)
         check_similarity(rows, similarity_fn)
         digest = hashlib.sha256(Corpus.of(ids, [""] * len(ids), source="vectors").fingerprint.encode())
         digest.update(np.ascontiguousarray(rows).tobytes())
@@ -133,6 +133,7 @@ class FaissBackend:
             for number in missing(store):
                 start, stop = store.bounds(number)
                 write(store, number, ids[start:stop], directions[start:stop])
+            warn_of_left_out(store, record.source)
         self.use(corpus)
         return corpus
 
@@ -165,8 +166,8 @@ def check_similarity(rows: Vectors, similarity_fn: Callable[[Array, Array], Arra
     """
     import torch
 
-    probe = rows[:PROBED]
-    directions = unit(probe, range(1, len(probe) + 1), kind="vector")
+    probe = rows[unit_or_zero(rows).any(axis=1)][:PROBED]
+    directions = unit_or_zero(probe)
     found = torch.as_tensor(similarity_fn(torch.from_numpy(probe), torch.from_numpy(probe))).cpu().float().numpy()
     if not np.allclose(found, directions @ directions.T, atol=TOLERANCE):
         raise InputError(

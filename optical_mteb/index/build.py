@@ -23,7 +23,7 @@ from optical_mteb.index.documents import Documents, as_batch
 from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, CorpusRecord, IndexManifest, ModelRecord
 from optical_mteb.index.place import building
 from optical_mteb.index.progress import progress_bar
-from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit
+from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit, unit_or_zero
 from optical_mteb.index.spec import AUTO
 from optical_mteb.index.tokens_assembly import assemble_tokens, fill_token_shards, of_tokens
 from optical_mteb.index.tokens_encoder import TokenEncoder
@@ -66,7 +66,8 @@ def build_index(
 
     Raises:
         InputError: The folder holds something else, another process builds into it, the index cannot be built over so
-            few documents, a document's vector is not finite, or there is no room on the disk; what is finished is kept.
+            few documents, none of them has a vector that is finite and not zero, or there is no room on the disk; what is
+            finished is kept.
     """
     settings = settings or BuildSettings()
     if isinstance(encoder, TokenEncoder):
@@ -146,7 +147,7 @@ def build_from_vectors(
         store = ShardStore(site / "shards", _key(source, None, settings))
         for number in store.missing():
             start, stop = store.bounds(number)
-            rows = unit(np.asarray(_rows(vectors, start, stop), np.float32), ids[start:stop])
+            rows = unit_or_zero(np.asarray(_rows(vectors, start, stop), np.float32))
             store.write(number, rows, as_batch(ids[start:stop], [], [], store.schema))
         if queries is None:
             asked, sample = _own_vectors(store, settings.seed), "documents"
@@ -168,7 +169,7 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
     """Encode the documents of the shards that are missing.
 
     Raises:
-        InputError: A document's vector is not finite, or a shard cannot be written.
+        InputError: A shard cannot be written.
     """
     missing = store.missing()
     if not missing:
@@ -184,7 +185,7 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
             part = corpus.read(start, stop)
             encoded = encoder.documents(part.as_read(), precision)
             documents = as_batch(part.ids, part.titles, part.texts, store.schema)
-            store.write(number, unit(encoded.vectors, part.ids), documents, truncated=encoded.truncated)
+            store.write(number, unit_or_zero(encoded.vectors), documents, truncated=encoded.truncated)
             advance(stop - start)
 
 
@@ -217,7 +218,7 @@ def _existing(
         "recall": (tuning.target, tuning.depth) == (settings.recall, min(settings.depth, source.count)),
         "seed": found.seed == settings.seed,
         "keeping texts": texts == settings.texts,
-        "later changes": found.count == found.corpus.count and not found.removed,
+        "later changes": (found.count, found.removed) == (found.corpus.count, found.corpus.left_out),
     }
     other = ", ".join(what for what, same in alike.items() if not same)
     if other:
@@ -252,7 +253,8 @@ def _key(source: CorpusRecord, model: ModelRecord | None, settings: BuildSetting
 
 def _own_vectors(store: ShardStore, seed: int) -> Vectors:
     """Vectors of some documents, to tune on."""
-    return store.rows(np.sort(np.random.default_rng(seed).permutation(store.key.count)[:SAMPLE]))
+    positions = np.random.default_rng(seed).permutation(store.key.count)
+    return store.rows(np.sort(positions[~np.isin(positions, store.bare())][:SAMPLE]))
 
 
 def _sample(corpus: Corpus, queries: Sequence[str], seed: int) -> tuple[list[str], str]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.assembly import SHARD_SIZE, say_truncated, versions
+from optical_mteb.index.assembly import SHARD_SIZE, left_out, say_truncated, versions
 from optical_mteb.index.build import Say, fill_shards
 from optical_mteb.index.corpus import Corpus
-from optical_mteb.index.documents import as_batch, writing
+from optical_mteb.index.documents import Integers, as_batch, writing
 from optical_mteb.index.faiss_file import read_index, write_index
 from optical_mteb.index.faiss_index import FaissIndex
 from optical_mteb.index.manifest import (
@@ -60,7 +60,7 @@ def add_documents(
         store = _store(site, index, corpus, shard_size=SHARD_SIZE)
         fill_shards(store, corpus, model, say)
         say_truncated(store, model.record, say)
-        return _append(site, index, store)
+        return _append(site, index, store, left_out(store, corpus.source, say))
 
 
 def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexManifest:
@@ -86,7 +86,7 @@ def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexMani
         rows = unit(np.asarray(vectors, np.float32), ids)
         store = _store(site, index, Corpus.of(ids, [""] * len(ids)), shard_size=max(len(ids), 1))
         store.write(0, rows, as_batch(ids, [], [], store.schema))
-        return _append(site, index, store)
+        return _append(site, index, store, store.bare())
 
 
 def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
@@ -159,8 +159,8 @@ def _store(site: Path, index: FaissIndex, corpus: Corpus, *, shard_size: int) ->
     return ShardStore(site / "added", key)
 
 
-def _append(site: Path, index: FaissIndex, store: ShardStore) -> IndexManifest:
-    """Write the index anew, with the documents of the shards at its end."""
+def _append(site: Path, index: FaissIndex, store: ShardStore, bare: Integers) -> IndexManifest:
+    """Write the index anew, with the documents of the shards at its end, of which some have no vector."""
     folder, manifest = index.folder, index.manifest
     spec, count = IndexSpec.parse(manifest.spec), manifest.count + store.key.count
     with new_version(site, folder) as new, progress_bar("add", store.key.count) as advance:
@@ -183,9 +183,17 @@ def _append(site: Path, index: FaissIndex, store: ShardStore) -> IndexManifest:
                     file.append(old[start : start + SHARD_SIZE])
                 for number in range(len(store)):
                     file.append(store.vectors(number))
-        if REMOVED_FILE in manifest.files:
-            keep(folder / REMOVED_FILE, new)
-        files = {name: FileRecord.of(new / name) for name in manifest.files}
-        changed = manifest.model_copy(update={"count": count, "files": files, "versions": versions()})
+        removed = np.concatenate([index.searcher.removed, manifest.count + bare])
+        if len(removed):
+            np.save(new / REMOVED_FILE, removed, allow_pickle=False)
+        names = [*manifest.files, *([REMOVED_FILE] if len(removed) and REMOVED_FILE not in manifest.files else [])]
+        changed = manifest.model_copy(
+            update={
+                "count": count,
+                "removed": len(removed),
+                "files": {name: FileRecord.of(new / name) for name in names},
+                "versions": versions(),
+            }
+        )
         changed.write(new)
     return changed

@@ -75,6 +75,7 @@ class CorpusRecord(BaseModel):
         fingerprint: SHA-256 of their ids, titles and texts, in order.
         count: Documents.
         truncated: Of them, those that the model did not read to the end.
+        left_out: Of them, those that have no vector that can be compared, which no search finds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,6 +84,7 @@ class CorpusRecord(BaseModel):
     fingerprint: str
     count: PositiveInt
     truncated: NonNegativeInt = 0
+    left_out: NonNegativeInt = 0
 
 
 class Tuning(BaseModel):
@@ -125,7 +127,7 @@ class IndexManifest(BaseModel):
         width: Components of a vector.
         count: Documents that were ever put in; each has the position of its row.
         tokens: Their tokens, for late interaction, where each has a vector; else None.
-        removed: Of them, those taken out again.
+        removed: Of them, those that were left out or taken out again.
         model: What encoded them; None where vectors were given.
         corpus: What the index was built from.
         tuning: Search parameters.

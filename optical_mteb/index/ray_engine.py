@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import as_batch
 from optical_mteb.index.progress import progress_bar
-from optical_mteb.index.shards import unit
+from optical_mteb.index.shards import unit_or_zero
 from optical_mteb.ray_cluster import cluster, own_error
 
 if TYPE_CHECKING:
@@ -159,5 +159,5 @@ def _write(store: ShardStore, corpus: Corpus, row: dict[str, Any]) -> int:
     part = corpus.read(start, stop)
     documents = as_batch(part.ids, part.titles, part.texts, store.schema)
     vectors = np.asarray(row["vectors"], np.float32).reshape(stop - start, -1)
-    store.write(number, unit(vectors, part.ids), documents, truncated=int(row["truncated"]))
+    store.write(number, unit_or_zero(vectors), documents, truncated=int(row["truncated"]))
     return stop - start

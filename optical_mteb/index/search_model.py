@@ -23,8 +23,8 @@ from optical_mteb.index.backend import FaissBackend, check_similarity, experimen
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.encoder import Encoder
 from optical_mteb.index.manifest import CorpusRecord, ModelRecord
-from optical_mteb.index.shards import unit
-from optical_mteb.index.stored_corpus import StoredCorpus, missing, write
+from optical_mteb.index.shards import unit_or_zero
+from optical_mteb.index.stored_corpus import StoredCorpus, missing, warn_of_left_out, write
 from optical_mteb.storage import indexes_folder
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class IndexedModel(SearchEncoderWrapper):
                     **kwargs,
                 )
                 ids, rows = self._backend.added()
-                directions = unit(rows, ids)
                 check_similarity(rows, self.model.similarity)
-                write(store, number, ids, directions)
+                write(store, number, ids, unit_or_zero(rows))
+            warn_of_left_out(store, documents.source)
         # All that searching by a backend needs of it; a column of a data set would be read anew for every hit.
         self.task_corpus = cast("CorpusDatasetType", {"id": list(corpus["id"])})
         self._backend.use(stored)

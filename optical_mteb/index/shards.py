@@ -86,6 +86,7 @@ class ShardManifest(BaseModel):
     Attributes:
         count: Documents.
         truncated: Of them, those that the model did not read to the end.
+        bare: Of them, those whose vector is zero, as they have none that can be compared.
         files: Its files.
     """
 
@@ -93,6 +94,7 @@ class ShardManifest(BaseModel):
 
     count: PositiveInt
     truncated: NonNegativeInt
+    bare: NonNegativeInt = 0
     files: dict[str, FileRecord]
 
 
@@ -152,6 +154,19 @@ class ShardStore:
         """Documents that the model did not read to the end."""
         return sum(self._whole(number).truncated for number in range(len(self)))
 
+    def bare(self) -> Integers:
+        """Positions of the documents whose vector is zero, ascending: they have none, and are not to be found.
+
+        Raises:
+            InputError: A shard is missing or damaged.
+        """
+        found = [
+            self.bounds(number)[0] + np.flatnonzero(~self.vectors(number).any(axis=1))
+            for number in range(len(self))
+            if self._whole(number).bare
+        ]
+        return np.concatenate(found) if found else np.empty(0, np.int64)
+
     def write(
         self,
         number: int,
@@ -165,7 +180,8 @@ class ShardStore:
 
         Args:
             number: From 0.
-            vectors: Of its documents, [n, width], or of their tokens, one document's after the other's.
+            vectors: Of its documents, [n, width], zero for those without one; or of their tokens, one document's after
+                the other's.
             documents: Its n documents, of `schema`.
             truncated: Of them, those that the model did not read to the end.
             lengths: Tokens of each document, [n], where tokens have vectors.
@@ -186,7 +202,8 @@ class ShardStore:
             if lengths is not None:
                 np.save(scratch / LENGTHS_FILE, lengths.astype("<i8"), allow_pickle=False)
             files = {name: FileRecord.of(scratch / name) for name in self._files}
-            manifest = ShardManifest(count=documents.num_rows, truncated=truncated, files=files)
+            bare = 0 if self.key.tokens else int((~stored.any(axis=1)).sum())
+            manifest = ShardManifest(count=documents.num_rows, truncated=truncated, bare=bare, files=files)
             (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
             take_place(scratch, target)
 
@@ -274,6 +291,18 @@ class ShardStore:
                     f"({field} {getattr(found, field)!r}, expected {getattr(self.key, field)!r}); "
                     "repeat the command that began it, or remove that folder"
                 )
+
+
+def unit_or_zero(vectors: Vectors) -> Vectors:
+    """Vectors brought to length 1; zero for those that cannot be: zero ones, and those that are not finite.
+
+    Args:
+        vectors: [n, width].
+    """
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    good = np.isfinite(lengths) & (lengths > 0)
+    brought: Vectors = np.divide(vectors, lengths, out=np.zeros(vectors.shape, np.float32), where=good)
+    return brought
 
 
 def unit(vectors: Vectors, names: Sequence[object], *, kind: str = "document") -> Vectors:

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.assembly import BuildSettings, assemble
+from optical_mteb.index.assembly import BuildSettings, assemble, left_out
 from optical_mteb.index.build import SAMPLE
 from optical_mteb.index.documents import as_batch
 from optical_mteb.index.faiss_index import FaissIndex
@@ -157,7 +157,8 @@ class StoredCorpus:
 
     def _check(self, manifest: IndexManifest, folder: Path, settings: BuildSettings) -> None:
         """Check that an index is the one that its folder is named after, to the last byte."""
-        expected = (self.record.fingerprint, settings.spec, settings.recall, settings.seed, len(self), 0)
+        left_out = manifest.corpus.left_out
+        expected = (self.record.fingerprint, settings.spec, settings.recall, settings.seed, len(self), left_out)
         corpus, tuning = manifest.corpus, manifest.tuning
         if (
             corpus.fingerprint,
@@ -173,6 +174,15 @@ class StoredCorpus:
                 raise InputError(f"{folder / name}: has changed since it was written")
 
 
+def warn_of_left_out(store: ShardStore, source: str) -> None:
+    """Say how many documents have no vector, and are not found.
+
+    Raises:
+        InputError: None of them has one.
+    """
+    left_out(store, source, lambda line: logger.warning(f"{source}: {line}"))
+
+
 def missing(store: ShardStore) -> list[int]:
     """Numbers of the shards whose documents are to be encoded: those that are not there, and those that are damaged."""
     absent = set(store.missing())
@@ -180,7 +190,7 @@ def missing(store: ShardStore) -> list[int]:
 
 
 def write(store: ShardStore, number: int, ids: Sequence[str], vectors: Vectors) -> None:
-    """Write a shard of vectors of length 1.
+    """Write a shard of vectors of length 1, zero for documents that have none.
 
     Raises:
         InputError: The folder cannot be written to.

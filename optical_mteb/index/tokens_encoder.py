@@ -59,14 +59,14 @@ class TokenEncoder:
         return self.model.get_embedding_dimension()
 
     def documents(self, ids: Sequence[str], texts: Sequence[str]) -> EncodedTokens:
-        """Token vectors of documents, by the prompt for documents.
+        """Token vectors of documents, by the prompt for documents; none for one with a vector that is zero or not finite.
 
         Args:
             ids: Of the documents, for error messages.
             texts: Their texts.
 
         Raises:
-            InputError: A token's vector is not finite, or not of length 1.
+            InputError: A token's vector is finite, and neither zero nor of length 1.
         """
         from optical_mteb.index.encoding import count_truncated
 
@@ -74,7 +74,7 @@ class TokenEncoder:
         encoded = self.model.encode_document(
             list(texts), prompt=record.document_prompt, convert_to_numpy=True, show_progress_bar=False
         )
-        vectors, lengths = self._rows(encoded, ids, kind="document")
+        vectors, lengths = self._rows([_comparable(rows) for rows in encoded], ids, kind="document")
         prompted = [record.document_prompt + text for text in texts]
         return EncodedTokens(vectors, lengths, count_truncated(self.model, prompted, {}, "", record.max_tokens))
 
@@ -102,6 +102,12 @@ class TokenEncoder:
         vectors = np.concatenate(rows).astype(np.float32)
         check_tokens(vectors, lengths, names, kind=kind, model=self.record.name)
         return vectors, lengths
+
+
+def _comparable(rows: Vectors) -> Vectors:
+    """The token vectors of a document, or none of them where one cannot be compared."""
+    lengths = np.linalg.norm(rows, axis=1)
+    return rows if (np.isfinite(lengths) & (lengths > 0)).all() else rows[:0]
 
 
 def check_tokens(vectors: Vectors, lengths: Integers, names: Sequence[object], *, kind: str, model: str) -> None:

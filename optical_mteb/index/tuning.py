@@ -38,11 +38,14 @@ def exact_scores(store: ShardStore, queries: Vectors, depth: int) -> NDArray[np.
     Args:
         store: The vectors.
         queries: [n, width].
-        depth: Ranks; as many as there are documents at most.
+        depth: Ranks; as many as there are documents with a vector at most.
     """
     best = np.full((len(queries), depth), -np.inf, np.float32)
     for number in range(len(store)):
         vectors = store.vectors(number).astype(np.float32)
+        vectors = vectors[vectors.any(axis=1)]
+        if not len(vectors):
+            continue
         found, _ = faiss.knn(queries, vectors, min(depth, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
         best = -np.sort(-np.concatenate([best, found], axis=1), axis=1)[:, :depth]
     return best
@@ -80,7 +83,7 @@ def tune(
         depth: Ranks that the recall counts.
         sample: Where the queries came from, in words.
     """
-    depth = min(depth, searcher.count)
+    depth = min(depth, searcher.live)
     best = exact_scores(store, queries, depth)
     start = Tuning(target=target, depth=depth, queries=len(queries), sample=sample)
 
@@ -93,7 +96,7 @@ def tune(
 
     tried: list[Tuning] = []
     enough: list[Tuning] = []
-    pools = {min(depth * factor, searcher.count) for factor in REFINE_FACTORS}
+    pools = {min(depth * factor, searcher.live) for factor in REFINE_FACTORS}
     for candidates in sorted(pools) if spec.refine else (None,):
         limit = min(map(cost, enough), default=math.inf)
         for attempt in _attempts(spec, start.model_copy(update={"candidates": candidates}), measured, searcher.count):

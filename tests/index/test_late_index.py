@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -17,7 +18,7 @@ from optical_mteb.index.build import build_index
 from optical_mteb.index.changes import add_documents, remove_documents
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.encoder import load_encoder
-from optical_mteb.index.manifest import FileRecord
+from optical_mteb.index.manifest import FileRecord, ModelRecord
 from optical_mteb.index.shards import ShardStore
 from optical_mteb.index.tokens_encoder import TokenEncoder, check_tokens
 from optical_mteb.index.tokens_index import TokenIndex
@@ -380,8 +381,8 @@ def test_vectors_of_texts_and_of_tokens_are_kept_apart(build, tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.nan, "document 'b': the vector of a token is not finite; take it out"),
-        (3.0, "model m: gives document 'b' a token vector of length 3, expected length 1; end the model with a Normal"),
+        (np.nan, "query 'b': the vector of a token is not finite; take it out"),
+        (3.0, "model m: gives query 'b' a token vector of length 3, expected length 1; end the model with a Normal"),
     ],
 )
 def test_token_vectors_that_no_index_takes(value, message):
@@ -389,7 +390,15 @@ def test_token_vectors_that_no_index_takes(value, message):
     vectors = np.eye(4, dtype=np.float32)
     vectors[2] *= value
     with pytest.raises(InputError, match=message):
-        check_tokens(vectors, np.array([2, 0, 1, 1]), ["a", "none", "b", "c"], kind="document", model="m")
+        check_tokens(vectors, np.array([2, 0, 1, 1]), ["a", "none", "b", "c"], kind="query", model="m")
+
+
+def test_a_document_with_a_token_that_cannot_be_compared_has_none():
+    """Guards against one NaN of one token that ends a build."""
+    rows = [np.eye(2, dtype=np.float32) * value for value in (1, [[1], [np.nan]], [[0], [1]], 1)]
+    model = SimpleNamespace(encode_document=lambda texts, **_: rows)
+    encoded = TokenEncoder(model, ModelRecord(name="m", revision="1")).documents(list("abcd"), [""] * 4)
+    assert (encoded.lengths.tolist(), encoded.vectors.tolist()) == ([2, 0, 0, 2], 2 * np.eye(2).tolist())
 
 
 def test_auto_counts_tokens(build, monkeypatch):
