@@ -13,7 +13,7 @@ Everything follows from the seed and the number of the step, so that a training 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -60,6 +60,7 @@ class Pool:
         english: Number of its English side, [N]: equal numbers are equal sentences.
         tokens: Tokens that the student reads of each pair's translation, [N].
         english_tokens: Tokens that it reads of its English side, [N].
+        sentences: Pairs that are sentences, the first ones; those after them are passages. All by default.
     """
 
     languages: Sequence[str]
@@ -67,6 +68,7 @@ class Pool:
     english: Integers
     tokens: Integers
     english_tokens: Integers
+    sentences: int | None = None
 
     def length(self, example: Example) -> int:
         """Tokens that the student reads of an example with gradient."""
@@ -83,6 +85,8 @@ class Mixture:
         multilingual: The same.
         alpha: Languages are drawn with p ~ n^alpha, n their number of pairs: 1 as they come, 0 all alike.
         caps: Most pairs of a language, by its code.
+        passages: Share of the cross-lingual examples that are passages, where a language has some.
+        most_repeats: Times that an English sentence may be a target; None for any number.
         window: Batches whose examples are sorted by length together.
     """
 
@@ -91,6 +95,8 @@ class Mixture:
     multilingual: float = 0.0
     alpha: float = 1.0
     caps: Mapping[str, int] | None = None
+    passages: float = 0.0
+    most_repeats: int | None = None
     window: int = 32
 
 
@@ -134,10 +140,14 @@ class HybridBatchSampler(Sampler[list[Example]]):
         self._batch_size, self._steps, self._seed = batch_size, steps, seed
         self._rank, self._world = rank, world
         self._capped = [self._pairs_of(index) for index in range(len(pool.languages))]
+        self._passages = [self._passages_of(index) for index in range(len(pool.languages))]
         total = sum(len(pairs) for pairs in self._capped)
         self._batches = max(1, total // batch_size)
         self._sources = self._plan(self._batches * batch_size)
-        self._epoch = lru_cache(maxsize=1)(self._draw)
+        self._epoch: Callable[[int], list[list[Example]]] = lru_cache(maxsize=1)(self._draw)
+        if mixture.most_repeats is not None:
+            limited = self._within_limit(mixture.most_repeats)
+            self._epoch = lambda epoch: limited[epoch]
 
     def __len__(self) -> int:
         """Batches of the training."""
@@ -160,7 +170,7 @@ class HybridBatchSampler(Sampler[list[Example]]):
 
     def _pairs_of(self, language: int) -> Integers:
         """Pairs of a language that take part, at most its cap."""
-        pairs = np.flatnonzero(self._pool.language == language)
+        pairs = np.flatnonzero(self._pool.language[: self._pool.sentences] == language)
         code = self._pool.languages[language]
         if len(pairs) < FEWEST_PAIRS:
             raise InputError(
@@ -171,6 +181,11 @@ class HybridBatchSampler(Sampler[list[Example]]):
         if cap is not None and cap < len(pairs):
             pairs = np.sort(self._generator(0, language).permutation(pairs)[:cap])
         return pairs
+
+    def _passages_of(self, language: int) -> Integers:
+        """Passages of a language."""
+        first = len(self._pool.language) if self._pool.sentences is None else self._pool.sentences
+        return first + np.flatnonzero(self._pool.language[first:] == language)
 
     def _plan(self, examples: int) -> list[tuple[Kind, Integers, int]]:
         """Kind, pairs to draw from, and number to draw in an epoch, of each source of examples."""
@@ -183,13 +198,16 @@ class HybridBatchSampler(Sampler[list[Example]]):
             sources.append(("monolingual", taking_part[np.sort(first)], numbers["monolingual"]))
         if self._mixture.cross_lingual:
             quotas = _apportion([len(pairs) ** self._mixture.alpha for pairs in self._capped], numbers["cross_lingual"])
-            sources += [("cross_lingual", pairs, quota) for pairs, quota in zip(self._capped, quotas, strict=True)]
+            for pairs, passages, quota in zip(self._capped, self._passages, quotas, strict=True):
+                joined = round(self._mixture.passages * quota) if len(passages) else 0
+                sources += [("cross_lingual", pairs, quota - joined), ("cross_lingual", passages, joined)]
         if self._mixture.multilingual:
-            joined = self._joined()
+            partnered = self._joined()
             quotas = _apportion(
-                [len(pairs) ** self._mixture.alpha if len(pairs) else 0.0 for pairs in joined], numbers["multilingual"]
+                [len(pairs) ** self._mixture.alpha if len(pairs) else 0.0 for pairs in partnered],
+                numbers["multilingual"],
             )
-            sources += [("multilingual", pairs, quota) for pairs, quota in zip(joined, quotas, strict=True)]
+            sources += [("multilingual", pairs, quota) for pairs, quota in zip(partnered, quotas, strict=True)]
         return [source for source in sources if source[2]]
 
     def _joined(self) -> list[Integers]:
@@ -219,6 +237,66 @@ class HybridBatchSampler(Sampler[list[Example]]):
             for number, source in enumerate(self._sources)
             for example in self._from_source(number, *source, epoch, generator)
         ]
+        return self._batched(examples, generator)
+
+    def _within_limit(self, most: int) -> list[list[list[Example]]]:
+        """The batches of all epochs, no English sentence a target more often than that.
+
+        The sources take turns in proportion to their shares; one that has nothing left leaves its turns to the others.
+        """
+        times = np.zeros(int(self._pool.english.max()) + 1, np.int64)
+        quotas = [quota for _, _, quota in self._sources]
+        chance = self._generator(3)
+        streams: list[Iterator[Example] | None] = [
+            self._fresh(number, *source[:2], times, most, chance) for number, source in enumerate(self._sources)
+        ]
+        drawn = [0] * len(streams)
+        epochs: list[list[list[Example]]] = []
+        left = self._steps * self._batch_size
+        while left > 0:
+            examples: list[Example] = []
+            while len(examples) < min(self._batches * self._batch_size, left):
+                turn = min(
+                    (number for number, stream in enumerate(streams) if stream is not None),
+                    key=lambda number: ((drawn[number] + 1) / quotas[number], number),
+                    default=None,
+                )
+                if turn is None:
+                    done = self._steps * self._batch_size - left + len(examples)
+                    raise InputError(
+                        f"batches.most_repeats = {most}: the bitext gives {done:,} examples, and {self._steps:,} steps of "
+                        f"{self._batch_size} read more; train {done // self._batch_size:,} steps, or raise it"
+                    )
+                stream = streams[turn]
+                example = next(stream, None) if stream is not None else None
+                if example is None:
+                    streams[turn] = None
+                    continue
+                drawn[turn] += 1
+                examples.append(example)
+            left -= len(examples)
+            epochs.append(self._batched(examples, self._generator(1, len(epochs))))
+        return epochs
+
+    def _fresh(
+        self, number: int, kind: Kind, pairs: Integers, times: Integers, most: int, chance: np.random.Generator
+    ) -> Iterator[Example]:
+        """The examples of a source in laps, without those whose English has been a target often enough."""
+        lap = 0
+        while True:
+            given = False
+            for pair in self._generator(2, number, lap).permutation(pairs).tolist():
+                english = self._pool.english[pair]
+                if times[english] < most:
+                    times[english] += 1
+                    given = True
+                    yield Example(kind, pair, self._partner(pair, chance) if kind == "multilingual" else pair)
+            if not given:
+                return
+            lap += 1
+
+    def _batched(self, examples: list[Example], generator: np.random.Generator) -> list[list[Example]]:
+        """Examples in batches: shuffled, sorted by length within windows, and the batches shuffled."""
         order = generator.permutation(len(examples))
         lengths = np.array([self._pool.length(example) for example in examples])
         batches: list[list[Example]] = []

@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 
 from optical_mteb.bitext import Pair, ParallelCorpus
 from optical_mteb.bitext.cleaning import same_text
+from optical_mteb.bitext.passages import passages
+from optical_mteb.errors import InputError
 from optical_mteb.training.batching import Example, Pool
 
 
@@ -54,6 +56,7 @@ def pool_of(
     prompt: str = "",
     english_prompt: str | None = None,
     max_tokens: int | None = None,
+    sentences: int | None = None,
 ) -> Pool:
     """The pairs of a corpus as numbers.
 
@@ -63,6 +66,7 @@ def pool_of(
         prompt: Text before every translation.
         english_prompt: Text before every English sentence; by default, the same.
         max_tokens: Longer sentences are cut.
+        sentences: Pairs that are sentences, the first ones; the others are passages. All by default.
     """
     languages = corpus.languages
     english = {text: number for number, text in enumerate(dict.fromkeys(pair.english for pair in corpus))}
@@ -75,7 +79,23 @@ def pool_of(
         english=numbers,
         tokens=token_counts(student, [pair.translation for pair in corpus], prompt, max_tokens),
         english_tokens=of_english[numbers],
+        sentences=sentences,
     )
+
+
+def with_passages(corpus: ParallelCorpus, *, seed: int) -> ParallelCorpus:
+    """A corpus with its passages behind its sentences; see `optical_mteb.bitext.passages`.
+
+    Raises:
+        InputError: No source has documents.
+    """
+    found = passages(corpus, seed=seed)
+    if not found:
+        raise InputError(
+            "batches.passages: no record of the bitext names its document; expected ids such as DOCUMENT:NUMBER, or files "
+            "with a blank line between documents; leave batches.passages out"
+        )
+    return ParallelCorpus([*corpus, *found], corpus.report)
 
 
 def token_counts(

@@ -29,6 +29,7 @@ from optical_mteb.training.narrowing import narrow
 from optical_mteb.training.projection import project_tokens, token_width
 from optical_mteb.training.readings import Reading
 from optical_mteb.training.recipe import Recipe, StudentSettings
+from optical_mteb.training.used_words import train_used_words
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,12 @@ def load_models(
         say(f"student: tokens are projected from {own} to the teacher's {wide} dimensions")
         project_tokens(student, wide)
     try:
-        freeze(student, words=settings.freeze_embeddings, layers=settings.freeze_layers)
+        freeze(student, words=bool(settings.freeze_embeddings), layers=settings.freeze_layers)
     except InputError as error:
         raise InputError(f"[student] {settings.base}: {error}") from error
+    if settings.freeze_embeddings == "unused":
+        rows = train_used_words(student, chain(corpus.texts(), filter(None, student.prompts.values())))
+        say(f"word embeddings: {rows:,} rows are trained, those of the bitext's tokens")
     _set_dropout(student, settings.dropout)
     query_prompt = teacher.prompts.get(settings.prompt or "") or ""
     return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt, query_prompt, variant)

@@ -41,7 +41,8 @@ class StudentSettings(_Table):
         feed_forward: Keep so many feed-forward neurons in every layer, those of the largest weights; all by default.
         width: Width of the embeddings, below the teacher's, by a projection of both models' tokens; the teacher's
             by default.
-        freeze_embeddings: Leave the embedding layer as it is.
+        freeze_embeddings: Leave the word embeddings as they are: all of them, or with `unused` those of tokens that the
+            bitext does not have; false to train all.
         freeze_layers: Leave so many of the student's transformer layers, the first, and what is below them as they are:
             a training step is shorter by their backward pass.
         dropout: Dropout while training. The target of a distillation is no label that could be learnt by heart; without
@@ -60,7 +61,7 @@ class StudentSettings(_Table):
     layer_selection: LayerSelection = "spaced"
     feed_forward: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
-    freeze_embeddings: bool = True
+    freeze_embeddings: bool | Literal["unused"] = True
     freeze_layers: int = Field(default=0, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     max_tokens: int = Field(default=128, ge=1)
@@ -69,7 +70,7 @@ class StudentSettings(_Table):
     def _read_with_layers(self) -> Self:
         if self.layer_selection != "spaced" and self.layers is None:
             raise ValueError(f"layer_selection = {self.layer_selection!r} is read with layers only; add layers")
-        if self.freeze_layers and not self.freeze_embeddings:
+        if self.freeze_layers and self.freeze_embeddings is not True:
             raise ValueError("freeze_layers freezes the embeddings below them, too; set freeze_embeddings = true")
         return self
 
@@ -225,6 +226,10 @@ class BatchSettings(_Table):
             joined on equal English sides.
         alpha: Languages are drawn with p ~ n^alpha, n their number of pairs: 1 as they come, 0 all alike.
         caps: Most pairs of a language, by language.
+        passages: Share of the cross-lingual examples that are passages: both sides of a few consecutive sentences of a
+            document, joined. A language without documents has sentences alone.
+        most_repeats: Times that an English sentence may be a target in all of the training, passages not counted; any
+            number by default.
         window: Batches whose examples are sorted by length together.
     """
 
@@ -233,6 +238,8 @@ class BatchSettings(_Table):
     multilingual: float = Field(default=0.0, ge=0)
     alpha: float = Field(default=1.0, ge=0, le=1)
     caps: dict[str, Annotated[int, Field(ge=1)]] = {}
+    passages: float = Field(default=0.0, ge=0, le=1)
+    most_repeats: int | None = Field(default=None, ge=1)
     window: int = Field(default=32, ge=1)
 
     @model_validator(mode="after")
@@ -265,6 +272,8 @@ class TrainingSettings(_Table):
         mini_batch_tokens: Tokens, padding included, that go through the student at once on a device; a batch that holds
             more is divided. Fewer need less memory and give the same step, where there is no dropout. All by default.
         learning_rate: Peak learning rate of AdamW; it rises linearly, then falls linearly to 0.
+        embedding_rate: The same for word embeddings of which single rows are trained (`freeze_embeddings = "unused"`):
+            a row has a gradient in the few steps that read its token. That of the other weights by default.
         warmup_ratio: Share of the steps in which it rises.
         weight_decay: Weight decay of AdamW.
         precision: `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the hardware computes in it.
@@ -278,6 +287,7 @@ class TrainingSettings(_Table):
     batch_size: int = Field(default=32, ge=2)
     mini_batch_tokens: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
+    embedding_rate: float | None = Field(default=None, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -321,6 +331,10 @@ class Recipe(_Table):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_caps()
+        if self.training.embedding_rate is not None and self.student.freeze_embeddings != "unused":
+            raise ValueError(
+                "training.embedding_rate is read with student.freeze_embeddings = 'unused' only; leave it out"
+            )
         if self.batches.multilingual:
             if len(self.languages) < 2:
                 raise ValueError(

@@ -33,17 +33,18 @@ from optical_mteb.training.checkpoints import Checkpoints, Manifest
 from optical_mteb.training.composition import Composition, composition
 from optical_mteb.training.dev_split import DevEvaluation
 from optical_mteb.training.evaluation import DevEvaluator
-from optical_mteb.training.examples import Examples, pool_of
+from optical_mteb.training.examples import Examples, pool_of, with_passages
 from optical_mteb.training.losses import Bank
 from optical_mteb.training.losses.distillation import check_widths
 from optical_mteb.training.models import Models, embedding_width, load_models
 from optical_mteb.training.objective import build_loss
 from optical_mteb.training.readings import Reading
-from optical_mteb.training.recipe import DocumentRankTerm, RankTerm, Recipe
+from optical_mteb.training.recipe import DocumentRankTerm, RankTerm, Recipe, TrainingSettings
 from optical_mteb.training.record import add_to_card, card_data, late_interaction_card, sidecar
 from optical_mteb.training.summary import Summary, peak_memory
 from optical_mteb.training.teacher_cache import TeacherCache
 from optical_mteb.training.trainer import DistillationTrainer, LogLastStep
+from optical_mteb.training.used_words import keep_whole_words
 
 Say = Callable[[str], None]
 
@@ -151,7 +152,7 @@ def plan(
     if dev is not None:
         say(f"held out for evaluation: {len(dev):,} pairs; left to train on: {len(training):,}")
     models = load_models(recipe, training, device=device, say=say)
-    pool, sampler = batches(recipe, models, training)
+    pool, sampler = batches(recipe, models, examples_of(recipe, training), sentences=len(training))
     return composition(sampler, pool, recipe.training.steps)
 
 
@@ -160,16 +161,28 @@ def split(recipe: Recipe, corpus: ParallelCorpus) -> tuple[ParallelCorpus, Paral
     return (corpus, None) if recipe.evaluation is None else hold_out(corpus, recipe.evaluation.pairs)
 
 
+def examples_of(recipe: Recipe, corpus: ParallelCorpus) -> ParallelCorpus:
+    """The pairs to draw examples from: those of the corpus and, where the recipe asks for them, its passages."""
+    return with_passages(corpus, seed=recipe.seed) if recipe.batches.passages else corpus
+
+
 def batches(
-    recipe: Recipe, models: Models, corpus: ParallelCorpus, *, rank: int = 0, world: int = 1
+    recipe: Recipe,
+    models: Models,
+    corpus: ParallelCorpus,
+    *,
+    sentences: int | None = None,
+    rank: int = 0,
+    world: int = 1,
 ) -> tuple[Pool, HybridBatchSampler]:
-    """The pairs as numbers, and the batches that are drawn from them."""
+    """The pairs as numbers, and the batches that are drawn from them; the first `sentences` pairs are no passages."""
     pool = pool_of(
         corpus,
         models.student,
         prompt=models.student_prompt,
         english_prompt=_monolingual_prompt(recipe, models),
         max_tokens=recipe.student.max_tokens,
+        sentences=sentences,
     )
     sampler = HybridBatchSampler(
         pool,
@@ -212,10 +225,18 @@ def fit(
         model.max_seq_length = min(recipe.student.max_tokens, model.max_seq_length or recipe.student.max_tokens)
     student.model_card_data = card_data(recipe, corpus)
     student.model_card_data.register_model(student)
-    pool, sampler = batches(recipe, models, corpus, rank=processes.process_index, world=processes.num_processes)
+    examples = examples_of(recipe, corpus)
+    pool, sampler = batches(
+        recipe,
+        models,
+        examples,
+        sentences=len(corpus),
+        rank=processes.process_index,
+        world=processes.num_processes,
+    )
     if recipe.batches.multilingual:
         _check_comparable(student, teacher)
-    pairs = corpus.to_dataset().select_columns(["english", "translation"])
+    pairs = examples.to_dataset().select_columns(["english", "translation"])
     first = processes.main_process_first if processes.num_processes > 1 else nullcontext
     with first():
         banks = _banks(recipe, models, corpus, say)
@@ -242,7 +263,7 @@ def fit(
         args=_arguments(recipe, models, processes.num_processes, save=checkpoints is not None),
         train_dataset=pairs,
         sampler=sampler,
-        examples=Examples(corpus),
+        examples=Examples(examples),
         teacher_caches=caches,
         mini_batch_tokens=recipe.training.mini_batch_tokens,
         checkpoints=checkpoints,
@@ -281,6 +302,7 @@ def fit(
         figures |= {key: value for entry in logged for key, value in entry.items() if key.startswith("dev_")}
         say(f"best on the dev split: step {best} of {taken}, translation accuracy {figures['dev_accuracy']:.1%}")
     student.max_seq_length = longest
+    keep_whole_words(student)
     if not all(torch.isfinite(parameter).all() for parameter in student.parameters()):
         raise InputError(
             f"training of {recipe.name!r} diverged: weights are not finite; nothing was saved; "
@@ -426,6 +448,7 @@ def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) ->
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size // processes,
         learning_rate=settings.learning_rate,
+        learning_rate_mapping=_rate_mapping(settings),
         warmup_steps=round(settings.warmup_ratio * settings.steps),
         weight_decay=settings.weight_decay,
         bf16=settings.precision == "bfloat16" or (settings.precision == "auto" and computes_in_bfloat16(device)),
@@ -448,6 +471,11 @@ def _monolingual_prompt(recipe: Recipe, models: Models) -> str:
     """Text before an English sentence that the student reads in a translation's place: as what it is compared with."""
     asked = any(term.target == "query" for term in recipe.objective.terms.values())
     return models.student_prompt if asked else models.monolingual_prompt
+
+
+def _rate_mapping(settings: TrainingSettings) -> dict[str, float]:
+    """Learning rates of weights that have their own, by a pattern of their names."""
+    return {} if settings.embedding_rate is None else {r"\.trained$": settings.embedding_rate}
 
 
 def _silent(_: str) -> None:

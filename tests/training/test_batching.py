@@ -306,3 +306,33 @@ def test_padding_of_a_real_mix():
     )
     assert padding(hybrid.mixture) < 0.1
     assert padding(Mixture(window=1)) > 0.4
+
+
+def pool_with_passages():
+    """Two languages that share 20 English sentences, and five passages of the first one."""
+    english = np.concatenate([np.arange(20), np.arange(20), np.arange(20, 25)])
+    language = np.repeat([0, 1, 0], [20, 20, 5])
+    ones = np.ones(45, np.int64)
+    return Pool(["a", "b"], language, english, ones, ones, sentences=40)
+
+
+def test_passages_are_a_share_of_the_examples():
+    """Guards against passages that are drawn as sentences, and a share that a language without them cannot give."""
+    sampler = HybridBatchSampler(pool_with_passages(), Mixture(passages=0.5), batch_size=20, steps=2, seed=3)
+    drawn = [example.pair for batch in sampler for example in batch]
+    assert sum(pair >= 40 for pair in drawn) == 10
+    assert sum(20 <= pair < 40 for pair in drawn) == 20
+    plain = HybridBatchSampler(pool_with_passages(), Mixture(), batch_size=20, steps=2, seed=3)
+    assert max(example.pair for batch in plain for example in batch) < 40
+
+
+def test_no_english_sentence_is_a_target_too_often():
+    """Guards against the few sentences of many languages filling a training, and a limit that ends it unseen."""
+    pool = pool_with_passages()
+    sampler = HybridBatchSampler(pool, Mixture(passages=0.5, most_repeats=2), batch_size=10, steps=5, seed=3)
+    drawn = [example.pair for batch in sampler for example in batch]
+    assert len(drawn) == 50
+    assert np.bincount(pool.english[drawn]).max() == 2
+    assert drawn == [example.pair for step in range(5) for example in sampler.batch(step)]
+    with pytest.raises(InputError, match=r"gives 50 examples, and 6 steps of 10 read more; train 5 steps"):
+        HybridBatchSampler(pool, Mixture(passages=0.5, most_repeats=2), batch_size=10, steps=6, seed=3)
