@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 
 import requests
 from filelock import FileLock
@@ -21,13 +25,37 @@ ATTEMPTS = 5
 BLOCK = 1 << 16
 """Bytes that are read at once, and lost where the connection breaks."""
 
+
+@dataclass(frozen=True)
+class Limits:
+    """What a download may take; a server is not trusted to come to an end.
+
+    Attributes:
+        announced: Bytes of a file whose length the server says beforehand.
+        unannounced: Bytes of one whose length it does not say.
+        block_s: Seconds in which the head of an answer has to come, and each `BLOCK` of bytes.
+        total_s: Seconds in all.
+    """
+
+    announced: int = 64 << 30
+    unannounced: int = 1 << 30
+    block_s: float = 120.0
+    total_s: float = 24 * 3600.0
+
+
 _COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
 _OK, _PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE, _SERVER_ERROR = 200, 206, 416, 500
 _TRY_AGAIN = (408, 429)
 
 
 def download(
-    url: str, target: Path, *, sha256: str | None = None, timeout_s: float = 30.0, pause_s: float = 1.0
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    timeout_s: float = 30.0,
+    pause_s: float = 1.0,
+    limits: Limits = Limits(),
 ) -> Path:
     """Fetch a file into its place, with a progress bar; a file that is there already is left as it is.
 
@@ -39,10 +67,11 @@ def download(
         sha256: What it must hash to, in hex; None to take what comes.
         timeout_s: Seconds without a byte after which the connection counts as stalled.
         pause_s: Seconds before the second attempt; doubled each time.
+        limits: What it may take.
 
     Raises:
-        InputError: The server refuses, the file is not what the checksum says, the connection breaks `ATTEMPTS` times,
-            or the place cannot be written to.
+        InputError: The server refuses, the file is not what the checksum says, it is too large or comes too slowly, the
+            connection breaks `ATTEMPTS` times, or the place cannot be written to.
     """
     if target.is_file():
         return target
@@ -51,7 +80,7 @@ def download(
         with FileLock(f"{target}.lock"):
             if not target.is_file():
                 part = target.with_name(f"{target.name}.part")
-                _fetch(url, part, timeout_s=timeout_s, pause_s=pause_s)
+                _fetch(url, part, timeout_s=timeout_s, pause_s=pause_s, limits=limits)
                 _check(part, url, sha256)
                 part.replace(target)
                 _tag(part).unlink(missing_ok=True)
@@ -60,12 +89,13 @@ def download(
     return target
 
 
-def _fetch(url: str, part: Path, *, timeout_s: float, pause_s: float) -> None:
+def _fetch(url: str, part: Path, *, timeout_s: float, pause_s: float, limits: Limits) -> None:
+    end = time.monotonic() + limits.total_s
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(pause_s * 2 ** (attempt - 1))
         try:
-            _transfer(url, part, timeout_s)
+            _watched(url, part, timeout_s, limits, end)
         except _RefusedError as error:
             passing = error.status >= _SERVER_ERROR or error.status in _TRY_AGAIN
             if not passing or attempt == ATTEMPTS - 1:
@@ -86,8 +116,47 @@ class _RefusedError(Exception):
         self.status = answer.status_code
 
 
-def _transfer(url: str, part: Path, timeout_s: float) -> None:
-    """One attempt, from where the last one stopped."""
+def _watched(url: str, part: Path, timeout_s: float, limits: Limits, end: float) -> None:
+    """One attempt, by a thread that is left behind where it takes too long: nothing else ends a wait for single bytes."""
+    came: SimpleQueue[BaseException | bool] = SimpleQueue()
+    stopped = Event()
+
+    def advance() -> None:
+        if stopped.is_set():
+            raise requests.ConnectionError("was given up")
+        came.put(False)
+
+    def work(progress: Progress) -> None:
+        try:
+            _transfer(url, part, timeout_s, limits, progress, advance)
+        # Raised by the thread that waits for this one.
+        except BaseException as error:
+            came.put(error)
+        else:
+            came.put(True)
+
+    with progress_bar(*_COLUMNS) as progress:
+        Thread(target=work, args=(progress,), daemon=True).start()
+        while True:
+            try:
+                ended = came.get(timeout=max(0.0, min(limits.block_s, end - time.monotonic())))
+            except Empty:
+                stopped.set()
+                slow = f"{BLOCK:,} bytes did not come within {limits.block_s:g} s"
+                reason = slow if time.monotonic() < end else f"is not done after {limits.total_s / 3600:g} hours"
+                raise InputError(
+                    f"{url}: {reason}; try again later: what came is kept, or get the file elsewhere"
+                ) from None
+            if isinstance(ended, BaseException):
+                raise ended
+            if ended:
+                return
+
+
+def _transfer(
+    url: str, part: Path, timeout_s: float, limits: Limits, progress: Progress, advance: Callable[[], None]
+) -> None:
+    """One attempt, from where the last one stopped; `advance` is called when something came, and may raise."""
     done = part.stat().st_size if part.is_file() else 0
     version = _tag(part).read_text(encoding="utf-8") if done and _tag(part).is_file() else ""
     # Offsets count the bytes of the file itself, so it must not be compressed on its way.
@@ -95,13 +164,14 @@ def _transfer(url: str, part: Path, timeout_s: float) -> None:
     if version:
         headers |= {"Range": f"bytes={done}-", "If-Range": version}
     with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
+        advance()
         if answer.status_code == _OK:
-            _receive(answer, part, 0)
+            _receive(answer, part, 0, limits, progress, advance)
         elif version and answer.status_code == _RANGE_NOT_SATISFIABLE and _span(answer) == ("*", str(done)):
             # Every byte is there: the last call was stopped before it put the file in its place.
             return
         elif answer.status_code == _PARTIAL_CONTENT and _goes_on(answer, done, version):
-            _receive(answer, part, done)
+            _receive(answer, part, done, limits, progress, advance)
         elif answer.status_code in (_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE) and version:
             _forget(part)
             raise requests.ConnectionError(f"the server has no version {version} to go on with after {done:,} bytes")
@@ -127,7 +197,14 @@ def _version(answer: requests.Response) -> str:
     return "" if version.startswith("W/") else version
 
 
-def _receive(answer: requests.Response, part: Path, done: int) -> None:
+def _receive(
+    answer: requests.Response,
+    part: Path,
+    done: int,
+    limits: Limits,
+    progress: Progress,
+    advance: Callable[[], None],
+) -> None:
     """Write what comes to a partial file, after the bytes that are done."""
     length, version = answer.headers.get("Content-Length", ""), _version(answer)
     total = done + int(length) if length.isdigit() else None
@@ -137,20 +214,31 @@ def _receive(answer: requests.Response, part: Path, done: int) -> None:
             answer.raw.headers.pop("Content-Encoding", None)
         else:
             total, version = None, ""
+    most = limits.unannounced if total is None else limits.announced
+    if total is not None and total > most:
+        raise _too_large(answer.url, f"{total:,} bytes", most)
     if not done:
         _tag(part).unlink(missing_ok=True)
-    with part.open("r+b" if done else "wb") as stream, progress_bar(*_COLUMNS) as progress:
+    with part.open("r+b" if done else "wb") as stream:
         # Only now: bytes of an older version must never stand beside the name of a newer one.
         if not done and version:
             _tag(part).write_text(version, encoding="utf-8")
         bar = progress.add_task(part.stem, total=total, completed=done)
         stream.seek(done)
         for block in answer.iter_content(BLOCK):
+            advance()
+            if stream.tell() + len(block) > most:
+                _forget(part)
+                raise _too_large(answer.url, "no end", most)
             stream.write(block)
             progress.advance(bar, len(block))
         written = stream.tell()
     if total is not None and written < total:
         raise requests.ConnectionError(f"{written:,} of {total:,} bytes came")
+
+
+def _too_large(url: str, found: str, most: int) -> InputError:
+    return InputError(f"{url}: has {found}, expected {most:,} bytes at most; if you trust it, get it by other means")
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

@@ -6,14 +6,17 @@ import functools
 import gzip
 import hashlib
 import random
+import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from optical_mteb.collection import download as module
-from optical_mteb.collection.download import ATTEMPTS, BLOCK
+from optical_mteb.collection.download import ATTEMPTS, BLOCK, Limits
 from optical_mteb.errors import InputError
 
 CONTENT = random.Random(1).randbytes(5 * BLOCK + 123)
@@ -384,3 +387,40 @@ def test_a_name_in_brackets_is_shown_as_it_is(
     publisher.files["/x"] = CONTENT
     assert download(f"{publisher.url}/x", tmp_path / "a [bold].bin").read_bytes() == CONTENT
     assert "a [bold].bin" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sent", "limits", "expected", "kept"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-A: ", Limits(block_s=0.5), "65,536 bytes did not come within 0.5 s; try again", []),
+        (b'HTTP/1.1 200 OK\r\nETag: "a"\r\n\r\n', Limits(block_s=0.5), "65,536 bytes did not come", ["etag", "part"]),
+        (b"HTTP/1.1 200 OK\r\n\r\n", Limits(total_s=0.5), "is not done after 0.000138889 hours; try", ["part"]),
+        (b"HTTP/1.1 200 OK\r\n\r\n", Limits(unannounced=BLOCK), "has no end, expected 65,536 bytes at most", []),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", Limits(announced=9), "has 999 bytes, expected 9 bytes", []),
+    ],
+    ids=["head byte by byte", "body byte by byte", "too long", "without end", "too large"],
+)
+def test_a_server_that_never_ends_is_one_line(
+    tmp_path: Path, sent: bytes, limits: Limits, expected: str, kept: list[str]
+):
+    """Guards against a command that a server holds for ever, byte by byte, and against a disk that it fills."""
+    stop = threading.Event()
+
+    def answer(server: socket.socket):
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(sent)
+            while not stop.wait(0.01):
+                connection.sendall(b"x" * (BLOCK if limits.unannounced == BLOCK else 1))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/file.bin"
+        with pytest.raises(InputError, match=expected) as c:
+            download(url, tmp_path / "file.bin", limits=limits)
+        stop.set()
+        thread.join()
+    assert one_line(c)
+    assert sorted(path.suffix[1:] for path in tmp_path.iterdir() if path.suffix != ".lock") == kept
