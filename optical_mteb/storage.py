@@ -25,6 +25,7 @@ _SCRATCH = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.scratch", re.DOTALL)
 _NEW, _OLD, _LOCK = "new", "old", "lock"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR, errno.EACCES, errno.EPERM)
 
 
@@ -233,6 +234,11 @@ def _scratch(target: Path, place: Path) -> Iterator[Path]:
         raise not_writable(target, error) from error
     try:
         yield scratch
+    except OSError as error:
+        # What is read to be written may fail, too, and is none of this place's.
+        if error.errno in _FULL or isinstance(error, shutil.Error):
+            raise not_writable(target, error) from error
+        raise
     finally:
         lock.release()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -286,7 +292,11 @@ def _flush(path: Path) -> None:
 
 
 def not_writable(target: Path, error: Exception) -> InputError:
-    """The error line for a place of the store that cannot be written to."""
-    return InputError(
-        f"{target}: cannot write there ({getattr(error, 'strerror', None) or error}); free the place or set OPTICAL_MTEB_HOME to another folder"
-    )
+    """The error line for a place that cannot be written to."""
+    elsewhere = "set OPTICAL_MTEB_HOME to another folder" if home() in target.parents else "choose another place"
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        # From the copying of many files: source, target and reason of each that failed.
+        reason = str(error.args[0][0][-1]).partition("] ")[2] or str(error.args[0][0][-1])
+    else:
+        reason = getattr(error, "strerror", None) or str(error)
+    return InputError(f"{target}: cannot write there ({reason}); free the place or {elsewhere}")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,25 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
         atomic_folder(tmp_path / "home" / "target"),
     ):
         pass
+
+
+@pytest.mark.parametrize("place", ["home/students/x", "elsewhere/site"])
+def test_a_disk_that_is_full_meanwhile_is_one_line(tmp_path, monkeypatch, place):
+    """Guards against a traceback where the disk fills up while a folder is written, and advice for another place."""
+    monkeypatch.setenv("OPTICAL_MTEB_HOME", str(tmp_path / "home"))
+    advice = "set OPTICAL_MTEB_HOME to another folder" if "home" in place else "choose another place"
+    copied = shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
+    for error in (OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EROFS, "Read-only"), copied):
+        with pytest.raises(InputError, match=r"cannot write there \((No space|Read-only).*free the place or " + advice):
+            raise_in(atomic_folder(tmp_path / place), error)
+    with pytest.raises(PermissionError):
+        raise_in(atomic_folder(tmp_path / place), PermissionError(errno.EACCES, "Permission denied", "input.txt"))
+    assert list((tmp_path / place).parent.iterdir()) == []
+
+
+def raise_in(block, error):
+    with block:
+        raise error
 
 
 def test_a_wrong_data_folder_is_named(monkeypatch, tmp_path):

@@ -70,7 +70,7 @@ def new_version(site: Path, target: Path) -> Iterator[Path]:
     Raises:
         InputError: It cannot be written to; what was at `target` still is.
     """
-    with storing(target), atomic_folder(target) as new:
+    with atomic_folder(target) as new, storing(target):
         yield new
     shutil.rmtree(site, ignore_errors=True)
 

@@ -12,8 +12,9 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError
+from optical_mteb.storage import not_writable
 from optical_mteb.study.evaluation import QueryScores
-from optical_mteb.study.files import no_place, write_text
+from optical_mteb.study.files import write_text
 
 DIGITS = 4
 """Digits of a score that are kept."""
@@ -111,7 +112,7 @@ class CellFolder:
             yield False
             return
         except OSError as error:
-            raise no_place(self.folder, error) from error
+            raise not_writable(self.folder, error) from error
         try:
             yield True
         finally:

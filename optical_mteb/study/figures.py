@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optical_mteb.errors import InputError
+from optical_mteb.storage import atomic_file
 from optical_mteb.study.document import HEADINGS
-from optical_mteb.study.files import no_place
 from optical_mteb.study.summary import GROUPS, Contrast, Summary
 
 if TYPE_CHECKING:
@@ -55,13 +55,10 @@ def draw(summary: Summary, folder: Path) -> dict[str, Path]:
         drawn[title], files[title] = _interference(contrasts), f"interference-{metric}.svg"
     import matplotlib as mpl
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context({"svg.hashsalt": "optical-mteb", "svg.fonttype": "none"}):
-            for title, figure in drawn.items():
-                figure.savefig(folder / files[title], metadata={"Date": None, "Title": title})
-    except OSError as error:
-        raise no_place(folder, error) from error
+    with mpl.rc_context({"svg.hashsalt": "optical-mteb", "svg.fonttype": "none"}):
+        for title, figure in drawn.items():
+            with atomic_file(folder / files[title]) as scratch:
+                figure.savefig(scratch, format="svg", metadata={"Date": None, "Title": title})
     return {title: folder / name for title, name in files.items()}
 
 

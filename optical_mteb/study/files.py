@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from optical_mteb.errors import InputError
+from optical_mteb.storage import atomic_file
 
 
 def write_text(path: Path, text: str) -> None:
@@ -13,17 +13,5 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: The place cannot be written to.
     """
-    scratch = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise no_place(path, error) from error
-
-
-def no_place(path: Path, error: OSError) -> InputError:
-    """The line for a place that cannot be written to."""
-    return InputError(
-        f"{path}: cannot write there ({error.strerror or error}); free the place or choose another --output"
-    )

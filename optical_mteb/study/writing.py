@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from filelock import FileLock
+
 from optical_mteb.errors import InputError
+from optical_mteb.storage import not_writable
 from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.document import document as as_document
 from optical_mteb.study.files import write_text
@@ -20,7 +23,7 @@ from optical_mteb.study.table import read_records, rows, write_table
 def write(
     plan: Plan, cells: CellFolder, folder: Path, *, document: Path | None, figures: bool, command: str
 ) -> Iterator[Path]:
-    """Write what there is to say of the trainings that are done.
+    """Write what there is to say of the trainings that are done; of several processes, one after the other.
 
     Args:
         plan: The study.
@@ -36,9 +39,22 @@ def write(
     Raises:
         InputError: Nothing is done yet, a record is damaged, or the folder cannot be written to.
     """
-    records = read_records(plan, cells)
-    if not records:
+    if not read_records(plan, cells):
         raise InputError(f"{cells.folder}: no training of {plan.settings.name} is done; leave --report out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".writing.lock").acquire()
+    except OSError as error:
+        raise not_writable(folder, error) from error
+    # Read again: a table of fewer trainings must not take the place of another process's.
+    with lock:
+        yield from _write(plan, cells, folder, document, figures=figures, command=command)
+
+
+def _write(
+    plan: Plan, cells: CellFolder, folder: Path, document: Path | None, *, figures: bool, command: str
+) -> Iterator[Path]:
+    records = read_records(plan, cells)
     write_table(folder / "table.csv", rows(plan, records))
     yield folder / "table.csv"
     summary = summarise(plan, records)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from optical_mteb.study.cells import CellFolder, CellRecord
 from optical_mteb.study.plan import make_plan
 from optical_mteb.study.summary import summarise
-from optical_mteb.study.table import read_table, write_table
+from optical_mteb.study.table import read_records, read_table, rows, write_table
 from optical_mteb.study.writing import write
 from tests.study.conftest import edit
 
@@ -109,6 +110,21 @@ def test_what_is_not_done_is_left_out(study, tmp_path):
     summary = summarise(plan, records)
     assert {each.pairs for each in summary.means if each.approach == "contrastive"} == {1, 3}
     assert (summary.done, summary.trainings) == (6, 7)
+
+
+def test_several_write_into_one_folder(study, tmp_path):
+    """Guards against a study that fails to write its table, since another process writes the same one."""
+    plan, cells, _ = study
+
+    def written(_):
+        return list(write(plan, cells, tmp_path / "out", document=None, figures=False, command="make it"))
+
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(written, range(8)))
+    assert paths == [[tmp_path / "out" / name for name in ("table.csv", "summary.json", "study.md")]] * 8
+    left = {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
+    assert left == {"cells", *(path.name for path in paths[0])}
+    assert len(read_table(tmp_path / "out" / "table.csv")) == len(rows(plan, read_records(plan, cells)))
 
 
 def test_figures_are_the_same_twice(study, tmp_path):
