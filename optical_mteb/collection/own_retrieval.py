@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from pydantic import PrivateAttr
 
 from optical_mteb.collection.beir import beir_files, read_beir
 from optical_mteb.collection.fingerprint import fingerprint
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.collection.task_file import TASK_FILE, TaskFile, read_task_file
+from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
@@ -18,13 +21,25 @@ if TYPE_CHECKING:
 class OwnMetadata(TaskMetadata):
     """MTEB's metadata of a folder with a `task.toml`."""
 
+    _read_revision: str = PrivateAttr("")
+
     @property
     def revision(self) -> str:
         """SHA-256 of corpus, queries and judgements, the first 40 hexadecimal digits.
 
         The files are read for it, so it is taken only when results are written or looked up.
-        `dataset["revision"]` is the cheaper one that is of the files' sizes and times.
+        `dataset["revision"]` is the cheaper one that is of the files' sizes and times. Of a task whose data are
+        loaded, it is that of the files as they were read.
         """
+        return self._read_revision or self._hash()
+
+    def as_read(self) -> Self:
+        """The metadata of the files as they are now, whatever becomes of them."""
+        fixed = self.model_copy()
+        fixed._read_revision = self._hash()
+        return fixed
+
+    def _hash(self) -> str:
         digest = hashlib.sha256()
         for file in beir_files(Path(self.dataset["path"]), self.eval_splits[0]):
             with file.open("rb") as stream:
@@ -40,10 +55,22 @@ class OwnRetrieval(CollectionRetrieval):
     """
 
     folder: Path
+    metadata: OwnMetadata
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
-        """The folder's files."""
-        return read_beir(self.folder, split=split, name=f"{self.metadata.name}/{subset}/{split}")
+        """The folder's files.
+
+        Raises:
+            InputError: As `read_beir`; or the files change while they are read.
+        """
+        files = beir_files(self.folder, split)
+        before = fingerprint("", *files)
+        metadata = type(self).metadata.as_read()
+        data = read_beir(self.folder, split=split, name=f"{metadata.name}/{subset}/{split}")
+        if fingerprint("", *files) != before:
+            raise InputError(f"{self.folder}: the files changed while they were read; run the command again")
+        self.metadata = metadata
+        return data
 
 
 def own_task_class(folder: Path) -> type[OwnRetrieval]:

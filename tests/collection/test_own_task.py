@@ -15,6 +15,7 @@ import mteb
 import pytest
 
 from optical_mteb.collection import own_retrieval
+from optical_mteb.collection.beir import read_beir
 from optical_mteb.collection.beir_corpus import cache_folder
 from optical_mteb.collection.own_task import add_task, own_tasks, remove_task
 from optical_mteb.collection.task_file import read_task_file
@@ -278,6 +279,25 @@ def test_revision_is_of_the_content(folder: Path, tmp_path: Path):
         assert task.metadata.revision != first
         (folder / name).write_text(text)
     assert task.metadata.revision == first
+
+
+def test_data_that_change_meanwhile_are_not_taken_for_those_read(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guards against the score of old data under the revision of the new ones, which the cache gives from then on."""
+    task = own_retrieval.own_task_class(folder)()
+    first = task.metadata.revision
+    task.load_data()
+    with (folder / "queries.jsonl").open("a") as file:
+        file.write("\n")
+    assert task.metadata.revision == first != type(task).metadata.revision
+
+    def changed(*arguments, **options):
+        with (folder / "qrels.tsv").open("a") as file:
+            file.write("\n")
+        return read_beir(*arguments, **options)
+
+    monkeypatch.setattr(own_retrieval, "read_beir", changed)
+    with pytest.raises(InputError, match="the files changed while they were read; run the command again"):
+        own_retrieval.own_task_class(folder)().load_data()
 
 
 def scores_of(task: mteb.AbsTask, model, results: Path) -> tuple[float, float]:
