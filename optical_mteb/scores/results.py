@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from mteb.models.get_model_meta import _MODEL_RENAMES
 from mteb.models.model_implementations import MODEL_REGISTRY
 
 from optical_mteb.errors import InputError
+
+HOLDS_COPIES = {".optical-mteb-report", "SUBMISSION.md"}
+"""Files by which a report and a submission are known."""
 
 _EXPERIMENTS = "experiments"  # MTEB's folder of results with settings of their own
 
@@ -107,7 +111,7 @@ def all_results(cache: Path) -> list[ModelResults]:
     Raises:
         InputError: There are none, or a `model_meta.json` is damaged or of another revision than its folder.
     """
-    folders = sorted({path.parent for path in cache.rglob("*.json") if _is_result(path)}) if cache.is_dir() else []
+    folders = sorted({path.parent for path in _results_below(cache)})
     if not folders:
         raise InputError(f"{cache}: no results; expected the --output-folder of mteb run")
     return sorted((_model_results(folder) for folder in folders), key=lambda each: (each.model, str(each.folder)))
@@ -123,13 +127,16 @@ def _registered_revision(name: str) -> str:
 
 def _folder_of(name: str, revision: str, cache: Path, tasks: Sequence[str]) -> Path:
     """The one folder of a model's results; `revision` may be the start of it, or empty where there is but one."""
-    paths = ResultCache(cache).get_cache_paths(
-        models=[name],
-        tasks=tasks or None,
-        include_remote=False,
-        require_model_meta=False,
-        load_experiments="match_name",
-    )
+    paths: Iterable[Path] = ()
+    # MTEB makes the folder that it is to look into.
+    if cache.is_dir():
+        paths = ResultCache(cache).get_cache_paths(
+            models=[name],
+            tasks=tasks or None,
+            include_remote=False,
+            require_model_meta=False,
+            load_experiments="match_name",
+        )
     folders = _plain_ones(path.parent for path in paths if _is_result(path))
     folders = [folder for folder in folders if _revision_folder(folder).name.startswith(revision)]
     if not folders:
@@ -158,9 +165,17 @@ def _folders_below(folder: Path, tasks: Sequence[str]) -> list[Path]:
     """Folders with results on any of the tasks, the folder itself before all others."""
     if any(not tasks or path.stem in tasks for path in _result_files(folder)):
         return [folder]
-    return _plain_ones(
-        path.parent for path in folder.rglob("*.json") if _is_result(path) and (not tasks or path.stem in tasks)
-    )
+    return _plain_ones(path.parent for path in _results_below(folder) if not tasks or path.stem in tasks)
+
+
+def _results_below(folder: Path) -> Iterator[Path]:
+    """The result files of a folder and of those in it, but for copies of results that a report or a submission has."""
+    for place, folders, files in os.walk(folder):
+        if Path(place) != folder and not HOLDS_COPIES.isdisjoint(files):
+            folders.clear()
+            continue
+        paths = (Path(place, name) for name in files if name.endswith(".json"))
+        yield from (path for path in paths if _is_result(path))
 
 
 def _plain_ones(folders: Iterable[Path]) -> list[Path]:

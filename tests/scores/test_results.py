@@ -1,9 +1,11 @@
 """Finding results by a model's name or by a folder."""
 
+import shutil
+
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.scores.results import find_results
+from optical_mteb.scores.results import all_results, find_results
 
 SCORES = {"som-eng": {"a": 0.5, "b": 1.0}}
 TASK = "CLDRNameRetrieval"
@@ -82,6 +84,24 @@ def test_other_files_are_no_results(write, cache):
     (cache / "objectives").mkdir()
     (cache / "objectives" / "figures.json").write_text('{"scores": []}')
     assert find_results(str(cache), cache).tasks == [TASK]
+
+
+def test_copies_in_reports_and_submissions_are_no_results(write, cache):
+    """Guards against a report in the folder of the results that counts its own copies as models."""
+    own = write("a/base", SCORES)
+    for place, marker in (("site", ".optical-mteb-report"), ("submission", "SUBMISSION.md")):
+        shutil.copytree(own, cache / place / "data" / "a__base" / "r1")
+        (cache / place / marker).write_text("")
+    assert [results.folder for results in all_results(cache)] == [own]
+    assert find_results(str(cache), cache).folder == own
+    assert find_results(str(cache / "site"), cache).folder == cache / "site" / "data" / "a__base" / "r1"
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path):
+    """Guards against a folder of a mistyped name that the next command finds empty."""
+    with pytest.raises(InputError, match="NOTHERE: no results of a/base; run: mteb run -m a/base"):
+        find_results("a/base", tmp_path / "NOTHERE")
+    assert not (tmp_path / "NOTHERE").exists()
 
 
 @pytest.mark.parametrize(
