@@ -116,6 +116,11 @@ def write_corpus(name: str, entries: Callable[[], Iterable[Entry]], path: Path) 
         with _storing(path):
             writer.finalize()
     _check_unique(name, hashes, entries)
+    say_left_out(name, empty)
+
+
+def say_left_out(name: str, empty: int) -> None:
+    """Log how many documents of a corpus were left out, where some were."""
     if empty:
         _log.warning("%s: left out %d documents that have no text", name, empty)
 

@@ -62,7 +62,7 @@ def read_beir(folder: Path, *, split: str = "test", name: str = "") -> Retrieval
 
     Raises:
         InputError: A file is not there; a line of it is broken, has another form, an empty text or an id that stood
-            before; a judgement names no query or no document; a query has no relevant document. The text names file
+            before; a judgement names no query, or no document with text; a query has no relevant document. The text names file
             and line.
     """
     files = beir_files(folder, split)
@@ -119,9 +119,9 @@ def _place(files: BeirFiles, corpus: Dataset, queries: Sequence[Entry], error: U
             raise InputError(f"{files.qrels}:{number}: query {query!r} is not in {files.queries}; {MEND}") from error
         if grade > 0:
             if document not in known:
-                raise InputError(
-                    f"{files.qrels}:{number}: document {document!r} is not in {files.corpus}; {MEND}"
-                ) from error
+                written = next((e for e in read_entries(files.corpus, empty=True) if e.id == document), None)
+                found = f"has no text at {written.where}" if written else f"is not in {files.corpus}"
+                raise InputError(f"{files.qrels}:{number}: document {document!r} {found}; {MEND}") from error
             answered.add(query)
     for entry in queries:
         if entry.id not in answered:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from optical_mteb.collection.arrow_corpus import cached_corpus, corpus_folder, write_corpus
+from optical_mteb.collection.arrow_corpus import cached_corpus, corpus_folder, say_left_out, write_corpus
 from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.json_lines import read_json_lines
 from optical_mteb.collection.split import Entry
@@ -40,14 +40,15 @@ def beir_corpus(path: Path) -> Dataset:
     """The documents of a `corpus.jsonl`, as columns `id`, `text` and `title`, read memory-mapped.
 
     They are written to an Arrow file in the cache once for every state of the file, told by its size and time of
-    change; the Arrow file of an earlier state is removed. White space around texts and titles is taken off.
+    change; the Arrow file of an earlier state is removed. White space around texts and titles is taken off. Documents
+    with neither text nor title are left out, as MTEB does, and their number is logged.
 
     Args:
         path: The file: an object a line, with `_id`, `text` and perhaps `title`; other keys are passed over.
 
     Raises:
-        InputError: A line is no such object, an id is empty or stands twice, a document has neither text nor title, or
-            there is no document; or the cache cannot be written to.
+        InputError: A line is no such object, an id is empty or stands twice, or there is no document with text; or the
+            cache cannot be written to.
     """
     state = path.stat()
     folder = cache_folder(path) / f"{state.st_size}-{state.st_mtime_ns}"
@@ -65,8 +66,12 @@ def cache_folder(path: Path) -> Path:
     return corpus_folder(f"own {resolved.parent.name}", str(resolved))
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
+def read_entries(path: Path, *, empty: bool = False) -> Iterator[Entry]:
     """The documents, or the queries, of a file line by line.
+
+    Args:
+        path: The file.
+        empty: Give those with neither text nor title, too, and do not refuse them.
 
     Raises:
         InputError: A line is not valid UTF-8, no JSON object, has no `_id` or no `text`, or something else than text
@@ -74,7 +79,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
     """
     for where, record in read_json_lines(path, mend=MEND):
         entry = Entry(_text(record, "_id", where), _text(record, "text", where), _title(record, where), where)
-        if not (entry.text.strip() or entry.title.strip()):
+        if not (empty or entry.text.strip() or entry.title.strip()):
             raise InputError(f"{where}: {entry.id!r} has an empty text; {MEND}")
         yield entry
 
@@ -100,7 +105,7 @@ def _write(source: Path, target: Path) -> None:
     try:
         _write_columns(source, target)
     except (_DoubtfulError, pa.ArrowException):
-        write_corpus(str(source), lambda: read_entries(source), target)
+        write_corpus(str(source), lambda: read_entries(source, empty=True), target)
 
 
 def _write_columns(source: Path, target: Path) -> None:
@@ -109,7 +114,7 @@ def _write_columns(source: Path, target: Path) -> None:
 
     schema = Features({column: Value("string") for column in ("id", "text", "title")}).arrow_schema
     parse = arrow_json.ParseOptions(explicit_schema=_READ, unexpected_field_behavior="ignore")
-    hashes = []
+    hashes, empty = [], 0
     try:
         lines = pa.OSFile(str(source), "rb")
     except OSError as error:
@@ -127,23 +132,25 @@ def _write_columns(source: Path, target: Path) -> None:
                 ids, texts, titles = _checked(block)
                 hashes.append(np.fromiter(map(hash, ids.to_pylist()), dtype=np.int64, count=len(ids)))
                 writer.write_batch(pa.record_batch([ids, texts, titles], schema=schema))
-                progress.advance(bar, len(ids))
+                progress.advance(bar, len(block))
+                empty += len(block) - len(ids)
     except OSError as error:
         raise not_writable(target, error) from error
     ordered = np.sort(np.concatenate(hashes)) if hashes else np.empty(0)
     if not ordered.size or (ordered[1:] == ordered[:-1]).any():
         raise _DoubtfulError
+    say_left_out(str(source), empty)
 
 
 def _checked(block: pa.RecordBatch) -> tuple[pa.StringArray, pa.StringArray, pa.StringArray]:
-    """Ids, texts and titles of a block, without white space around texts and titles."""
+    """Ids, texts and titles of a block, without white space around them and documents that have neither of the two."""
     for column in block.columns:
         column.validate(full=True)
     ids, texts, titles = (block.column(field.name) for field in _READ)
     if ids.null_count or texts.null_count:
         raise _DoubtfulError
     texts, titles = pc.utf8_trim_whitespace(texts), pc.utf8_trim_whitespace(pc.fill_null(titles, ""))
-    empty = pc.and_(pc.equal(texts, ""), pc.equal(titles, ""))
-    if pc.any(pc.or_(empty, pc.equal(ids, ""))).as_py():
+    filled = pc.invert(pc.and_(pc.equal(texts, ""), pc.equal(titles, "")))
+    if pc.any(pc.and_(filled, pc.equal(ids, ""))).as_py():
         raise _DoubtfulError
-    return ids, texts, titles
+    return ids.filter(filled), texts.filter(filled), titles.filter(filled)

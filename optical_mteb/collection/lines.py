@@ -33,13 +33,14 @@ def read_parallel_lines(*paths: Path) -> Iterator[tuple[str, ...]]:
         yield lines
 
 
-def read_lines(path: Path, *, otherwise: str | None = None) -> Iterator[str]:
+def read_lines(path: Path, *, otherwise: str | None = None, indented: bool = False) -> Iterator[str]:
     r"""The lines of a file, divided at `\n` alone, without white space around them and byte order marks before them.
 
     Args:
         path: A file; packed where its name says so, see `open_unpacked`.
         otherwise: Encoding of lines that are not valid UTF-8, `iso-8859-1` for files of the nineties; None to refuse
             them.
+        indented: Leave white space at the beginning of lines, as of a table whose first column may be empty.
 
     Raises:
         InputError: A line cannot be decoded or is longer than `LONGEST`, or the file cannot be read or unpacked.
@@ -48,7 +49,8 @@ def read_lines(path: Path, *, otherwise: str | None = None) -> Iterator[str]:
         for number, line in enumerate(iter(lambda: stream.readline(LONGEST), b""), start=1):
             if len(line) == LONGEST and not line.endswith(b"\n"):
                 raise InputError(f"{path}:{number}: has more than {LONGEST:,} bytes; divide it into lines")
-            yield _decoded(line, f"{path}:{number}", otherwise=otherwise).strip()
+            text = _decoded(line, f"{path}:{number}", otherwise=otherwise)
+            yield text.rstrip() if indented else text.strip()
 
 
 def _decoded(line: bytes, where: str, *, otherwise: str | None) -> str:

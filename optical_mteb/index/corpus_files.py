@@ -137,7 +137,7 @@ def _first_of(keys: tuple[str, ...], record: dict[str, object], where: str) -> s
 
 def _table_entries(path: Path) -> Iterator[Entry]:
     width = 0
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, indented=True), start=1):
         columns = [column.strip() for column in line.split("\t")]
         if not line:
             continue
@@ -147,5 +147,7 @@ def _table_entries(path: Path) -> Iterator[Entry]:
             raise InputError(
                 f"{path}:{number}: expected id, text or id, title, text, tabs between, found {len(columns)} columns; {_MEND}"
             )
+        if not columns[0]:
+            raise InputError(f"{path}:{number}: has no id in its first column; {_MEND}")
         title = columns[1] if width == 3 else ""
         yield Entry(columns[0], columns[-1] if len(columns) == width else "", title, f"{path}:{number}")

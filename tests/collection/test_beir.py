@@ -194,9 +194,31 @@ def test_bad_line_is_placed(folder: Path, name: str, kind: str):
     """Pins a mistake that slips through, or one without its file and line; and a cache of half a corpus."""
     line, message = BAD_LINES[kind]
     (folder / name).write_text(GOOD + line + "\n" + GOOD.replace("z1", "z2"), encoding="utf-8")
+    if name == "corpus.jsonl" and "empty text" in kind:
+        pytest.skip("empty documents are left out")
     with pytest.raises(InputError, match=f"{name}{message}"):
         read_beir(folder)
     assert name == "queries.jsonl" or not list(cache_folder(folder / name).glob("[!.]*/"))
+
+
+@pytest.mark.parametrize("block", [1 << 20, 0], ids=["in columns", "line by line"])
+def test_an_empty_document_is_left_out_where_no_query_needs_it(folder: Path, block: int, monkeypatch, caplog):
+    """Guards against a corpus of which a few empty documents stop all others, and against one that a query lacks."""
+    if not block:
+        monkeypatch.setattr(beir_corpus, "_write_columns", raise_doubtful)
+    whole = read_beir(folder)["corpus"].num_rows
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.write('\n{"_id": "z1", "text": ""}\n{"_id": "z2", "title": " ", "text": "\\t"}\n')
+    assert read_beir(folder)["corpus"].num_rows == whole
+    assert "corpus.jsonl: left out 2 documents that have no text" in caplog.text
+    with (folder / "qrels.tsv").open("a") as file:
+        file.write("\nq1\tz2\t1\n")
+    with pytest.raises(InputError, match=r"qrels\.tsv:\d+: document 'z2' has no text at .*corpus\.jsonl:\d+; mend"):
+        read_beir(folder)
+
+
+def raise_doubtful(*_):
+    raise beir_corpus._DoubtfulError
 
 
 @pytest.mark.parametrize("line", [b'{"_id": "z\xff", "text": "x"}', b'{"_id": "z", "text": "one \xed\xa0\xbd two"}'])

@@ -194,6 +194,8 @@ def test_columns_that_are_no_corpus(columns, expected):
         ("c.jsonl", ['{"id": "a", "text": "x"}', "{"], "c.jsonl:2: is no JSON"),
         ("c.tsv", ["a\tone", "b\ttwo\tthree"], "c.tsv:2: expected id, text or id, title, text"),
         ("c.tsv", ["a"], "c.tsv:1: expected id, text"),
+        ("c.tsv", ["a\tT\tone", "\tT\ttwo"], "c.tsv:2: has no id in its first column"),
+        ("c.tsv", ["a\tone", " \ttwo"], "c.tsv:2: has no id in its first column"),
         ("c.tsv", ["a\tone", "a\ttwo"], "c.tsv:2: document id 'a' stands twice"),
         ("c.csv", ["a,one"], "expected .jsonl, .tsv, TREC's SGML or a folder"),
     ],
