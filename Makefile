@@ -18,8 +18,8 @@ install: $(VENV)/.installed
 
 demo: install
 	$(BIN)/optical-mteb train quickstart
-	$(BIN)/mteb run -m pypi:multilingual-e5-small -t CLDRNameRetrieval --output-folder $(RESULTS) -v 1
-	$(BIN)/mteb run -m quickstart-student -t CLDRNameRetrieval --output-folder $(RESULTS) -v 1
+	$(BIN)/optical-mteb run -m pypi:multilingual-e5-small -t CLDRNameRetrieval --output-folder $(RESULTS)
+	$(BIN)/optical-mteb run -m quickstart-student -t CLDRNameRetrieval --output-folder $(RESULTS)
 	$(BIN)/optical-mteb compare pypi:multilingual-e5-small quickstart-student -t CLDRNameRetrieval --results $(RESULTS)
 
 test: install

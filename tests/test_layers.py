@@ -18,7 +18,7 @@ LAYERS = [
     {"training", "students", "index", "tasks"},
     {"bases", "bitext", "transport", "recipes"},
     {"collection"},
-    {"storage", "languages", "toml_file", "ray_cluster", "hardware"},
+    {"storage", "languages", "toml_file", "ray_cluster", "hardware", "progress"},
     {"errors", "citation", "_build", "__init__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

@@ -33,6 +33,8 @@ def main() -> None:
     """Run the command; bad input prints one line and exits with code 2."""
     # Read when torch is loaded: it then asks the kernel for large pages, and a training spends less time on page faults.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # Bars of libraries that nobody asked for; commands have a progress line, and downloads their bars.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
     except InputError as error:

@@ -46,11 +46,15 @@ def run(
     from optical_mteb.registry import register, search_by_index
 
     register()
+    from optical_mteb.cli.task_lines import evaluate_by_lines
+
+    evaluate_by_lines()
     if spec is not None:
         search_by_index(settings.spec, settings.recall)
     from mteb.cli import main as mteb_main
 
-    sys.argv = ["mteb", "run", *context.args]
+    quiet = [] if any(word.startswith(("-v", "--verb")) for word in context.args) else ["--verbosity", "1"]
+    sys.argv = ["mteb", "run", *context.args, *quiet]
     mteb_main()
 
 

@@ -100,7 +100,7 @@ class OnePass:
         if len(self.data) < 2:
             return {}
         corpora = {subset: split["corpus"] for subset, split in self.data.items()}
-        return {subset: _digest(corpus) for subset, corpus in corpora.items() if len(corpus) <= LARGEST}
+        return {subset: digest(corpus) for subset, corpus in corpora.items() if len(corpus) <= LARGEST}
 
     def documents(self) -> int:
         """How many documents the subset has."""
@@ -262,9 +262,9 @@ def _joined(queries: Mapping[str, Dataset]) -> Dataset:
     return concatenate_datasets(renamed)
 
 
-def _digest(corpus: Dataset) -> bytes:
+def digest(corpus: Dataset) -> bytes:
     """SHA-256 of documents, by everything that they have."""
-    digest = hashlib.sha256(repr(corpus.column_names).encode())
+    found = hashlib.sha256(repr(corpus.column_names).encode())
     for batch in corpus.iter(1000):
-        digest.update(repr(batch).encode())
-    return digest.digest()
+        found.update(repr(batch).encode())
+    return found.digest()

@@ -29,12 +29,12 @@ from optical_mteb.index.manifest import (
     ModelRecord,
 )
 from optical_mteb.index.place import new_version, storing
-from optical_mteb.index.progress import progress_bar
 from optical_mteb.index.searcher import Searcher
 from optical_mteb.index.shards import ShardStore, Vectors, VectorShards
 from optical_mteb.index.spec import AUTO, IndexSpec, choose
 from optical_mteb.index.tuning import tune
 from optical_mteb.index.vectors_file import VectorsWriter
+from optical_mteb.progress import progress_line
 
 SHARD_SIZE = 8192
 """Documents that are sorted by length and encoded together; those under way are encoded again after a kill."""
@@ -243,7 +243,7 @@ def filled(site: Path, spec: IndexSpec, store: VectorShards, seed: int, say: Cal
         _save(index, site, name, done)
     make_room(index, spec, store.total)
     saved = time.monotonic()
-    with progress_bar("add", store.total, index.ntotal) as advance:
+    with progress_line("add", store.total, index.ntotal, unit="documents") as advance:
         for number in range(done, len(store)):
             vectors = store.vectors(number).astype(np.float32)
             index.add(vectors)

@@ -22,11 +22,11 @@ from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.documents import Documents, as_batch
 from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, CorpusRecord, IndexManifest, ModelRecord
 from optical_mteb.index.place import building
-from optical_mteb.index.progress import progress_bar
 from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit, unit_or_zero
 from optical_mteb.index.spec import AUTO
 from optical_mteb.index.tokens_assembly import assemble_tokens, fill_token_shards, of_tokens
 from optical_mteb.index.tokens_encoder import TokenEncoder
+from optical_mteb.progress import progress_line
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
@@ -179,7 +179,7 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
         say(f"goes on: {finished:,} of {len(store):,} shards are encoded already")
     # Of the first documents, whichever are missing: a build that goes on encodes as it began.
     precision = encoder.precision(corpus.read(0, 64).as_read())
-    with progress_bar("encode", len(corpus), store.bounds(missing[0])[0]) as advance:
+    with progress_line("encode", len(corpus), store.bounds(missing[0])[0], unit="documents") as advance:
         for number in missing:
             start, stop = store.bounds(number)
             part = corpus.read(start, stop)

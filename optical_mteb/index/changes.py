@@ -28,10 +28,10 @@ from optical_mteb.index.manifest import (
     IndexManifest,
 )
 from optical_mteb.index.place import building, keep, new_version
-from optical_mteb.index.progress import progress_bar
 from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit
 from optical_mteb.index.spec import IndexSpec
 from optical_mteb.index.vectors_file import VectorsWriter, mapped_vectors
+from optical_mteb.progress import progress_line
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
@@ -163,7 +163,7 @@ def _append(site: Path, index: FaissIndex, store: ShardStore, bare: Integers) ->
     """Write the index anew, with the documents of the shards at its end, of which some have no vector."""
     folder, manifest = index.folder, index.manifest
     spec, count = IndexSpec.parse(manifest.spec), manifest.count + store.key.count
-    with new_version(site, folder) as new, progress_bar("add", store.key.count) as advance:
+    with new_version(site, folder) as new, progress_line("add", store.key.count, unit="documents") as advance:
         filled = read_index(folder / FAISS_FILE, spec, mapped=False)
         for number in range(len(store)):
             vectors = store.vectors(number).astype(np.float32)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import as_batch
-from optical_mteb.index.progress import progress_bar
 from optical_mteb.index.shards import unit_or_zero
+from optical_mteb.progress import progress_line
 from optical_mteb.ray_cluster import cluster, own_error
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class RayEngine:
                 num_cpus=1,
             )
             try:
-                with progress_bar("encode", len(corpus), store.bounds(missing[0])[0]) as advance:
+                with progress_line("encode", len(corpus), store.bounds(missing[0])[0], unit="documents") as advance:
                     for row in shards.iter_rows():
                         advance(_write(store, corpus, row))
             except InputError:

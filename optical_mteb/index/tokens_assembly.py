@@ -32,13 +32,13 @@ from optical_mteb.index.manifest import (
     IndexManifest,
 )
 from optical_mteb.index.place import new_version
-from optical_mteb.index.progress import progress_bar
 from optical_mteb.index.searcher import Searcher
 from optical_mteb.index.shards import ShardStore, Vectors
 from optical_mteb.index.spec import AUTO, IndexSpec
 from optical_mteb.index.tokens_search import MaxSimSearcher
 from optical_mteb.index.tokens_shards import TOKEN_SHARD_SIZE, TokenShards
 from optical_mteb.index.tokens_tuning import TOKEN_SAMPLE, tune_tokens
+from optical_mteb.progress import progress_line
 
 if TYPE_CHECKING:
     from optical_mteb.index.corpus import Corpus
@@ -81,7 +81,7 @@ def fill_token_shards(store: ShardStore, corpus: Corpus, encoder: TokenEncoder, 
     finished = len(store) - len(missing)
     if finished:
         say(f"goes on: {finished:,} of {len(store):,} shards are encoded already")
-    with progress_bar("encode", len(corpus), store.bounds(missing[0])[0]) as advance:
+    with progress_line("encode", len(corpus), store.bounds(missing[0])[0], unit="documents") as advance:
         for number in missing:
             start, stop = store.bounds(number)
             part = corpus.read(start, stop)

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.bitext.held_out import hold_out
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, computes_in_bfloat16, on_cpu, quick_attention
+from optical_mteb.progress import progress_line
 from optical_mteb.storage import atomic_folder, logs_folder, not_writable, runs_folder
 from optical_mteb.students.sidecar import Sidecar
 from optical_mteb.students.store import ORGANISATION, student_names, student_path
@@ -38,6 +39,7 @@ from optical_mteb.training.losses import Bank
 from optical_mteb.training.losses.distillation import check_widths
 from optical_mteb.training.models import Models, embedding_width, load_models
 from optical_mteb.training.objective import build_loss
+from optical_mteb.training.progress import TrainingProgress
 from optical_mteb.training.readings import Reading
 from optical_mteb.training.recipe import DocumentRankTerm, RankTerm, Recipe, TrainingSettings
 from optical_mteb.training.record import add_to_card, card_data, late_interaction_card, sidecar
@@ -269,9 +271,8 @@ def fit(
         checkpoints=checkpoints,
         callbacks=[LogLastStep()],
     )
-    if not processes.is_main_process:
-        for callback in (ProgressCallback, PrinterCallback):
-            trainer.remove_callback(callback)
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
     evaluation = None
     if dev is not None and recipe.evaluation is not None and checkpoints is not None:
         evaluator = DevEvaluator(
@@ -290,7 +291,13 @@ def fit(
     started, before = time.perf_counter(), checkpoints.progress.get("seconds", 0.0) if checkpoints else 0.0
     if checkpoints is not None:
         trainer.add_callback(_Clock(checkpoints, started, before))
-    with quick_attention(student.device, bfloat16=trainer.args.bf16, tokens=recipe.student.max_tokens):
+    with ExitStack() as training:
+        if processes.is_main_process:
+            line = training.enter_context(progress_line(f"train {recipe.name}", recipe.training.steps, unit="steps"))
+            trainer.add_callback(TrainingProgress(line, say))
+        training.enter_context(
+            quick_attention(student.device, bfloat16=trainer.args.bf16, tokens=recipe.student.max_tokens)
+        )
         trainer.train(resume_from_checkpoint=str(latest) if latest is not None else None)
     taken, seconds = trainer.state.global_step, before + time.perf_counter() - started
     figures = _last_figures(trainer.state.log_history)
