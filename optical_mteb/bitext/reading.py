@@ -12,6 +12,7 @@ from optical_mteb.bitext.jsonl import read_jsonl
 from optical_mteb.bitext.moses import read_moses
 from optical_mteb.bitext.published import fetch
 from optical_mteb.bitext.records import RawRecords
+from optical_mteb.bitext.shifted import realign
 from optical_mteb.bitext.source import BitextSource
 from optical_mteb.bitext.tmx import read_tmx
 from optical_mteb.bitext.tsv import read_tsv
@@ -29,6 +30,11 @@ def read_source(source: BitextSource, *, base_folder: Path | None = None) -> Raw
     Raises:
         InputError: A file is not there, and cannot be had from where it is published.
     """
+    records = _published_order(source, base_folder)
+    return realign(records, source.shift, source.source) if source.shift else records
+
+
+def _published_order(source: BitextSource, base_folder: Path | None) -> RawRecords:
     if source.kind == "cldr":
         return read_cldr(source.place)
     if source.kind == "hub":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from optical_mteb.bitext.shifted import Shift
 from optical_mteb.collection.packed import unpacked_suffix
 from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
@@ -30,6 +32,7 @@ _KINDS_OF_FIELD: dict[str, tuple[Kind, ...]] = {
     "sha256": ("moses", "tsv", "tmx", "jsonl"),
     "translation_url": ("moses",),
     "translation_sha256": ("moses",),
+    "shift": ("moses", "tsv", "tmx", "jsonl"),
 }
 
 
@@ -57,6 +60,9 @@ class BitextSource(BaseModel):
         config: Configuration of a hub data set.
         split: Split of a hub data set.
         revision: Commit, tag or branch of a hub data set.
+        shift: Ranges of units (records in the file's order, counted from 0) whose translations stand in other units:
+            `{first = 1159, last = 1699, by = -1}` takes the translation of unit i from unit i - 1. A translation is
+            used once: a unit whose own was taken, and that takes none, counts as empty.
         exclude_ids: Globs; records whose id matches one are left out (`PubMed_8:*`).
         keep: Column to allowed values; records with another value are left out.
         limit: Take only the first so many kept pairs.
@@ -83,6 +89,7 @@ class BitextSource(BaseModel):
     config: str | None = None
     split: str = "train"
     revision: str | None = None
+    shift: list[Shift] = []
     exclude_ids: list[str] = []
     keep: dict[str, list[str]] = {}
     limit: int | None = Field(default=None, ge=1)
@@ -120,6 +127,9 @@ class BitextSource(BaseModel):
             raise ValueError(f"{self.source}: format is for files, but this is {kind}; remove format")
         if kind in ("jsonl", "hub"):
             self._check_field_names(kind)
+        for before, after in pairwise(sorted(self.shift, key=lambda shift: shift.first)):
+            if after.first <= before.last:
+                raise ValueError(f"{self.source}: {before} and {after} overlap; a unit has one translation")
         self._check_language()
         return self
 

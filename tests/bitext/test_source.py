@@ -7,6 +7,7 @@ from optical_mteb.bitext import BitextSource
 from optical_mteb.bitext.reading import find_file
 from optical_mteb.errors import InputError
 
+SHIFTED = {"source": "a.tsv", "language": "sw"}
 COLUMNS = {"english_column": "en", "translation_column": "sw"}
 
 
@@ -57,6 +58,14 @@ def test_valid_tables(table, kind, code):
         ({"source": "hub:o/n", "language": "sw", **COLUMNS, "format": "tsv"}, "format is for files, but this is hub"),
         ({"source": "a.tsv", "language": "sw", "english_column": -1}, "column -1 is negative"),
         ({"source": "a.tsv", "language": "sw", "max_length_ratio": 0.5}, "greater than or equal to 1"),
+        ({"source": "cldr:sw", "shift": [{"first": 1, "last": 2, "by": -1}]}, "shift is for moses, tsv, tmx, jsonl"),
+        ({**SHIFTED, "shift": [{"first": 2, "last": 1, "by": -1}]}, "last is before first"),
+        ({**SHIFTED, "shift": [{"first": 1, "last": 2, "by": 0}]}, "by is 0, which shifts nothing"),
+        ({**SHIFTED, "shift": [{"first": 1, "last": 2, "by": -2}]}, "would stand before the file's first unit"),
+        (
+            {**SHIFTED, "shift": [{"first": 5, "last": 9, "by": 1}, {"first": 1, "last": 5, "by": 1}]},
+            "shift {first = 1, last = 5, by = 1} and shift {first = 5, last = 9, by = 1} overlap",
+        ),
         ({"source": "a.tsv", "language": "sw", "limit": 0}, "greater than or equal to 1"),
         ({"source": "a.tsv", "language": "sw", "langauge": "sw"}, "Extra inputs are not permitted"),
     ],
