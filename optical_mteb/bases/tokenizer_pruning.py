@@ -55,6 +55,7 @@ def used_ids(tokenizer: Tokenizer, state: dict[str, Any], texts: Iterable[str], 
     vocabulary = {piece: number for number, piece in pieces_by_id(state).items()}
     word_piece = state["model"]["type"] == "WordPiece"
     unknown = vocabulary.get(state["model"]["unk_token"]) if word_piece else None
+    longest = max(map(len, vocabulary), default=0)
     used: set[int] = set()
     for batch in _batches(texts):
         for prefix in variants:
@@ -64,17 +65,29 @@ def used_ids(tokenizer: Tokenizer, state: dict[str, Any], texts: Iterable[str], 
                 used.update(ids)
                 if unknown is not None and unknown in ids:
                     for word in _unknown_words(tokenizer, text, unknown):
-                        used.update(greedy_matches(word, vocabulary, state["model"]["continuing_subword_prefix"]))
+                        lead = state["model"]["continuing_subword_prefix"]
+                        used.update(greedy_matches(word, vocabulary, lead, longest=longest))
     return used
 
 
-def greedy_matches(word: str, vocabulary: dict[str, int], continuation: str) -> set[int]:
-    """Ids of the longest matches from the left, up to the first place where no piece fits (WordPiece)."""
+def greedy_matches(word: str, vocabulary: dict[str, int], continuation: str, *, longest: int | None = None) -> set[int]:
+    """Ids of the longest matches from the left, up to the first place where no piece fits (WordPiece).
+
+    Args:
+        word: A normalized word.
+        vocabulary: Ids of the pieces.
+        continuation: What a piece begins with that does not begin a word.
+        longest: Letters of the longest piece, so that the time grows with the length of the word alone; counted by
+            default.
+    """
+    longest = max(map(len, vocabulary), default=0) if longest is None else longest
     matches: set[int] = set()
     start = 0
     while start < len(word):
         lead = continuation if start else ""
-        ends = (end for end in range(len(word), start, -1) if lead + word[start:end] in vocabulary)
+        ends = (
+            end for end in range(min(len(word), start + longest), start, -1) if lead + word[start:end] in vocabulary
+        )
         end = next(ends, None)
         if end is None:
             break

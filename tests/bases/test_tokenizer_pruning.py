@@ -52,3 +52,18 @@ def test_greedy_matches_end_where_no_piece_fits():
     assert greedy_matches("abcdxe", vocabulary, "##") == {1, 3}
     assert greedy_matches("abce", vocabulary, "##") == {1, 2, 4}
     assert greedy_matches("xab", vocabulary, "##") == set()
+
+
+def test_a_long_word_takes_few_look_ups():
+    """Guards against a time that grows with the cube of a word's length: addresses and encoded data in web bitext."""
+
+    class Counting(dict):
+        asked = 0
+
+        def __contains__(self, piece):
+            self.asked += len(piece)
+            return super().__contains__(piece)
+
+    vocabulary = Counting({"a": 0, "##a": 1, "##aab": 2, "##b": 3})
+    assert greedy_matches("ab" * 5_000, vocabulary, "##") == {0, 1, 3}
+    assert vocabulary.asked < 10_000 * 4 * 8
