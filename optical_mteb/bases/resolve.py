@@ -17,6 +17,7 @@ from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+    from torch.nn import Module
 
 PREFIX = "pypi:"
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
@@ -50,6 +51,8 @@ def load_as_saved(
 ) -> SentenceTransformer | MultiVectorEncoder:
     """Load an encoder; a transformer's weights are always safetensors, and no code from the model is run.
 
+    Texts are cut at what the model has positions for, also where its own limit is higher.
+
     Args:
         spec: `pypi:<name>` (see `pypi_bases`), a folder, or a Hub id such as `intfloat/multilingual-e5-small`.
         device: As in torch; None for the best one there is.
@@ -68,7 +71,7 @@ def load_as_saved(
         settings = load_file_path(str(folder or spec), "config_sentence_transformers.json", revision=revision)
         late_interaction = settings is not None and is_late_interaction(Path(settings))
         kind = MultiVectorEncoder if late_interaction else SentenceTransformer
-        return kind(
+        model = kind(
             str(folder or spec),
             device=device,
             revision=revision,
@@ -77,6 +80,23 @@ def load_as_saved(
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise _hub_error(spec, error) if folder is None else _folder_error(folder, error) from error
+    positions, longest = _positions(model), model.max_seq_length
+    if positions is not None and longest is not None and longest > positions:
+        model.max_seq_length = positions
+    return model
+
+
+def _positions(model: Module) -> int | None:
+    """Tokens that a model has learned positions for; None where they are computed."""
+    from torch.nn import Embedding
+
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, Embedding):
+            # RoBERTa and its kin count positions from the one behind the padding id.
+            padding = getattr(module, "padding_idx", None)
+            return table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
+    return None
 
 
 def base_folder(spec: str) -> Path:

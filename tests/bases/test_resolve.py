@@ -153,3 +153,28 @@ def test_minilm_is_used_inside_its_wheel():
     similar = vectors @ vectors.T
     assert similar[0, 1] > 0.4 > similar[0, 2]
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("positions", "own", "expected"), [(66, 512, 64), (66, 60, 60), (66, 65, 64)], ids=["far above", "below", "offset"]
+)
+def test_texts_are_cut_at_the_positions_of_a_model(tiny_model, tmp_path, positions, own, expected):
+    """Guards against an index out of bounds: RoBERTa counts positions from 2, and a limit may be above what there is."""
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    model = tiny_model()
+    config = XLMRobertaConfig(
+        vocab_size=len(model.tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=32,
+        max_position_embeddings=positions,
+        pad_token_id=1,
+    )
+    model[0].model = XLMRobertaModel(config)
+    model.max_seq_length = own
+    model.save_pretrained(str(tmp_path / "long"), create_model_card=False)
+    loaded = load_base(str(tmp_path / "long"), device="cpu")
+    assert loaded.max_seq_length == expected
+    assert loaded.encode("a " * 600).shape == (32,)
