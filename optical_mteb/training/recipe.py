@@ -409,6 +409,8 @@ def find_recipe(spec: str) -> Path:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe.
 
+    The folder of a base is looked up beside the recipe first, and stands there with its full path then.
+
     Args:
         path: A TOML file.
         overrides: `key=value` each, the key dotted, the value in TOML or a bare string.
@@ -416,4 +418,9 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: The file is no TOML, a key is unknown (the nearest known one is named) or a value is wrong.
     """
-    return read_toml(path, Recipe, overrides)
+    recipe = read_toml(path, Recipe, overrides)
+    for table in (recipe.student, recipe.teacher):
+        beside = path.parent / table.base
+        if table.base and not Path(table.base).is_absolute() and beside.is_dir():
+            table.base = str(beside.absolute())
+    return recipe

@@ -95,6 +95,18 @@ def test_a_wrong_override_is_refused(recipe, override, message):
         read_recipe(recipe, [override])
 
 
+def test_a_base_beside_the_recipe(recipe, tmp_path, monkeypatch):
+    """Guards against a folder that is found from one working folder only; other specs stay as they are written."""
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    read = read_recipe(recipe, ["teacher.base=intfloat/e5"])
+    assert (read.student.base, read.teacher.base) == (str(tmp_path / "tiny"), "intfloat/e5")
+    (tmp_path / "link").symlink_to(tmp_path / "tiny")
+    for base in (str(tmp_path / "link"), "pypi:multilingual-e5-small", ""):
+        assert read_recipe(recipe, [f"student.base={base}"]).student.base == base
+
+
 def test_an_unknown_recipe_names_the_nearest():
     """Pins a typo in the recipe's name."""
     with pytest.raises(InputError, match=r"'quickstrt': no such file.*did you mean 'quickstart'\?"):
