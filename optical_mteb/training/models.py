@@ -26,7 +26,14 @@ from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.training.freezing import freeze, word_embeddings
 from optical_mteb.training.narrowing import narrow
-from optical_mteb.training.projection import project_tokens, token_width
+from optical_mteb.training.objective import compares_sentences
+from optical_mteb.training.projection import (
+    drop_behind_pooling,
+    only_pools,
+    project_sentences,
+    project_tokens,
+    token_width,
+)
 from optical_mteb.training.readings import Reading
 from optical_mteb.training.recipe import Recipe, StudentSettings
 from optical_mteb.training.used_words import train_used_words
@@ -89,7 +96,8 @@ def load_models(
         InputError: A base or a prompt of the recipe does not exist, or a base cannot be cut as the recipe says.
     """
     settings = recipe.student
-    student = load_base(settings.base, revision=settings.revision, device=device)
+    # A file may hold half precision, in which small steps of the optimizer round to none.
+    student = load_base(settings.base, revision=settings.revision, device=device).float()
     student.prompts.update(settings.prompts)
     if settings.kind == "late_interaction":
         _check_tokens(student, settings.base)
@@ -105,10 +113,12 @@ def load_models(
     words = word_embeddings(student).weight
     # Frozen word embeddings are the largest part of both, and can be one.
     teacher = copy.deepcopy(student, {id(words): words} if settings.freeze_embeddings else {}) if same else None
+    if settings.kind == "late_interaction":
+        drop_behind_pooling(student)
     _cut(student, settings, say)
     _check_layers(recipe)
     if teacher is None:
-        teacher = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device)
+        teacher = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device).float()
         teacher = _finite(teacher, recipe.teacher.base)
         teacher_revision = base_revision(teacher)
     teacher.prompts.update(recipe.teacher.prompts)
@@ -116,9 +126,9 @@ def load_models(
     teacher_prompt = prompt_text(
         teacher, recipe.teacher.prompt, f"[teacher] {recipe.teacher.base}", settings.max_tokens
     )
-    own, wide = token_width(student), token_width(teacher)
     variant = ""
     if settings.width is not None:
+        own, wide = token_width(student), token_width(teacher)
         english = (pair.english for pair in corpus)
         variant = narrow(
             student, teacher, settings.width, english, prompt=teacher_prompt, max_tokens=settings.max_tokens
@@ -126,12 +136,11 @@ def load_models(
         say(
             f"width: tokens are projected to {settings.width} dimensions, the student's from {own}, the teacher's {wide}"
         )
-    elif own != wide:
-        say(f"student: tokens are projected from {own} to the teacher's {wide} dimensions")
-        project_tokens(student, wide)
     try:
+        if settings.width is None:
+            _match_widths(student, teacher, sentences=compares_sentences(recipe.objective, settings.kind), say=say)
         freeze(student, words=bool(settings.freeze_embeddings), layers=settings.freeze_layers)
-    except InputError as error:
+    except ValueError as error:
         raise InputError(f"[student] {settings.base}: {error}") from error
     if settings.freeze_embeddings == "unused":
         rows = train_used_words(student, chain(corpus.texts(), filter(None, student.prompts.values())))
@@ -139,6 +148,22 @@ def load_models(
     _set_dropout(student, settings.dropout)
     query_prompt = teacher.prompts.get(settings.prompt or "") or ""
     return Models(student, teacher, revision, teacher_revision, student_prompt, teacher_prompt, query_prompt, variant)
+
+
+def _match_widths(
+    student: SentenceTransformer, teacher: SentenceTransformer, *, sentences: bool, say: Callable[[str], None]
+) -> None:
+    """Give the student, in place, projections to the teacher's width: of its tokens, and of what it pools of them."""
+    own, wide = token_width(student), token_width(teacher)
+    if own != wide:
+        say(f"student: tokens are projected from {own} to the teacher's {wide} dimensions")
+        project_tokens(student, wide)
+    if not sentences:
+        return
+    own, wide = embedding_width(student), embedding_width(teacher)
+    if own != wide:
+        say(f"student: sentence embeddings are projected from {own} to the teacher's {wide} dimensions")
+        project_sentences(student, wide)
 
 
 def _cut(student: SentenceTransformer, settings: StudentSettings, say: Callable[[str], None]) -> None:
@@ -207,6 +232,7 @@ def _check_tokens(model: SentenceTransformer, spec: str) -> None:
     """Check, ahead of the training, that a model can become a late-interaction retriever."""
     try:
         as_late_interaction(model)
+        only_pools(model)
     except ValueError as error:
         raise InputError(f"[student] {spec}: {error}; use kind = 'dense', or another base") from error
 

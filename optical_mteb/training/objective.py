@@ -66,7 +66,7 @@ def build_loss(
             check_widths(student, teacher, "sentence")
             return EmbedDistillLoss(student, **keys)
         if "score" in keys and name != "rank_documents":
-            keys["score"] = keys["score"] or ("maxsim" if kind == "late_interaction" else "cosine")
+            keys["score"] = _score(keys["score"], kind)
         if "bank" in keys:
             keys = {key: value for key, value in keys.items() if key != "bank_size" and value is not None}
             keys["bank"] = (banks or {})[name]
@@ -84,6 +84,25 @@ def build_loss(
         return CombinedLoss(student, teacher, terms, {name: table.target for name, table in settings.terms.items()})
     except ValueError as error:
         raise InputError(f"objective: {error}") from error
+
+
+def compares_sentences(settings: ObjectiveSettings, kind: Kind) -> bool:
+    """Whether a term compares the sentence embeddings of student and teacher, which must be equally wide then.
+
+    Args:
+        settings: The `[objective]` table.
+        kind: Kind of the student.
+    """
+    scored = {name: getattr(table, "score", "cosine") for name, table in settings.terms.items()}
+    # What `build_loss` hands on: documents are ranked by their sentence embeddings alone.
+    scored |= dict.fromkeys({"rank_documents"} & scored.keys(), "cosine")
+    sentence = {name for name, loss in LOSSES.items() if loss.compares == "sentence"} | {"sentence"}
+    return any(name in sentence and _score(score, kind) != "maxsim" for name, score in scored.items())
+
+
+def _score(named: str | None, kind: Kind) -> str:
+    """The score of a term: that of the student's kind where its table names none."""
+    return named or ("maxsim" if kind == "late_interaction" else "cosine")
 
 
 def describe(settings: ObjectiveSettings) -> str:

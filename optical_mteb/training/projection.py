@@ -1,17 +1,22 @@
-"""A linear map of a model's tokens ahead of their pooling, to another width."""
+"""Linear maps of a model's tokens, and of its sentences, to another width."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
-from sentence_transformers.sentence_transformer.modules import Pooling
-from torch import Tensor
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from torch import Tensor, nn
+
+_TOKENS = "token_embeddings"
 
 
 def project_tokens(model: SentenceTransformer, width: int, *, weight: Tensor | None = None) -> SentenceTransformer:
-    """Give every token embedding a learned linear map to `width`, ahead of pooling.
+    """Give every token embedding a learned linear map to `width`.
 
-    The map is a module of the model, so it is trained, saved and loaded with it, and pooled embeddings go through it.
+    The map is a module of the model, so it is trained, saved and loaded with it. It stands ahead of the pooling, so that
+    pooled embeddings go through it; but behind it where modules follow that take pooled embeddings of the old width.
 
     Args:
         model: A model with one pooling; changed in place.
@@ -24,38 +29,100 @@ def project_tokens(model: SentenceTransformer, width: int, *, weight: Tensor | N
     Raises:
         ValueError: The model has no pooling, or more than one.
     """
-    modules = [module for _, module in model.named_children()]
-    poolings = [(place, module) for place, module in enumerate(modules) if isinstance(module, Pooling)]
-    if len(poolings) != 1:
-        raise ValueError(
-            f"cannot project the tokens of a model of the form {[type(module).__name__ for module in modules]}: "
-            "expected one pooling"
-        )
-    place, pooling = poolings[0]
+    modules, place = _modules(model)
+    pooling = modules[place]
     dense = Dense(
-        pooling.embedding_dimension,
+        token_width(model),
         width,
         bias=False,
         activation_function=None,
         init_weight=None if weight is None else weight.detach().clone(),
-        module_input_name="token_embeddings",
-    )
-    replaced = Pooling(width, pooling_mode=pooling.pooling_mode, include_prompt=pooling.include_prompt)
-    modules[place : place + 1] = [dense.to(model.device), replaced]
+        module_input_name=_TOKENS,
+    ).to(model.device)
+    if only_pools(model):
+        replaced = Pooling(width, pooling_mode=pooling.pooling_mode, include_prompt=pooling.include_prompt)
+        modules[place : place + 1] = [dense, replaced]
+    else:
+        modules.insert(place + 1, dense)
+    return _put(model, modules)
+
+
+def project_sentences(model: SentenceTransformer, width: int) -> SentenceTransformer:
+    """Give sentence embeddings a learned linear map to `width`, ahead of a last change to unit length.
+
+    Args:
+        model: A model with one pooling; changed in place.
+        width: Width of the mapped embeddings.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: The model has no pooling, or more than one.
+    """
+    modules, _ = _modules(model)
+    own = model.get_embedding_dimension()
+    if own is None:
+        raise ValueError(f"a model of the form {_form(modules)} does not say its width")
+    place = len(modules) - int(isinstance(modules[-1], Normalize))
+    modules.insert(place, Dense(own, width, bias=False, activation_function=None).to(model.device))
+    return _put(model, modules)
+
+
+def drop_behind_pooling(model: SentenceTransformer) -> SentenceTransformer:
+    """Take away, in place, what changes pooled embeddings but for their length: late interaction has no use for it.
+
+    Raises:
+        ValueError: The model has no pooling, or more than one.
+    """
+    modules, place = _modules(model)
+    behind = [module for module in modules[place + 1 :] if isinstance(module, Normalize)]
+    return _put(model, [*modules[: place + 1], *behind])
+
+
+def only_pools(model: SentenceTransformer) -> bool:
+    """Whether nothing but a change to unit length follows the pooling.
+
+    Raises:
+        ValueError: The model has no pooling, or more than one.
+    """
+    modules, place = _modules(model)
+    return all(isinstance(module, Normalize) for module in modules[place + 1 :])
+
+
+def token_width(model: SentenceTransformer) -> int:
+    """Width of the token embeddings that a model gives out; that of its embeddings where it has no pooling.
+
+    Raises:
+        ValueError: The model does not say.
+    """
+    width = None
+    for module in model.modules():
+        if isinstance(module, Pooling):
+            width = module.embedding_dimension
+        elif isinstance(module, Dense) and module.module_output_name == _TOKENS:
+            width = module.out_features
+    width = model.get_embedding_dimension() if width is None else width
+    if width is None:
+        raise ValueError(f"a model of the form {_form(model)} does not say its width")
+    return int(width)
+
+
+def _modules(model: SentenceTransformer) -> tuple[list[nn.Module], int]:
+    """The modules of a model, and the place of its pooling."""
+    modules = [module for _, module in model.named_children()]
+    places = [place for place, module in enumerate(modules) if isinstance(module, Pooling)]
+    if len(places) != 1:
+        raise ValueError(f"cannot change a model of the form {_form(modules)}: expected one pooling")
+    return modules, places[0]
+
+
+def _put(model: SentenceTransformer, modules: Iterable[nn.Module]) -> SentenceTransformer:
     model._modules.clear()
     for index, module in enumerate(modules):
         model.add_module(str(index), module)
     return model
 
 
-def token_width(model: SentenceTransformer) -> int:
-    """Width of the token embeddings that a model pools; that of its embeddings where it has no pooling.
-
-    Raises:
-        ValueError: The model does not say.
-    """
-    widths = [module.embedding_dimension for module in model.modules() if isinstance(module, Pooling)]
-    width = widths[0] if widths else model.get_embedding_dimension()
-    if width is None:
-        raise ValueError(f"a model of the form {[type(module).__name__ for module in model]} does not say its width")
-    return int(width)
+def _form(modules: Iterable[nn.Module]) -> list[str]:
+    return [type(module).__name__ for module in modules]

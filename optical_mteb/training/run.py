@@ -329,7 +329,9 @@ def _check_comparable(student: SentenceTransformer, teacher: SentenceTransformer
         check_widths(student, teacher, "token")
         check_widths(student, teacher, "sentence")
     except ValueError as error:
-        raise InputError(f"batches.multilingual: {error}; or leave multilingual out") from error
+        raise InputError(
+            f"batches.multilingual: {error}; add a term that compares them, or leave multilingual out"
+        ) from error
 
 
 class _Clock(TrainerCallback):
@@ -469,6 +471,8 @@ def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) ->
         ddp_broadcast_buffers=False,
         report_to="tensorboard" if settings.tensorboard else "none",
     )
+    # The recipe decides, not what `accelerate launch` was told.
+    arguments.mixed_precision = "bf16" if arguments.bf16 else "no"
     # Several visible GPUs would be used by torch's DataParallel, which splits a batch and with it its contrast.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from optical_mteb.training.losses.distillation import DistillationLoss, check_widths
+from optical_mteb.training.losses.distillation import DistillationLoss
 from optical_mteb.training.losses.encoding import Encoded, duplicates, packed
 
 
@@ -88,11 +88,9 @@ class ContrastiveDistillationLoss(DistillationLoss):
         score: Literal["cosine", "maxsim"] = "cosine",
         margin: float | None = None,
     ) -> None:
-        super().__init__(model, teacher)
         if score not in ("cosine", "maxsim"):
             raise ValueError(f"score {score!r}: expected cosine or maxsim")
-        if score == "maxsim":
-            check_widths(model, teacher, "token")
+        super().__init__(model, teacher, "token" if score == "maxsim" else "sentence")
         self.temperature = temperature
         self.score = score
         self.margin = margin

@@ -67,6 +67,7 @@ class DistillationLoss(PairEncoder, ABC):
     Args:
         model: The student, trained.
         teacher: The teacher: frozen here, and kept in eval mode whatever mode the loss is put into.
+        compares: What this loss compares, where its settings decide.
 
     Raises:
         ValueError: Student and teacher differ in the width of what the loss compares.
@@ -81,9 +82,14 @@ class DistillationLoss(PairEncoder, ABC):
     layers: tuple[int, ...] = ()
     """Transformer layers whose outputs the loss needs besides the last, counted from it: -2, -3, ..."""
 
-    def __init__(self, model: SentenceTransformer, teacher: SentenceTransformer) -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        teacher: SentenceTransformer,
+        compares: Literal["token", "sentence"] | None = None,
+    ) -> None:
         super().__init__(model, teacher)
-        check_widths(model, teacher, self.compares)
+        check_widths(model, teacher, compares or self.compares)
 
     def forward(
         self,
@@ -129,6 +135,6 @@ def check_widths(
     )
     if own != other:
         raise ValueError(
-            f"the student's {compares} embeddings are {own} wide and the teacher's {other}: "
-            "give the student a projection first, with optical_mteb.training.projection.project_tokens"
+            f"the student's {compares} embeddings are {own} wide and the teacher's {other}; "
+            "expected equal widths, by another student or a projection to the teacher's width"
         )

@@ -82,9 +82,9 @@ class RankDistillationLoss(DistillationLoss):
         score: Literal["cosine", "maxsim"] = "cosine",
         candidates: int | None = None,
     ) -> None:
-        super().__init__(model, teacher)
         if score not in ("cosine", "maxsim"):
             raise ValueError(f"score {score!r}: expected cosine or maxsim")
+        super().__init__(model, teacher, "token" if score == "maxsim" else "sentence")
         if candidates is not None and candidates < 2:
             raise ValueError(f"candidates {candidates}: expected 2 or more documents to rank")
         if bank.embeddings.shape[1] != teacher.get_embedding_dimension():
