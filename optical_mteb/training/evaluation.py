@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple, TypeVar
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import batch_to_device
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
@@ -20,8 +18,9 @@ from optical_mteb.bitext.cleaning import same_text
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.training.losses.contrastive import maxsim
 from optical_mteb.training.losses.distillation import check_widths
-from optical_mteb.training.losses.encoding import Encoded, blank_tokens, encode, special_token_ids
+from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.losses.token_transport import TokenTransport
+from optical_mteb.training.reader import Reader
 
 ROUNDING = 1e-6
 """Lead under which two scores, cosines or means of them in float32, are equal."""
@@ -133,19 +132,14 @@ class DevEvaluator:
     def _read(
         self, model: SentenceTransformer, texts: Sequence[str], prompt: str, *, with_tokens: bool = True
     ) -> _Sentences:
-        special_ids = special_token_ids(model)
-        blank = blank_tokens(model.preprocess, prompt) if prompt else 0
+        reader = Reader(model, prompt)
         embeddings: list[Tensor] = []
         tokens: list[Tensor] = []
-        with _in_eval_mode(model):
-            for batch in _batches(texts, self._batch_size):
-                features = model.preprocess(batch, prompt=prompt or None)
-                if prompt:
-                    features["prompt_length"] -= blank
-                encoded = encode(model, batch_to_device(features, model.device), special_ids)
-                embeddings.append(encoded.sentence)
-                if with_tokens:
-                    tokens += torch.split(encoded.tokens[encoded.content], encoded.content.sum(-1).tolist())
+        for batch in _batches(texts, self._batch_size):
+            encoded, _ = reader.read(batch)
+            embeddings.append(encoded.sentence)
+            if with_tokens:
+                tokens += torch.split(encoded.tokens[encoded.content], encoded.content.sum(-1).tolist())
         return _Sentences(torch.cat(embeddings), tokens)
 
     def _scores(self, queries: _Sentences, documents: _Sentences) -> Tensor:
@@ -219,13 +213,3 @@ def _padded(tokens: Sequence[Tensor]) -> Encoded:
     lengths = torch.tensor([len(own) for own in tokens], device=padded.device)
     content = torch.arange(padded.shape[1], device=padded.device) < lengths.unsqueeze(-1)
     return Encoded(padded, content, sentence=padded.new_zeros(len(tokens), 0), ids=content.long())
-
-
-@contextmanager
-def _in_eval_mode(model: SentenceTransformer) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

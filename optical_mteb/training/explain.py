@@ -13,7 +13,6 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from optical_mteb.bases import load_base
@@ -22,11 +21,12 @@ from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device
 from optical_mteb.students import read_student, student_names, student_path
 from optical_mteb.training.explain_picture import check_output, draw
-from optical_mteb.training.losses.encoding import Encoded, encode, special_token_ids
+from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.losses.token_transport import TokenTransport
 from optical_mteb.training.losses.weights import token_weights
 from optical_mteb.training.models import prompt_text
 from optical_mteb.training.projection import token_width
+from optical_mteb.training.reader import Reader
 from optical_mteb.training.recipe import ObjectiveSettings, OpticalTerm, Recipe, TransportContrastiveTerm
 from optical_mteb.transport import cosine_cost
 
@@ -254,9 +254,7 @@ def _shade(share: float) -> str:
 
 def _read(model: SentenceTransformer, text: str, prompt: str, transport: TokenTransport, what: str) -> Encoded:
     """A sentence as the losses see it."""
-    model.eval()
-    features = batch_to_device(model.preprocess([text], prompt=prompt or None), model.device)
-    encoded = encode(model, features, special_token_ids(model), transport.hidden_layers)
+    encoded, _ = Reader(model, prompt).read([text], transport.hidden_layers)
     if not encoded.content.any():
         raise InputError(f"{what} {text!r}: holds no token for the model to align; expected a sentence")
     return encoded

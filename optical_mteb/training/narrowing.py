@@ -7,13 +7,11 @@ from collections.abc import Iterable
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
-from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from optical_mteb.errors import InputError
-from optical_mteb.training.losses.encoding import blank_tokens, encode, special_token_ids
-from optical_mteb.training.projection import project_tokens, token_width
+from optical_mteb.training.projection import only_pools, project_tokens, token_width
+from optical_mteb.training.reader import Reader
 
 
 def narrow(
@@ -50,11 +48,13 @@ def narrow(
             "ask for less, or leave the key width out"
         )
     for model in (student, teacher):
-        modules = [module for _, module in model.named_children()]
-        places = [place for place, module in enumerate(modules) if isinstance(module, Pooling)]
-        if len(places) != 1 or not all(isinstance(module, Normalize) for module in modules[places[0] + 1 :]):
+        try:
+            fits = only_pools(model)
+        except ValueError:
+            fits = False
+        if not fits:
             raise InputError(
-                f"width = {width}: cannot narrow a model of the form {[type(module).__name__ for module in modules]}; "
+                f"width = {width}: cannot narrow a model of the form {[type(module).__name__ for module in model]}; "
                 "expected pooling, and at most unit length behind it; leave the key width out, or use another base"
             )
     directions = principal_directions(teacher, sentences, width, prompt=prompt, max_tokens=max_tokens)
@@ -98,21 +98,11 @@ def principal_directions(
     chosen = sorted(set(sentences), key=lambda text: hashlib.sha256(text.encode()).digest())[:sample]
     chosen.sort(key=len)
     moments = torch.zeros(token_width(model), token_width(model), dtype=torch.float64)
-    training, longest, special_ids = model.training, model.max_seq_length, special_token_ids(model)
-    try:
-        model.eval()
-        model.max_seq_length = min(max_tokens or longest or 0, longest or max_tokens or 0) or None
-        blank = blank_tokens(model.preprocess, prompt) if prompt else 0
-        for start in range(0, len(chosen), batch_size):
-            features = model.preprocess(chosen[start : start + batch_size], prompt=prompt or None)
-            if prompt:
-                features["prompt_length"] -= blank
-            encoded = encode(model, batch_to_device(features, model.device), special_ids)
-            tokens = encoded.tokens[encoded.content].cpu().double()
-            moments += tokens.T @ tokens
-    finally:
-        model.train(training)
-        model.max_seq_length = longest
+    reader = Reader(model, prompt, max_tokens)
+    for start in range(0, len(chosen), batch_size):
+        encoded, _ = reader.read(chosen[start : start + batch_size])
+        tokens = encoded.tokens[encoded.content].cpu().double()
+        moments += tokens.T @ tokens
     directions: Tensor = torch.linalg.eigh(moments).eigenvectors.T.flip(0)[:width]
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
     return (directions * largest.sign()).float().contiguous()

@@ -7,8 +7,7 @@ A store is a folder of shards, one for each call of `ensure` that found texts mi
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import batch_to_device
 from torch import Tensor
 
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, home
 from optical_mteb.training.examples import token_counts
-from optical_mteb.training.losses.encoding import blank_tokens, content_mask, special_token_ids
+from optical_mteb.training.losses.encoding import Encoded
+from optical_mteb.training.reader import Reader
 from optical_mteb.training.teacher_shards import (
     CacheKey,
     Shard,
@@ -111,10 +110,13 @@ class TeacherCache:
         missing = [missing[index] for index in np.argsort(-lengths, kind="stable")]
         # A name of its own: two processes that encode the same texts at once never touch each other's shard.
         target = self._folder / f"shard-{uuid.uuid4().hex}"
-        with atomic_folder(target) as scratch, ShardWriter(scratch, target) as shard, self._encoding() as encode:
+        with atomic_folder(target) as scratch, ShardWriter(scratch, target) as shard:
+            reader = Reader(self._teacher, self._key.prompt, self._key.max_tokens)
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
-                shard.append(batch, encode(batch))
+                encoded, attended = reader.read(batch, self._key.layers)
+                flat = {"sentence": _half(encoded.sentence, torch.arange(len(batch)), batch)}
+                shard.append(batch, flat | (_of_tokens(batch, encoded, attended) if self._key.tokens else {}))
                 done = start + len(batch)
                 if say is not None and 10 * done // len(missing) > 10 * start // len(missing):
                     say(f"teacher: {done:,} of {len(missing):,} new sentences encoded")
@@ -171,60 +173,19 @@ class TeacherCache:
             for row, digest in enumerate(shard.digests()):
                 self._places.setdefault(digest, (shard, row))
 
-    @contextmanager
-    def _encoding(self) -> Iterator[Callable[[list[str]], dict[str, Tensor]]]:
-        """The teacher as a function of a batch of texts, set up for the key as long as the block runs."""
-        teacher, key = self._teacher, self._key
-        special_ids = special_token_ids(teacher)
-        config = getattr(teacher.transformers_model, "config", None) if key.layers else None
-        training, longest = teacher.training, teacher.max_seq_length
-        outputs_layers = getattr(config, "output_hidden_states", False)
-        try:
-            teacher.eval()
-            teacher.max_seq_length = min(key.max_tokens, longest or key.max_tokens)
-            if config is not None:
-                config.output_hidden_states = True
-            blank = blank_tokens(teacher.preprocess, key.prompt) if key.prompt else 0
 
-            def encode(texts: list[str]) -> dict[str, Tensor]:
-                features: dict[str, Any] = teacher.preprocess(texts, prompt=key.prompt or None)
-                if key.prompt:
-                    features["prompt_length"] -= blank
-                features = batch_to_device(features, teacher.device)
-                with torch.no_grad():
-                    output = teacher(dict(features))
-                if not key.tokens:
-                    return {"sentence": _half(output["sentence_embedding"], torch.arange(len(texts)), texts)}
-                return _flattened(texts, features, output, special_ids, key.layers)
-
-            yield encode
-        finally:
-            teacher.train(training)
-            teacher.max_seq_length = longest
-            if config is not None:
-                config.output_hidden_states = outputs_layers
-
-
-def _flattened(
-    texts: list[str], features: dict[str, Any], output: dict[str, Any], special_ids: Tensor, layers: tuple[int, ...]
-) -> dict[str, Tensor]:
-    """What a shard keeps of a batch of B texts: the N attended tokens of all texts in a row, and `lengths`, [B]."""
-    ids, attended = features["input_ids"], features["attention_mask"].bool()
-    content = content_mask(ids, attended, special_ids, features.get("prompt_length"))
+def _of_tokens(texts: list[str], encoded: Encoded, attended: Tensor) -> dict[str, Tensor]:
+    """What a shard keeps of the tokens of B texts: the N attended ones of all texts in a row, and `lengths`, [B]."""
     lengths = attended.sum(-1)
     owners = torch.arange(len(texts), device=lengths.device).repeat_interleave(lengths)
     flat = {
         "lengths": lengths,
-        "ids": ids[attended].int(),
-        "content": content[attended],
-        "tokens": _half(output["token_embeddings"][attended], owners, texts),
-        "sentence": _half(output["sentence_embedding"], torch.arange(len(texts)), texts),
+        "ids": encoded.ids[attended].int(),
+        "content": encoded.content[attended],
+        "tokens": _half(encoded.tokens[attended], owners, texts),
     }
-    if layers:
-        hidden = output.get("all_layer_embeddings", ())
-        if -min(layers) > len(hidden):
-            raise InputError(f"layers {list(layers)}: the teacher has {len(hidden)}, its word embeddings counted in")
-        flat["hidden"] = _half(torch.stack([hidden[layer][attended] for layer in layers], 1), owners, texts)
+    if encoded.hidden is not None:
+        flat["hidden"] = _half(torch.stack([layer[attended] for layer in encoded.hidden.values()], 1), owners, texts)
     return flat
 
 

@@ -122,7 +122,7 @@ class ShardWriter:
             self._close()
 
     def append(self, texts: list[str], flat: dict[str, Tensor]) -> None:
-        """Write what `_flattened` returned for the texts."""
+        """Write the outputs for some texts, by column."""
         arrays: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in flat.items()}
         self._count += len(texts)
         for length in arrays.pop("lengths", ()):

@@ -21,7 +21,7 @@ from optical_mteb.training.batching import HybridBatchSampler
 from optical_mteb.training.checkpoints import Checkpoints, restore_optimizer, restore_weights
 from optical_mteb.training.examples import Examples, group_of
 from optical_mteb.training.losses.combined import CombinedLoss, Targets
-from optical_mteb.training.losses.encoding import blank_tokens, prompt_tokens
+from optical_mteb.training.losses.encoding import prompt_tokens, read_texts
 from optical_mteb.training.readings import ENGLISH, PARTNER, Reading
 from optical_mteb.training.teacher_cache import TeacherCache
 
@@ -87,20 +87,21 @@ class DistillationCollator(SentenceTransformerDataCollator):
         if not any(own) or "monolingual" not in prompts or prompt == for_own:
             return self._column("translation", texts, self.preprocess_fn)
         chosen = [for_own if same else prompt for same in own]
-        collate = SentenceTransformerDataCollator(preprocess_fn=self.preprocess_fn)
-        batch = collate([{"translation": before + text} for before, text in zip(chosen, texts, strict=True)])
+        joined = [before + text for before, text in zip(chosen, texts, strict=True)]
+        batch = _named("translation", read_texts(self.preprocess_fn, joined))
         lengths = {before: prompt_tokens(self.preprocess_fn, before) for before in set(chosen)}
         # A column, which broadcasts over the tokens of a row.
         batch["translation_prompt_length"] = torch.tensor([[lengths[before]] for before in chosen])
         return batch
 
     def _column(self, column: str, texts: list[str], preprocess: Callable[..., Any]) -> dict[str, Any]:
-        collate = SentenceTransformerDataCollator(preprocess_fn=preprocess, prompts=self.prompts)
-        batch = collate([{column: text} for text in texts])
         prompt = self.prompts.get(column) if isinstance(self.prompts, dict) else None
-        if isinstance(prompt, str):
-            batch[f"{column}_prompt_length"] -= blank_tokens(preprocess, prompt)
-        return batch
+        return _named(column, read_texts(preprocess, texts, prompt if isinstance(prompt, str) else ""))
+
+
+def _named(column: str, features: Mapping[str, Any]) -> dict[str, Any]:
+    """Features under the names that sentence-transformers' trainer gives them in a batch."""
+    return {f"{column}_{name}": value for name, value in features.items()}
 
 
 class LogLastStep(TrainerCallback):

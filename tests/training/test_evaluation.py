@@ -126,7 +126,7 @@ def test_transport_cost_is_that_of_pot(models, batch_size):
 def test_the_blank_of_a_prompt_is_no_token_of_its_own(models, monkeypatch):
     """Pins the first word lost with a byte-level tokenizer, which joins the prompt's blank to it."""
     student, teacher = models
-    monkeypatch.setattr("optical_mteb.training.evaluation.blank_tokens", lambda preprocess, prompt: 1)
+    monkeypatch.setattr("optical_mteb.training.reader.blank_tokens", lambda preprocess, prompt: 1)
     scores = evaluator(models, of_rows([("water", "maji", "swh")]), PROMPTS)()
     # One token more of the prompt counts, as [CLS] is one token ahead of what add_special_tokens=False gives.
     own, taught = (

@@ -303,6 +303,44 @@ def test_a_prompt_before_byte_level_tokens():
     assert backend.decode(ids[start:].tolist()).replace("Ġ", " ").split() == ["habari", "yako"]
 
 
+def test_the_first_word_after_a_prompt(tiny_model):
+    """Guards against the first word lost, by an explained pair and on sentence-transformers' own trainer, too."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from optical_mteb.training.explain import align
+    from optical_mteb.training.reader import Reader
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet, special = pre_tokenizers.ByteLevel.alphabet(), ["<pad>", "<s>", "</s>"]
+    words = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, special_tokens=special, show_progress=False)
+    backend.train_from_iterator(["query: habari yako", "query: maji"] * 9, words)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    students = [tiny_model(seed=seed) for seed in (0, 1)]
+    for model in students:
+        model[0].processor = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **names)
+        model[0].input_formatter.processor = model[0].processor
+        model[0].model.resize_token_embeddings(320)
+
+    def content(encoded):
+        return [students[0].tokenizer.decode(own[kept]).strip() for own, kept in zip(*encoded, strict=True)]
+
+    texts = ["habari yako", "maji"]
+    for prompt in ("query: ", "query:", ""):
+        encoded, _ = Reader(students[0], prompt).read(texts)
+        assert content((encoded.ids, encoded.content)) == texts
+        loss = OpticalLoss(*students)
+        for batch in (texts, texts[:1]):
+            features = students[0].preprocess(batch, prompt=prompt or None)
+            encoded = loss.encode_student(loss.own_words("translation", features))
+            assert content((encoded.ids, encoded.content)) == batch
+    aligned = align(*students, "maji", "habari yako", student_prompt="query: ", teacher_prompt="query: ")
+    assert [word.strip("·") for word in aligned.translation] == ["habari", "yako"]
+
+
 def test_projection_is_saved_with_the_student(tiny_model, tmp_path):
     """Pins a projection that inference would lose: a reloaded student gives the same 32-wide embeddings."""
     from sentence_transformers import SentenceTransformer

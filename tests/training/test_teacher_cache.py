@@ -150,7 +150,7 @@ def test_the_teacher_is_left_as_it_was(teacher):
     cache = TeacherCache.open(teacher, **SETTINGS, layers=(-1,))
     cache.ensure(["a"])
     assert teacher.training
-    with pytest.raises(InputError, match=r"layers \[-9\]: the teacher has 3"):
+    with pytest.raises(InputError, match=r"layers \[-9\]: the model has 3"):
         TeacherCache.open(teacher, **SETTINGS, layers=(-9,)).ensure(["b"])
     assert teacher.training
     assert teacher.max_seq_length == 128

@@ -106,7 +106,7 @@ class CombinedLoss(PairEncoder):
         labels: Tensor | None = None,  # noqa: ARG002 - the trainer passes it to every loss
     ) -> dict[str, Tensor]:
         """Weighted terms by name, scalars, float32; their sum is the loss."""
-        english, translation = sentence_features
+        english, translation = map(self.own_words, ("english", "translation"), sentence_features)
         columns = {"translation": translation, **{ENGLISH[reading]: english for reading in self.readings}}
         return self.weighted_terms(columns, self.targets(columns))
 

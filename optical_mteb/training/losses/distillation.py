@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from optical_mteb.citation import CITATION
-from optical_mteb.training.losses.encoding import Encoded, encode, special_token_ids
+from optical_mteb.training.losses.encoding import Encoded, differing_last_tokens, encode, special_token_ids
 from optical_mteb.training.projection import token_width
 
 READ_BY_MODELS = ("input_ids", "attention_mask", "token_type_ids", "prompt_length")
@@ -38,12 +38,31 @@ class PairEncoder(nn.Module):
         self.teacher = teacher.requires_grad_(False).eval()
         self.register_buffer("special_ids", special_token_ids(model), persistent=False)
         self.register_buffer("teacher_special_ids", special_token_ids(teacher), persistent=False)
+        self._joined: set[tuple[str, int]] = set()
 
     def train(self, mode: bool = True) -> Self:
         """Set the student's mode; the teacher stays in eval mode."""
         super().train(mode)
         self.teacher.eval()
         return self
+
+    def own_words(self, side: str, features: dict[str, Any]) -> dict[str, Any]:
+        """Features of sentence-transformers' own collator, the first word of a text counted out of the prompt.
+
+        Some tokenizers join the prompt's last blank to the first word, and that collator counts the blank as a token of
+        the prompt. Once it differs from text to text, it is known to be a word.
+
+        Args:
+            side: Name of the column.
+            features: Its features.
+        """
+        length = features.get("prompt_length")
+        if length is None:
+            return features
+        key = (side, int(torch.as_tensor(length).max()))
+        if key not in self._joined and differing_last_tokens(features):
+            self._joined.add(key)
+        return {**features, "prompt_length": length - 1} if key in self._joined else features
 
     def encode_student(self, features: dict[str, Any], layers: Sequence[int] = ()) -> Encoded:
         """The student's encoding of one column, with gradient."""
@@ -97,7 +116,7 @@ class DistillationLoss(PairEncoder, ABC):
         labels: Tensor | None = None,  # noqa: ARG002 - the trainer passes it to every loss
     ) -> Tensor:
         """The loss of a batch: English features for the teacher first, translation features for the student second."""
-        english, translation = sentence_features
+        english, translation = map(self.own_words, ("english", "translation"), sentence_features)
         own = english if self.reads == "english" else translation
         return self.compute_loss_from_encoded(
             self.encode_student(own, self.layers), self.encode_teacher(english, self.layers)

@@ -11,6 +11,8 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from optical_mteb.errors import InputError
+
 
 class Encoded(NamedTuple):
     """A batch of B encoded sentences of up to n tokens.
@@ -75,6 +77,9 @@ def encode(
             then nothing is run.
         special_ids: What `special_token_ids` returned for the model.
         layers: Transformer layers to keep the outputs of, counted from the last: -1, -2, ...
+
+    Raises:
+        InputError: The model has not so many layers.
     """
     attended = features["attention_mask"].bool()
     if "token_embeddings" in features:
@@ -87,6 +92,9 @@ def encode(
         )
     with hidden_states(model, bool(layers)):
         output = model(dict(features))
+    hidden = output.get("all_layer_embeddings", ())
+    if layers and -min(layers) > len(hidden):
+        raise InputError(f"layers {list(layers)}: the model has {len(hidden)}, its word embeddings counted in")
     tokens = output["token_embeddings"]
     content = content_mask(features["input_ids"], attended, special_ids, features.get("prompt_length"))
     return Encoded(
@@ -95,7 +103,7 @@ def encode(
         # A late-interaction model gives none; the mean of its tokens stands in.
         sentence=output["sentence_embedding"] if "sentence_embedding" in output else _mean(tokens, content),
         ids=features["input_ids"].masked_fill(~attended, 0),
-        hidden={layer: output["all_layer_embeddings"][layer] for layer in layers} if layers else None,
+        hidden={layer: hidden[layer] for layer in layers} if layers else None,
     )
 
 
@@ -118,8 +126,39 @@ def hidden_states(model: torch.nn.Module, wanted: bool) -> Iterator[None]:
             config.output_hidden_states = before[key]
 
 
+def read_texts(
+    preprocess: Callable[..., Any], texts: Sequence[str], prompt: str = "", *, blank: int | None = None
+) -> dict[str, Any]:
+    """Features of B texts after a prompt; `prompt_length` is what the prompt takes of them, the first special token too.
+
+    Args:
+        preprocess: The model's own.
+        texts: Texts without the prompt.
+        prompt: Text before every text, empty for none.
+        blank: What `blank_tokens` returned for the prompt; counted by default.
+    """
+    features: dict[str, Any] = dict(preprocess(list(texts), prompt=prompt or None))
+    if prompt:
+        features["prompt_length"] -= blank_tokens(preprocess, prompt) if blank is None else blank
+    return features
+
+
+def differing_last_tokens(features: Mapping[str, Any]) -> bool:
+    """Whether the last token of the prompt is not the same in all rows: it is then joined to what follows it.
+
+    Args:
+        features: What a model's `preprocess` returned, `prompt_length` among it.
+    """
+    attended = features["attention_mask"].bool()
+    last = attended & (attended.long().cumsum(-1) == int(torch.as_tensor(features["prompt_length"]).max()))
+    tokens = features["input_ids"][last]
+    return bool((tokens != tokens[:1]).any())
+
+
 def blank_tokens(preprocess: Callable[..., Any], prompt: str) -> int:
     """Tokens of a prompt's trailing blank, which byte-level tokenizers join to the text's first word instead."""
+    if prompt == prompt.rstrip():
+        return 0
     whole, stripped = (preprocess([text])["input_ids"].shape[-1] for text in (prompt, prompt.rstrip()))
     return int(whole - stripped)
 
