@@ -372,7 +372,7 @@ def _transport(
 ) -> TokenTransport:
     """What the recipe's transport term does to tokens; `texts` are English sides and translations to count."""
     term = _transport_term(objective)
-    keys = term.model_dump(exclude={"weight", "temperature", "marginals"})
+    keys = term.model_dump(exclude={"weight", "temperature", "marginals", "target"})
     if term.marginals != "uniform":
         keys["student_weights"] = token_weights(term.marginals, student, texts[1])
         keys["teacher_weights"] = token_weights(term.marginals, teacher, texts[0])
