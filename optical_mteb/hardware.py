@@ -29,6 +29,22 @@ def check_device(device: str | None) -> None:
         )
 
 
+def check_inference_device(device: str | None) -> None:
+    """Check that texts can be encoded on a device, `cuda:1` and the like included.
+
+    Raises:
+        InputError: torch does not know it, was not built for it, or finds none here.
+    """
+    if device is None:
+        return
+    try:
+        torch.ones(1, device=device).cpu()
+    # Nothing narrower: every kind of device says that it is not there by an exception of its own.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"device {device!r}: {reason}; use cpu, cuda, cuda:0 or mps, or leave it out") from error
+
+
 def on_cpu(device: str | None) -> bool:
     """Whether a process that was given a device, or None for the best one, computes on the CPU."""
     return device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())

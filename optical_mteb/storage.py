@@ -32,7 +32,12 @@ _CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR, errno.E
 def home() -> Path:
     """Folder of the student store and the caches: `OPTICAL_MTEB_HOME`, or the platform's user data folder."""
     configured = os.environ.get("OPTICAL_MTEB_HOME")
-    return Path(configured).expanduser() if configured else Path(platformdirs.user_data_dir("optical-mteb"))
+    return expanded(configured) if configured else Path(platformdirs.user_data_dir("optical-mteb"))
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` and `~user` replaced by home folders; left as it is where the system knows no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises RuntimeError there
 
 
 def students_folder() -> Path:
@@ -74,7 +79,7 @@ def local_data() -> Path | None:
     configured = os.environ.get("OPTICAL_MTEB_DATA")
     if not configured:
         return None
-    folder = Path(configured).expanduser()
+    folder = expanded(configured)
     if not folder.is_dir():
         raise InputError(f"OPTICAL_MTEB_DATA={configured}: no such folder; set it to your data folder or unset it")
     return folder

@@ -7,14 +7,24 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, Field, ValidationError
 
 from optical_mteb.errors import InputError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 Model = TypeVar("Model", bound=BaseModel)
+
+MOST = 1_000_000_000
+"""Largest count that a file may name: what is counted with 32 bits underneath holds it."""
+DEEPEST = 20
+"""Most parts of a dotted key."""
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What NumPy takes as a seed."""
 
 
 def read_toml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
@@ -30,8 +40,9 @@ def read_toml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        table = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = parse_toml(text)
+    except (OSError, ValueError, RecursionError) as error:
+        # ValueError: not TOML or UTF-8, or a number of more digits than Python reads.
         raise InputError(f"{path}: not a readable TOML file: {error}") from error
     for override in overrides:
         _apply(override, table)
@@ -44,12 +55,30 @@ def read_toml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
         raise InputError(f"{path}{f':{line}' if line else ''}: {_explain(model, first)}") from error
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """The table that a text in TOML is.
+
+    Raises:
+        ValueError: It is no TOML, has a number of thousands of digits, or a key of more parts than `DEEPEST`.
+        RecursionError: It is nested too deep.
+    """
+    # tomllib takes minutes for a key of 100,000 parts.
+    if re.search(_LONG_KEY, text):
+        raise ValueError(f"a key of more than {DEEPEST} parts")
+    return tomllib.loads(text)
+
+
+_LONG_KEY = rf"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}"""
+
+
 def _apply(override: str, table: dict[str, Any]) -> None:
     """Set one dotted key of a table in place; numbers in the key index arrays of tables."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set {override!r}: expected key=value, as in --set training.steps=100")
     *parents, last = key.strip().split(".")
+    if len(parents) > DEEPEST:
+        raise InputError(f"--set {override[:60]!r}...: a key of {len(parents) + 1:,} parts; no key has more than a few")
     target: Any = table
     for part in parents:
         target = target.setdefault(part, {}) if isinstance(target, dict) else _item(target, part, override)
@@ -65,15 +94,15 @@ def _apply(override: str, table: dict[str, Any]) -> None:
 
 
 def _item(target: object, part: str, override: str) -> Any:  # noqa: ANN401 - a value of any TOML type
-    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+    if isinstance(target, list) and part.isdecimal() and len(part) < 10 and int(part) < len(target):
         return target[int(part)]
     raise InputError(f"--set {override!r}: there is no {part!r} to set; expected the path of a key in the file")
 
 
 def _toml_value(text: str) -> object:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
         return text
 
 
@@ -90,8 +119,16 @@ def _explain(model: type[BaseModel], first: ErrorDetails) -> str:
         return f"key {where!r} is missing; add it"
     message = first["msg"].removeprefix("Value error, ")
     given = first["input"]
-    shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
+    shown = f" (it is {_short(given)})" if isinstance(given, str | int | float | bool) else ""
     return f"{where}: {message}{shown}" if where else message
+
+
+def _short(value: object) -> str:
+    """A value as it is shown: a text of a million characters, or a number of thousands of digits, is cut."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def _line_of(text: str, location: Sequence[int | str]) -> int | None:

@@ -31,6 +31,9 @@ and NaN at 0.015, as exp(-2 / epsilon) leaves float32's normal numbers at 0.0229
 tokens, hold down to 0.005. `benchmarks/transport.py` prints the table.
 """
 
+_SMALLEST = 1e-30
+"""Least regularisation: costs are divided by it, and must stay below float32's largest number, 3e38."""
+
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -329,6 +332,8 @@ def _check_options(iterations: int, tolerance: float | None, check_every: int, *
     for name, value in {**positive, "tolerance": tolerance}.items():
         if value is not None and not value > 0:
             raise ValueError(f"expected a positive {name}; got {value}")
+        if value is not None and name in ("epsilon", "beta") and not _SMALLEST <= value <= 1 / _SMALLEST:
+            raise ValueError(f"expected {name} between {_SMALLEST} and {1 / _SMALLEST}; got {value}")
     for name, count in {"iterations": iterations, "check_every": check_every}.items():
         if count < 1:
             raise ValueError(f"expected at least 1 as {name}; got {count}")

@@ -1,5 +1,7 @@
 """Transport against POT and by hand: the plan must be right, and padding must never reach it."""
 
+import math
+
 import numpy as np
 import ot
 import pytest
@@ -189,6 +191,8 @@ def test_gradient_of_the_transport_cost_is_the_plan():
         (((2, 3, 4), (2, 4), (2, 4)), {}),
         (((3, 4), (3,), (4,)), {}),
         (((2, 3, 4), (2, 3), (2, 4)), {"epsilon": 0.0}),
+        (((2, 3, 4), (2, 3), (2, 4)), {"epsilon": 1e-300}),
+        (((2, 3, 4), (2, 3), (2, 4)), {"epsilon": math.inf}),
         (((2, 3, 4), (2, 3), (2, 4)), {"iterations": 0}),
         (((2, 3, 4), (2, 3), (2, 4)), {"tolerance": 0.0}),
         (((2, 3, 4), (2, 3), (2, 4)), {"tolerance": float("nan")}),

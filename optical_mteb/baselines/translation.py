@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets import Dataset
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from optical_mteb.baselines.translator import ENGLISH, Translator
 from optical_mteb.bases import base_revision
+from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
@@ -125,7 +125,7 @@ def encoder_revision(model: SentenceTransformer) -> str:
 
 def path_name(spec: str) -> str:
     """A spec as one part of a model's name: the folder's name, or the id without what a path does not take."""
-    folder = Path(spec).expanduser()
+    folder = expanded(spec)
     return re.sub(r"[^\w.-]+", "__", folder.resolve().name if folder.is_dir() else spec)
 
 

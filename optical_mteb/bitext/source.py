@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,6 +13,7 @@ from optical_mteb.bitext.shifted import Shift
 from optical_mteb.collection.packed import unpacked_suffix
 from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
+from optical_mteb.toml_file import MOST, Count
 
 Kind = Literal["moses", "tsv", "tmx", "jsonl", "hub", "cldr"]
 
@@ -70,7 +72,7 @@ class BitextSource(BaseModel):
         max_malformed: So many unreadable records are skipped; one more is an error.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     source: str = Field(min_length=1)
     language: str | None = None
@@ -92,20 +94,27 @@ class BitextSource(BaseModel):
     shift: list[Shift] = []
     exclude_ids: list[str] = []
     keep: dict[str, list[str]] = {}
-    limit: int | None = Field(default=None, ge=1)
-    max_length_ratio: float = Field(default=4.0, ge=1.0)
-    max_malformed: int = Field(default=100, ge=0)
+    limit: Count | None = None
+    max_length_ratio: float = Field(default=4.0, ge=1.0, le=1e6)
+    max_malformed: int = Field(default=100, ge=0, le=MOST)
 
     @field_validator("language")
     @classmethod
     def _known_language(cls, spelling: str | None) -> str | None:
         return None if spelling is None else _spelling(spelling)
 
+    @field_validator("url", "translation_url")
+    @classmethod
+    def _url_parses(cls, url: str | None) -> str | None:
+        if url is not None and not _has_host(url):
+            raise ValueError("expected an address with a host, as https://example.org/file.zip")
+        return url
+
     @field_validator("english_column", "translation_column", "id_column")
     @classmethod
     def _column_exists(cls, column: str | int | None) -> str | int | None:
-        if isinstance(column, int) and column < 0:
-            raise ValueError(f"column {column} is negative; columns are counted from 0")
+        if isinstance(column, int) and not 0 <= column <= MOST:
+            raise ValueError("expected the number of a column; columns are counted from 0")
         return column
 
     @model_validator(mode="after")
@@ -185,6 +194,15 @@ class BitextSource(BaseModel):
     def language_tag(self) -> str:
         """Language-script tag of the other language, as MTEB writes it."""
         return find_language(self.language or self.place).tag
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def _spelling(spelling: str) -> str:

@@ -16,6 +16,8 @@ from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
 
 _BLOCK = 1 << 16
+# Expat starts a tag anew with every block until it is whole.
+_LONGEST = 1 << 22
 # Their content is formatting code of the editor the text came from, not text (TMX 1.4b, section 4.3).
 _PAIRED = frozenset({"bpt", "ept"})
 # These stand for something between words: a line break, an image.
@@ -37,7 +39,7 @@ def read_tmx(path: Path, language: str, *, english_tag: str = "en", translation_
         translation_tag: `xml:lang` of the other side, in the place of the language's.
 
     Raises:
-        InputError: The file is not well-formed XML, declares entities, or is no TMX.
+        InputError: The file is not well-formed XML, declares entities or an unknown encoding, or is no TMX.
     """
     tag = translation_tag or _only_other(path, language, english_tag)
     for unit in _units(path):
@@ -98,6 +100,7 @@ class _Parser:
         self._tag = ""
         self._text: list[str] | None = None
         self._code_depth = 0
+        self._fed = 0
         self._parser = expat.ParserCreate()
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
@@ -116,6 +119,17 @@ class _Parser:
                 f"{self.path}:{error.lineno}: not well-formed XML ({expat.ErrorString(error.code)}); "
                 "fix the line or fetch the file again"
             ) from error
+        except (LookupError, ValueError) as error:
+            # What Python says of the encoding that the XML declaration names.
+            raise InputError(
+                f"{self.path}:1: cannot be read in the encoding that it declares ({error}); convert it to UTF-8"
+            ) from error
+        self._fed += len(block)
+        if self._fed - self._parser.CurrentByteIndex > _LONGEST:
+            raise InputError(
+                f"{self.path}:{self._parser.CurrentLineNumber}: a tag or comment of more than {_LONGEST >> 20} MB; "
+                "expected a translation memory in TMX; fetch the file again"
+            )
         return self._finished
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from optical_mteb import __version__
 from optical_mteb.cli import evaluation, index, report, scores, study, submission, tasks, training
-from optical_mteb.errors import InputError
+from optical_mteb.cli.guard import errors_in_one_line, print_anything, take_debug
 
 app = typer.Typer(
     name="optical-mteb",
@@ -35,12 +35,9 @@ def main() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     # Bars of libraries that nobody asked for; commands have a progress line, and downloads their bars.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    try:
+    print_anything()
+    with errors_in_one_line(debug=take_debug(sys.argv)):
         app()
-    except InputError as error:
-        rank = int(os.environ.get("RANK", "0"))
-        print(f"optical-mteb: error{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 def _show_version(wanted: bool) -> None:
@@ -53,6 +50,9 @@ def _show_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; anywhere in a command.")
     ] = False,
 ) -> None:
     pass

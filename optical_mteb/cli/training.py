@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 
 from optical_mteb.cli.console import table_of
+from optical_mteb.cli.guard import rank
 from optical_mteb.errors import InputError
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -60,12 +60,13 @@ def train(
         epochs = composition.steps / composition.steps_per_epoch
         typer.echo(f"{composition.steps:,} steps, {epochs:.2f} epochs of {composition.steps_per_epoch:,} steps")
         return
+    process = rank()
     from optical_mteb.training.run import train as run_training
 
     sidecar = run_training(
         checked, recipe_folder=path.parent, device=device, resume=resume, fresh=fresh, say=typer.echo
     )
-    if int(os.environ.get("RANK", "0")):
+    if process:
         return
     typer.echo(f"evaluate it: mteb run -m {sidecar.name} -t CLDRNameRetrieval -v 1")
     typer.echo(f"compare it: optical-mteb compare {sidecar.base} {sidecar.name} -t CLDRNameRetrieval")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels.tsv"
 HEAD = ("query-id", "corpus-id", "score")
-_GRADE = re.compile(r"[+-]?[0-9]{1,9}")
+# Measures of gain count up to the highest grade, for every query.
+_GRADE = re.compile(r"[+-]?[0-9]{1,4}")
 
 
 class BeirFiles(NamedTuple):
@@ -103,7 +104,7 @@ def _judgements(path: Path) -> Iterator[tuple[int, str, str, int]]:
         columns = line.split("\t")
         if len(columns) != 3 or not columns[1] or not _GRADE.fullmatch(columns[2]):
             raise InputError(
-                f"{path}:{number}: expected query, document and a whole number as grade, tabs between, "
+                f"{path}:{number}: expected query, document and a whole number up to 9999 as grade, tabs between, "
                 f"found {line[:60]!r}; {MEND}"
             )
         yield number, columns[0], columns[1], int(columns[2])

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from mteb.abstasks.task_metadata import AnnotatorType, SampleCreationMethod, TaskDomain, TaskSubtype
 from mteb.languages import check_language_code
 from mteb.types import Licenses, StrDate, StrURL
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
+from optical_mteb.toml_file import parse_toml
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 TASK_FILE = "task.toml"
 
@@ -89,8 +91,8 @@ def read_task_file(path: Path) -> TaskFile:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        table = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = parse_toml(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable TOML file: {error}") from error
     try:
         return TaskFile.model_validate(table)

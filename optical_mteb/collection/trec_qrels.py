@@ -10,7 +10,8 @@ from typing import NamedTuple
 from optical_mteb.collection.lines import read_lines
 from optical_mteb.errors import InputError
 
-_GRADE = re.compile(r"[+-]?[0-9]{1,9}")
+# Measures of gain count up to the highest grade, for every query.
+_GRADE = re.compile(r"[+-]?[0-9]{1,4}")
 
 
 class Judgement(NamedTuple):
@@ -37,7 +38,7 @@ def read_qrels(path: Path) -> list[Judgement]:
         where = f"{path}:{number}"
         if len(columns) != 4 or not _GRADE.fullmatch(columns[3]):
             raise InputError(
-                f"{where}: expected 'query 0 document grade', the grade a whole number, found {line[:60]!r}; "
+                f"{where}: expected 'query 0 document grade', the grade a whole number up to 9999, found {line[:60]!r}; "
                 "get the file again, or mend the line"
             )
         query, _, document, grade = columns

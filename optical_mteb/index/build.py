@@ -27,6 +27,7 @@ from optical_mteb.index.spec import AUTO
 from optical_mteb.index.tokens_assembly import assemble_tokens, fill_token_shards, of_tokens
 from optical_mteb.index.tokens_encoder import TokenEncoder
 from optical_mteb.progress import progress_line
+from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
@@ -83,7 +84,7 @@ def build_index(
     if encoder.model.similarity_fn_name == "dot":
         say(f"{encoder.record.name}: was made for the dot product; the index compares directions alone")
     source = CorpusRecord(source=corpus.source, fingerprint=corpus.fingerprint, count=len(corpus))
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     with building(folder) as site:
         late = isinstance(encoder, TokenEncoder)
         existing = _existing(folder, source, encoder.record, settings, say, tokens=late)
@@ -139,7 +140,7 @@ def build_from_vectors(
     for start in range(0, len(ids), size):
         digest.update(np.ascontiguousarray(_rows(vectors, start, start + size)).tobytes())
     source = CorpusRecord(source="vectors", fingerprint=digest.hexdigest(), count=len(ids))
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     with building(folder) as site:
         existing = _existing(folder, source, None, settings, say)
         if existing is not None:

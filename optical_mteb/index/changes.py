@@ -32,6 +32,7 @@ from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit
 from optical_mteb.index.spec import IndexSpec
 from optical_mteb.index.vectors_file import VectorsWriter, mapped_vectors
 from optical_mteb.progress import progress_line
+from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
@@ -53,7 +54,7 @@ def add_documents(
         InputError: An id is in the index already, the model is not that of the index, another process builds or
             changes it, or there is no room on the disk; the index stays as it was.
     """
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     with building(folder) as site:
         index = _opened(folder, encoder=encoder, device=device)
         model = index.encoder()
@@ -74,7 +75,7 @@ def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexMani
     Raises:
         InputError: As `add_documents`; or the vectors are not finite or of another width.
     """
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     with building(folder) as site:
         index = _opened(folder)
         if vectors.shape != (len(ids), index.manifest.width):
@@ -100,7 +101,7 @@ def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
         InputError: An id is not in the index, another process builds or changes it, or there is no room on the disk;
             the index stays as it was.
     """
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     with building(folder) as site:
         index = _opened(folder)
         found = _live(index, ids)

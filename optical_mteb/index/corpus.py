@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from optical_mteb.errors import InputError
+from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -146,7 +146,7 @@ def open_corpus(source: str, *, subset: str | None = None, split: str | None = N
     from optical_mteb.index.corpus_files import find_queries, read_corpus
     from optical_mteb.index.corpus_published import hub_documents, task_corpus
 
-    path = Path(source).expanduser()
+    path = expanded(source)
     if source.startswith(HUB):
         return Corpus(source, hub_documents(source.removeprefix(HUB), subset, split))
     if path.exists() or path.suffix or len(path.parts) > 1:

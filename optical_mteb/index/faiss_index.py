@@ -28,6 +28,7 @@ from optical_mteb.index.searcher import NOTHING, Searcher
 from optical_mteb.index.shards import Vectors, unit
 from optical_mteb.index.spec import IndexSpec
 from optical_mteb.index.tokens_encoder import TokenEncoder
+from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
@@ -104,7 +105,7 @@ class FaissIndex:
         """
         if threads is not None:
             set_threads(threads)
-        folder = Path(folder).expanduser().absolute()
+        folder = expanded(folder).absolute()
         return read_unchanged(folder, lambda manifest: cls._open(folder, manifest, encoder, device))
 
     @classmethod

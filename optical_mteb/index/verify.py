@@ -11,6 +11,7 @@ import numpy as np
 from optical_mteb.errors import InputError
 from optical_mteb.index.faiss_index import FaissIndex
 from optical_mteb.index.manifest import FileRecord, IndexManifest
+from optical_mteb.storage import expanded
 
 SELVES = 200
 """Documents that are searched by their own vectors."""
@@ -38,7 +39,7 @@ def verify(folder: Path) -> Iterator[Check]:
     Raises:
         InputError: The folder has no manifest that can be read, or another process changes the index meanwhile.
     """
-    folder = folder.expanduser()
+    folder = expanded(folder)
     manifest = IndexManifest.read(folder)
     whole = True
     for name, record in manifest.files.items():

@@ -18,7 +18,7 @@ from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, Sentenc
 from optical_mteb.bases import as_late_interaction, base_revision, load_base
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
-from optical_mteb.hardware import computes_in_bfloat16
+from optical_mteb.hardware import check_device, computes_in_bfloat16
 from optical_mteb.students import read_student, student_path
 from optical_mteb.students.meta import load_student
 from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
@@ -59,8 +59,9 @@ def run(plan: Plan, cells: CellFolder, jobs: Sequence[Job], *, device: str | Non
         say: Takes the lines that report progress.
 
     Raises:
-        InputError: The folder cannot be written to, or a record in it is damaged.
+        InputError: The device is not there, the folder cannot be written to, or a record in it is damaged.
     """
+    check_device(device)
     disable_progress_bars()
     done, failed = 0, {}
     missing = [job for job in jobs if cells.read(job.fingerprint) is None]

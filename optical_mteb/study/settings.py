@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,9 +13,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
 from optical_mteb.students.store import NAME_PATTERN
 from optical_mteb.study.grid import ZERO_SHOT, Budget
-from optical_mteb.toml_file import read_toml
-
-Count = Annotated[int, Field(ge=1)]
+from optical_mteb.toml_file import Count, Seed, read_toml
 
 
 class _Table(BaseModel):
@@ -68,11 +66,11 @@ class StudySettings(_Table):
     overrides: list[str] = []
     pairs: list[Count] = Field(min_length=1)
     orders: dict[str, list[str]] = Field(min_length=1)
-    random_orders: int = Field(default=0, ge=0)
-    order_seed: int = Field(default=0, ge=0)
+    random_orders: int = Field(default=0, ge=0, le=1000)
+    order_seed: Seed = 0
     high_resource: list[str] = []
     budgets: dict[Budget, Count] = Field(min_length=1)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     approaches: dict[str, list[str]] = Field(min_length=1)
     tasks: list[TaskSettings] = Field(min_length=1)
     batch_size: Count = 32

@@ -16,9 +16,14 @@ from optical_mteb.languages import find_language
 from optical_mteb.recipes import shipped_recipes
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.students.store import NAME_PATTERN
-from optical_mteb.toml_file import read_toml
+from optical_mteb.toml_file import MOST, Count, Seed, read_toml
 from optical_mteb.training.batching import Mixture
 from optical_mteb.training.readings import Reading
+
+Length = Annotated[int, Field(ge=0, le=MOST)]
+Iterations = Annotated[int, Field(ge=1, le=1_000_000)]
+Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
+Share = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class _Table(BaseModel):
@@ -56,15 +61,15 @@ class StudentSettings(_Table):
     prompt: str | None = None
     prompts: dict[str, str] = {}
     prune_vocabulary: bool = False
-    keep_most_frequent: int = Field(default=0, ge=0)
-    layers: int | None = Field(default=None, ge=1)
+    keep_most_frequent: Length = 0
+    layers: Count | None = None
     layer_selection: LayerSelection = "spaced"
-    feed_forward: int | None = Field(default=None, ge=1)
-    width: int | None = Field(default=None, ge=1)
+    feed_forward: Count | None = None
+    width: Count | None = None
     freeze_embeddings: bool | Literal["unused"] = True
-    freeze_layers: int = Field(default=0, ge=0)
+    freeze_layers: Length = 0
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    max_tokens: int = Field(default=128, ge=1)
+    max_tokens: Count = 128
 
     @model_validator(mode="after")
     def _read_with_layers(self) -> Self:
@@ -103,7 +108,7 @@ class _Term(_Table):
             `[teacher]`, or its `query`, by the teacher's prompt of the name that `[student]` has.
     """
 
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, le=1e6)
     target: Reading = "document"
 
 
@@ -111,14 +116,14 @@ class _TransportTerm(_Term):
     """How tokens are transported; see `optical_mteb.training.losses.TokenTransport`."""
 
     solver: Literal["sinkhorn", "ipot", "unbalanced", "exact"] = "sinkhorn"
-    epsilon: float = Field(default=0.05, gt=0)
-    beta: float = Field(default=0.5, gt=0)
-    relaxation: float = Field(default=1.0, gt=0)
-    iterations: int = Field(default=50, ge=1)
+    epsilon: Scale = 0.05
+    beta: Scale = 0.5
+    relaxation: Scale = 1.0
+    iterations: Iterations = 50
     tolerance: float | None = Field(default=None, gt=0)
     marginals: Literal["uniform", "idf", "norm"] = "uniform"
     centre: bool = False
-    layers: list[Annotated[int, Field(lt=0)]] = Field(default=[-1], min_length=1)
+    layers: list[Annotated[int, Field(ge=-1000, lt=0)]] = Field(default=[-1], min_length=1)
 
     @model_validator(mode="after")
     def _read_by_the_solver(self) -> Self:
@@ -136,7 +141,7 @@ class OpticalTerm(_TransportTerm):
 class ContrastiveTerm(_Term):
     """`[objective.contrastive]`: in-batch contrast; the score is that of the student's kind unless one is named."""
 
-    temperature: float = Field(default=0.02, gt=0)
+    temperature: Scale = 0.02
     score: Literal["cosine", "maxsim"] | None = None
     margin: float | None = Field(default=None, gt=0, lt=2)
 
@@ -144,8 +149,8 @@ class ContrastiveTerm(_Term):
 class TransportContrastiveTerm(_TransportTerm):
     """`[objective.transport_contrastive]`: in-batch contrast of transport costs."""
 
-    temperature: float = Field(default=0.02, gt=0)
-    iterations: int = Field(default=20, ge=1)
+    temperature: Scale = 0.02
+    iterations: Iterations = 20
 
 
 class SentenceTerm(_Term):
@@ -171,11 +176,11 @@ class RankTerm(_Term):
     """
 
     target: Reading = "query"
-    temperature: float = Field(default=0.01, gt=0)
+    temperature: Scale = 0.01
     score: Literal["cosine", "maxsim"] | None = None
-    candidates: int | None = Field(default=None, ge=2)
+    candidates: int | None = Field(default=None, ge=2, le=MOST)
     bank: Literal["all", "sentences", "passages"] = "all"
-    bank_size: int | None = Field(default=None, ge=2)
+    bank_size: int | None = Field(default=None, ge=2, le=MOST)
 
 
 class DocumentRankTerm(RankTerm):
@@ -233,14 +238,14 @@ class BatchSettings(_Table):
         window: Batches whose examples are sorted by length together.
     """
 
-    monolingual: float = Field(default=0.0, ge=0)
-    cross_lingual: float = Field(default=1.0, ge=0)
-    multilingual: float = Field(default=0.0, ge=0)
+    monolingual: Share = 0.0
+    cross_lingual: Share = 1.0
+    multilingual: Share = 0.0
     alpha: float = Field(default=1.0, ge=0, le=1)
-    caps: dict[str, Annotated[int, Field(ge=1)]] = {}
+    caps: dict[str, Count] = {}
     passages: float = Field(default=0.0, ge=0, le=1)
-    most_repeats: int | None = Field(default=None, ge=1)
-    window: int = Field(default=32, ge=1)
+    most_repeats: Count | None = None
+    window: Count = 32
 
     @model_validator(mode="after")
     def _not_nothing(self) -> Self:
@@ -258,9 +263,9 @@ class EvaluationSettings(_Table):
         patience: Evaluations without a better score after which the training ends; None to take all steps.
     """
 
-    pairs: int = Field(default=100, ge=2)
-    every: int = Field(default=50, ge=1)
-    patience: int | None = Field(default=None, ge=1)
+    pairs: int = Field(default=100, ge=2, le=MOST)
+    every: Count = 50
+    patience: Count | None = None
 
 
 class TrainingSettings(_Table):
@@ -283,17 +288,17 @@ class TrainingSettings(_Table):
         tensorboard: Write the log for TensorBoard, too.
     """
 
-    steps: int = Field(ge=1)
-    batch_size: int = Field(default=32, ge=2)
-    mini_batch_tokens: int | None = Field(default=None, ge=1)
-    learning_rate: float = Field(default=2e-5, gt=0)
-    embedding_rate: float | None = Field(default=None, gt=0)
+    steps: Count
+    batch_size: int = Field(default=32, ge=2, le=1_000_000)
+    mini_batch_tokens: Count | None = None
+    learning_rate: float = Field(default=2e-5, gt=0, le=10)
+    embedding_rate: float | None = Field(default=None, gt=0, le=10)
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=1000)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    log_every: int = Field(default=10, ge=1)
-    checkpoint_every: int = Field(default=100, ge=1)
-    keep_checkpoints: int = Field(default=2, ge=1)
+    log_every: Count = 10
+    checkpoint_every: Count = 100
+    keep_checkpoints: Count = 2
     tensorboard: bool = False
 
 
@@ -318,7 +323,7 @@ class Recipe(_Table):
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
     description: str = ""
     licence: str | None = None
-    seed: int = Field(default=13, ge=0)
+    seed: Seed = 13
     mteb_tasks: list[str] = []
     student: StudentSettings
     teacher: TeacherSettings

@@ -160,3 +160,18 @@ def test_memory_stays_constant(tmp_path):
     assert count == 8_000
     assert path.stat().st_size > 7_000_000
     assert peak < 1_000_000
+
+
+def test_encodings_and_sizes_that_the_parser_does_not_take(tmp_path):
+    """Guards against a traceback for an encoding that Python or expat lacks, and a hang over a tag without an end."""
+    path = tmp_path / "a.tmx"
+    for encoding in ("nope", "gbk", "shift_jis", "utf-7", "utf-32", "base64", "idna", "undefined", "x" * 5000):
+        path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><tmx>{unit("a", "x")}</tmx>')
+        with pytest.raises(InputError, match=r"a\.tmx:1: cannot be read in the encoding that it declares"):
+            list(read_tmx(path, "swh"))
+    for start in ('<tmx a="', "<!--"):
+        path.write_text(start + "x" * (8 << 20))
+        with pytest.raises(InputError, match=r"a\.tmx:1: a tag or comment of more than 4 MB"):
+            list(read_tmx(path, "swh"))
+    path.write_bytes(f'<?xml version="1.0" encoding="koi8-r"?><tmx>{unit("a", "ы")}</tmx>'.encode("koi8-r"))
+    assert [record.translation for record in read_tmx(path, "swh")] == ["ы"]

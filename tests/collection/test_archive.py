@@ -207,7 +207,8 @@ def test_one_path_twice_is_refused(tmp_path: Path, form: str, names: tuple[str, 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"x", b"<!DOCTYPE html><title>Sign in</title>" * 50, bytes(511), gzip.compress(b"no tar" * 300)]
+    "content",
+    [b"", b"x", b"<!DOCTYPE html><title>Sign in</title>" * 50, bytes(511), gzip.compress(b"no tar" * 300, mtime=0)],
 )
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes):
     """Pins a traceback for a page that asks to sign in, or for a single packed file."""

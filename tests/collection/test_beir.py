@@ -262,6 +262,7 @@ BAD_QRELS = {
     "blanks": (HEAD + "q1 d1 1\n", ":2: expected query, document and a whole number"),
     "four columns": (HEAD + "q1\t0\td1\t1\n", ":2: expected query, document and a whole number"),
     "no grade": (HEAD + "q1\td1\n", ":2: expected query, document and a whole number"),
+    "a grade that hangs the gains": (HEAD + "q1\td1\t999999999\n", ":2: expected .* up to 9999"),
     "fraction": (HEAD + "q1\td1\t1.0\n", ":2: expected query, document and a whole number"),
     "word": (HEAD + "q1\td1\tyes\n", ":2: expected query, document and a whole number"),
     "no document": (HEAD + "q1\t\t1\n", ":2: expected query, document and a whole number"),

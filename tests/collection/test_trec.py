@@ -68,6 +68,7 @@ def test_a_repeated_line_counts_once(written):
         ("1 0 a 1_0\n", r"file.txt:1: expected"),
         ("1 0 a \u0661\n", r"file.txt:1: expected"),
         (f"1 0 a {'9' * 5000}\n", r"file.txt:1: expected"),
+        ("1 0 a 999999999\n", r"file.txt:1: expected .*up to 9999"),
         ("1 0 a 1\n\n1 0 a 2\n", r"file.txt:3: query '1' and document 'a' have the grade 2, but 1 at .*file.txt:1"),
         (b"1 0 a 1\n1 0 \xe9 1\n", r"file.txt:2: byte 5 of the line is not valid UTF-8"),
         ("\n", "file.txt: holds no judgement"),
