@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, wraps
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from pkgutil import iter_modules
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import (
+    forget_benchmarks,
+    model_registry,
+    model_renames,
+    mteb_version,
+    set_task_list,
+    task_registry,
+    wrap_requires_merge,
+)
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -26,24 +35,46 @@ if TYPE_CHECKING:
 
 
 def register() -> None:
-    """Fill mteb's registries with what this package has, read afresh from the student store; any number of times."""
-    _register_tasks()
-    _register_benchmarks()
-    _register_models()
-    _show_input_errors_in_one_line()
+    """Fill mteb's registries with what this package has, read afresh from the student store; any number of times.
+
+    A step that fails, as one may with a later mteb, is named in a warning and leaves the others.
+    """
+    steps: dict[str, Callable[[], None]] = {
+        "the students of the package": _register_shipped_students,
+        "the students of the store": _register_stored_students,
+        "the bases from PyPI": _register_bases,
+        "its tasks": _register_package_tasks,
+        "the user's own tasks": _register_own_tasks,
+        "the user's own tasks for new scores when their data change": _compare_revisions_of_own_tasks,
+        "its benchmarks": _register_benchmarks,
+        "errors in one line": _show_input_errors_in_one_line,
+    }
+    for what, step in steps.items():
+        try:
+            step()
+        # Nothing narrower: a name that mteb no longer has, a store that cannot be read, a file in it that is damaged.
+        except Exception as error:
+            warnings.warn(
+                f"optical-mteb could not register {what} with mteb {mteb_version()}: {type(error).__name__}: {error}",
+                stacklevel=2,
+            )
     spec = os.environ.get("OPTICAL_MTEB_INDEX")
     if spec:
         search_by_index(spec)
 
 
-def search_by_index(spec: str, recall: float = 0.99) -> None:
+def search_by_index(spec: str, recall: float = 0.99) -> Callable[[], bool]:
     """Have `mteb.evaluate` search by an index in the store from now on, and `mteb.get_model` check that it can be one.
 
     Args:
         spec: What `IndexSpec.parse` reads, or `auto`; one that cannot be read is an `InputError` when either is called.
         recall: Share of the exact best that searching should find.
+
+    Returns:
+        Whether an evaluation has gone through the index by now.
     """
     mteb = import_module("mteb")
+    calls = {"loaded": 0, "evaluated": 0}
     get_model, evaluate = (getattr(f, "_optical_mteb", f) for f in (mteb.get_model, mteb.evaluate))
 
     @wraps(get_model)
@@ -51,6 +82,7 @@ def search_by_index(spec: str, recall: float = 0.99) -> None:
         from optical_mteb.index.assembly import BuildSettings
 
         BuildSettings(spec=spec, recall=recall)
+        calls["loaded"] += 1
         model: MTEBModels = get_model(*args, **kwargs)
         return model
 
@@ -63,26 +95,48 @@ def search_by_index(spec: str, recall: float = 0.99) -> None:
         from optical_mteb.index.assembly import BuildSettings
         from optical_mteb.index.search_model import indexed
 
+        calls["evaluated"] += 1
         result: ModelResult = evaluate(indexed(model, BuildSettings(spec=spec, recall=recall)), *args, **kwargs)
         return result
 
     get_checked._optical_mteb, evaluate_by_index._optical_mteb = get_model, evaluate  # type: ignore[attr-defined]
     vars(mteb).update(get_model=get_checked, evaluate=evaluate_by_index)
+    if _runs_mteb():
+        atexit.register(_fail_without_index, spec, calls)
+    return lambda: bool(calls["evaluated"])
 
 
-def _register_tasks() -> None:
-    # The package's attribute of that name is the function.
-    registry = import_module("mteb.get_tasks")
-    names = registry._TASKS_REGISTRY
-    for task in filter(_is_own, registry.TASK_LIST):
-        del names[task.metadata.name]
-    listed = [task for task in registry.TASK_LIST if not _is_own(task)]
-    for task in chain(package_tasks(), _own_tasks()):
-        if task.metadata.name not in names:
-            names[task.metadata.name] = task
-            listed.append(task)
-    vars(registry)["TASK_LIST"] = tuple(listed)
-    _compare_revisions_of_own_tasks()
+def _fail_without_index(spec: str, calls: Mapping[str, int]) -> None:
+    """End the `mteb` command with an error where it has loaded a model and evaluated it past the index."""
+    if calls["loaded"] and not calls["evaluated"] and not hasattr(sys, "last_type"):
+        print(f"mteb: error: {without_index(spec)}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def without_index(spec: str) -> str:
+    """The error line for an evaluation that did not search by the index that was asked for."""
+    return (
+        f"mteb {mteb_version()} did not search by the index {spec}, and its scores are those of exact search; "
+        "remove them, and install the release of mteb that constraints.txt names"
+    )
+
+
+def _register_package_tasks() -> None:
+    _add_tasks(package_tasks())
+
+
+def _register_own_tasks() -> None:
+    names = task_registry()
+    for name in [name for name, task in names.items() if _is_own(task)]:
+        del names[name]
+    set_task_list(lambda tasks: tuple(task for task in tasks if not _is_own(task)))
+    _add_tasks(_own_tasks())
+
+
+def _add_tasks(tasks: Iterable[type[AbsTask]]) -> None:
+    names = task_registry()
+    new = [task for task in tasks if names.setdefault(task.metadata.name, task) is task]
+    set_task_list(lambda listed: (*listed, *(task for task in new if task not in listed)))
 
 
 def package_tasks() -> Iterator[type[AbsTask]]:
@@ -122,50 +176,55 @@ def _compare_revisions_of_own_tasks() -> None:
     By itself mteb takes a complete result from its cache whatever data revision it is of, and looks at revisions only
     where splits or subsets are missing.
     """
-    evaluation = import_module("mteb.evaluate")
-    requires_merge = getattr(evaluation, "_requires_merge", None)
-    if requires_merge is None or getattr(requires_merge, "_optical_mteb", False):
-        return
 
-    def compared(task: AbsTask, existing: TaskResult) -> bool:
-        return _is_own(type(task)) or bool(requires_merge(task, existing))
+    def comparing(
+        requires_merge: Callable[[AbsTask, TaskResult], bool],
+    ) -> Callable[[AbsTask, TaskResult], bool]:
+        return lambda task, existing: _is_own(type(task)) or requires_merge(task, existing)
 
-    compared._optical_mteb = True  # type: ignore[attr-defined]
-    vars(evaluation)["_requires_merge"] = compared
+    wrap_requires_merge(comparing)
 
 
 def _register_benchmarks() -> None:
     """Put the benchmarks among the names of the module that mteb collects its own from, once, into a cache."""
     from optical_mteb.benchmark import optical_clir, optical_clir_plus
 
-    benchmarks, registry = import_module("mteb.benchmarks.benchmarks"), import_module("mteb.benchmarks.get_benchmark")
+    benchmarks = import_module("mteb.benchmarks.benchmarks")
     if not hasattr(benchmarks, "OPTICAL_CLIR"):
         vars(benchmarks).update(OPTICAL_CLIR=optical_clir(), OPTICAL_CLIR_PLUS=optical_clir_plus())
-        registry._build_registry.cache_clear()
-        registry._build_aliases_registry.cache_clear()
+        forget_benchmarks()
 
 
-def _register_models() -> None:
-    from optical_mteb.bases import pypi_bases
+def _register_shipped_students() -> None:
     from optical_mteb.recipes import shipped_students
-    from optical_mteb.students.meta import pypi_base_meta, student_meta
+    from optical_mteb.students.meta import student_meta
+
+    for student in sorted(shipped_students()):
+        _register_model(student_meta(student), alias=student)
+
+
+def _register_stored_students() -> None:
+    from optical_mteb.students.meta import student_meta
     from optical_mteb.students.store import student_names
 
-    for student in sorted({*student_names(), *shipped_students()}):
+    for student in student_names():
         _register_model(student_meta(student), alias=student)
+
+
+def _register_bases() -> None:
+    from optical_mteb.bases import pypi_bases
+    from optical_mteb.students.meta import pypi_base_meta
+
     for base in pypi_bases():
         _register_model(pypi_base_meta(base), alias=f"pypi:{base.name}")
 
 
 def _register_model(meta: ModelMeta, alias: str) -> None:
-    from mteb.models.get_model_meta import _MODEL_RENAMES
-    from mteb.models.model_implementations import MODEL_REGISTRY
-
     if meta.name is None:
         return
-    MODEL_REGISTRY[meta.name] = meta
+    model_registry()[meta.name] = meta
     # A second registry key would list the model twice; mteb's renames resolve the short name, but call it outdated.
-    _MODEL_RENAMES[alias] = meta.name
+    model_renames()[alias] = meta.name
     warnings.filterwarnings("ignore", message=f"The model '{alias}' has been renamed", category=DeprecationWarning)
 
 

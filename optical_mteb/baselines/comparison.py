@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,6 +26,7 @@ from optical_mteb.bases import as_late_interaction, base_revision, is_hub_id, lo
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device
+from optical_mteb.mteb_compat import task_registry
 from optical_mteb.registry import register
 from optical_mteb.scores.compare import GROUPS
 from optical_mteb.students import read_student, student_path
@@ -178,7 +178,7 @@ def _task(name: str) -> AbsTaskRetrieval:
     Raises:
         InputError: There is no such task, or it is of another type.
     """
-    known = import_module("mteb.get_tasks")._TASKS_REGISTRY
+    known = task_registry()
     if name not in known:
         raise InputError(f"task {name!r} is unknown to mteb; {_near(name, known)}")
     task = mteb.get_task(name)

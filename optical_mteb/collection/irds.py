@@ -16,6 +16,7 @@ from optical_mteb.collection.arrow_corpus import corpus_dataset
 from optical_mteb.collection.publication import offline
 from optical_mteb.collection.split import Entry, Qrels, documents_among, retrieval_split
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import download_place
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -141,8 +142,8 @@ def _heed_offline(download_class: Any, local_class: Any) -> None:  # noqa: ANN40
         mirrors = download.mirrors
         local = [mirror for mirror in mirrors if isinstance(mirror, local_class)]
         places = [mirror.path(force=False) for mirror in local]
-        # ir_datasets has no other way to ask where it keeps a download.
-        places += [Path(download._cache_path)] if download._cache_path else []
+        kept = download_place(download)
+        places += [kept] if kept else []
         if not any(place.exists() for place in places):
             urls = " or ".join(mirror.url for mirror in mirrors if hasattr(mirror, "url"))
             there = f", or get it elsewhere and put it at {places[0]}" if places else ""

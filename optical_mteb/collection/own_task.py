@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import task_registry
 from optical_mteb.storage import home, local_data, not_writable
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ def own_tasks() -> list[OwnTask]:
         except InputError as error:
             tasks.append(OwnTask(folder, problem=str(error)))
             continue
+        except (OSError, ValueError, RecursionError) as error:
+            # A path that the system refuses, or a file that no reader foresaw: the other tasks stay.
+            tasks.append(OwnTask(folder, problem=f"{folder}: cannot be read ({type(error).__name__}: {error})"))
+            continue
         called = task.metadata.name
         problem = ""
         if _is_of_others(called):
@@ -99,7 +103,7 @@ def _folders() -> tuple[dict[Path, str], list[OwnTask]]:
         data = local_data()
         found = sorted(data.glob("tasks/*/task.toml")) if data else []
         names = {path.parent.resolve(): "" for path in found} | names
-    except InputError as error:
+    except (OSError, ValueError) as error:
         problems.append(OwnTask(Path(), problem=str(error)))
     return names, problems
 
@@ -163,7 +167,7 @@ def _is_of_others(name: str) -> bool:
     """Whether mteb has a task of that name that is none of the user's own."""
     from optical_mteb.collection.own_retrieval import OwnRetrieval
 
-    task = import_module("mteb.get_tasks")._TASKS_REGISTRY.get(name)
+    task = task_registry().get(name)
     return task is not None and not issubclass(task, OwnRetrieval)
 
 

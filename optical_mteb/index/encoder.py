@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.bases import base_revision, load_as_saved
 from optical_mteb.errors import InputError
 from optical_mteb.index.manifest import ModelRecord
 from optical_mteb.index.tokens_encoder import TokenEncoder
+from optical_mteb.mteb_compat import model_registry, model_renames
+from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,10 +128,14 @@ def load_encoder(name: str, *, device: str | None = None) -> Encoder | TokenEnco
         A `TokenEncoder` for a model of late interaction.
 
     Raises:
-        InputError: There is no such model, it cannot be loaded, or it gives vectors neither of texts nor of tokens.
+        InputError: There is no such model, it cannot be loaded, the device is not there, or the model gives vectors
+            neither of texts nor of tokens.
     """
-    if Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser().resolve()
+    from optical_mteb.hardware import check_inference_device
+
+    check_inference_device(device)
+    if expanded(name).is_dir():
+        folder = expanded(name).resolve()
         return _encoder(load_as_saved(str(folder), device=device), name=str(folder))
     return _registered(name, device) or _encoder(load_as_saved(name, device=device), name=name)
 
@@ -148,12 +153,10 @@ def _encoder(
 def _registered(name: str, device: str | None) -> Encoder | TokenEncoder | None:
     """A model of MTEB's registry, or None where it has none of that name."""
     import mteb
-    from mteb.models.get_model_meta import _MODEL_RENAMES
-    from mteb.models.model_implementations import MODEL_REGISTRY
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
-    full = _MODEL_RENAMES.get(name, name)
-    if full not in MODEL_REGISTRY:
+    full = model_renames().get(name, name)
+    if full not in model_registry():
         return None
     try:
         wrapper = mteb.get_model(full, device=device)
@@ -172,4 +175,4 @@ def _registered(name: str, device: str | None) -> Encoder | TokenEncoder | None:
     prompts = getattr(wrapper, "model_prompts", None)
     if prompts:
         model.prompts.update(prompts)
-    return _encoder(model, name=full, revision=MODEL_REGISTRY[full].revision)
+    return _encoder(model, name=full, revision=model_registry()[full].revision)

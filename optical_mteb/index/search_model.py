@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from mteb.models.abs_encoder import get_prompt
-from mteb.models.get_model_meta import _MODEL_RENAMES
-from mteb.models.model_implementations import MODEL_REGISTRY
 from mteb.models.model_meta import ModelMeta
 from mteb.models.models_protocols import EncoderProtocol, SearchProtocol
 from mteb.models.search_wrappers import SearchEncoderWrapper
@@ -25,6 +22,7 @@ from optical_mteb.index.encoder import Encoder
 from optical_mteb.index.manifest import CorpusRecord, ModelRecord
 from optical_mteb.index.shards import unit_or_zero
 from optical_mteb.index.stored_corpus import StoredCorpus, missing, warn_of_left_out, write
+from optical_mteb.mteb_compat import model_registry, model_renames, mteb_version
 from optical_mteb.storage import indexes_folder
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ class IndexedModel(SearchEncoderWrapper):
             "fingerprint": documents.fingerprint,
             "shard_size": settings.shard_size,
             # Its wrappers hold the prompts of many models.
-            "mteb": version("mteb"),
+            "mteb": mteb_version(),
         }
         digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=repr).encode()).hexdigest()
         record = CorpusRecord(source=documents.source, fingerprint=documents.fingerprint, count=len(documents))
@@ -174,7 +172,7 @@ def _not_dense(meta: ModelMeta | None, found: str) -> InputError:
 def _revision(model: EncoderProtocol) -> str:
     """What a model's vectors are known again by: the registered revision, else the Hub commit or a hash of the weights."""
     meta = model.mteb_model_meta
-    registered = MODEL_REGISTRY.get(_MODEL_RENAMES.get(meta.name or "", meta.name or ""))
+    registered = model_registry().get(model_renames().get(meta.name or "", meta.name or ""))
     if registered is not None and meta.revision and registered.revision == meta.revision:
         return meta.revision
     dense = _sentence_transformer(model)

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mteb.get_tasks import _TASKS_REGISTRY
-
 from optical_mteb.collection.task import PER_QUERY
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import task_registry
 from optical_mteb.scores.per_query import MissingScoreError, PairedScores, Scores, pair, read_scores
 from optical_mteb.scores.predictions import with_predictions
 from optical_mteb.scores.published import published_note
@@ -152,7 +151,7 @@ def _shared_subsets(baseline: Scores, model: Scores, notes: list[str], *, inters
         if not is_published:
             raise InputError(f"{differ}; evaluate both on the same data")
         notes.append(f"{differ}; the data may differ")
-    installed = _TASKS_REGISTRY.get(task)
+    installed = task_registry().get(task)
     if not is_published and installed is not None and installed.metadata.revision != model.data_revision:
         notes.append(
             f"{task}: both results are of data revision {model.data_revision}; "

@@ -11,10 +11,10 @@ from typing import Any
 import mteb
 import pytrec_eval
 from mteb.abstasks import AbsTaskRetrieval
-from mteb.get_tasks import _TASKS_REGISTRY
 
 from optical_mteb.collection.task import PER_QUERY
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import task_registry
 from optical_mteb.scores.per_query import Scores, checked_queries
 
 Run = Mapping[str, Mapping[str, float]]
@@ -132,7 +132,7 @@ def _owner(path: Path) -> tuple[object, object]:
 def _judgements(sides: Sequence[Scores]) -> tuple[AbsTaskRetrieval, dict[str, dict[str, Any]]]:
     """The loaded task, and its judgements by subset and query."""
     name, split = sides[0].task, sides[0].split
-    installed = _TASKS_REGISTRY.get(name)
+    installed = task_registry().get(name)
     if installed is None or not issubclass(installed, AbsTaskRetrieval):
         raise InputError(f"task {name!r} is no retrieval task of the installed mteb, so its predictions have no scores")
     for scores in sides:

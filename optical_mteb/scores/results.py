@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mteb import ResultCache
-from mteb.models.get_model_meta import _MODEL_RENAMES
-from mteb.models.model_implementations import MODEL_REGISTRY
 
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import model_registry, model_renames
 
 HOLDS_COPIES = {".optical-mteb-report", "SUBMISSION.md"}
 """Files by which a report and a submission are known."""
@@ -77,9 +76,9 @@ def find_results(source: str, cache: Path, tasks: Sequence[str] = ()) -> ModelRe
             raise InputError(f"{folder}: results of several models or revisions ({found}); name one of these folders")
         return _model_results(below[0])
     name, _, revision = source.partition("@")
-    name = _MODEL_RENAMES.get(name, name)
+    name = model_renames().get(name, name)
     is_path = folder.is_dir() or folder.is_absolute() or source.startswith(".") or source.count("/") > 1
-    if is_path and name not in MODEL_REGISTRY:
+    if is_path and name not in model_registry():
         raise InputError(
             f"{folder}: no results{_on(tasks)}; expected a folder below the --output-folder of mteb run, "
             "or the name of a model"
@@ -118,7 +117,7 @@ def all_results(cache: Path) -> list[ModelResults]:
 
 
 def _registered_revision(name: str) -> str:
-    meta = MODEL_REGISTRY.get(name)
+    meta = model_registry().get(name)
     ours = meta is not None and name.startswith(("optical-mteb/", "pypi/"))
     revision = (meta.revision or "") if ours and meta else ""
     # What mteb fills in for a student that is not trained here.

@@ -71,7 +71,7 @@ def student_meta(name: str) -> ModelMeta:
     """Metadata of a student: from its checkpoint where it is trained, else a placeholder whose loader says how to."""
     try:
         sidecar = read_student(name)
-    except InputError:
+    except (InputError, OSError):
         return _meta(load_student, f"{ORGANISATION}/{name}", None)
     return _student_meta(sidecar)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mteb import ResultCache, TaskResult, get_task
-from mteb.results.task_result import _expand_run_settings_entry, _read_run_settings_from_file
 from packaging.version import Version
 
+from optical_mteb.mteb_compat import expand_run_settings, oldest_mteb_version, read_run_settings
 from optical_mteb.submission.published import COMMIT
 from optical_mteb.submission.results_folder import RUN_SETTINGS, Evaluated, main_scores
 from optical_mteb.submission.verdicts import Check
@@ -96,8 +96,8 @@ def _settings(path: Path) -> list[str]:
     if not settings_path.is_file():
         return [f"{path.stem}: no {RUN_SETTINGS}; evaluate with mteb {OLDEST_MTEB} or newer"]
     versions: dict[tuple[str, str, str], list[object]] = defaultdict(list)
-    for entry in _read_run_settings_from_file(settings_path):
-        for key, _, settings in _expand_run_settings_entry(entry):
+    for entry in read_run_settings(settings_path):
+        for key, _, settings in expand_run_settings(entry):
             versions[key].append((settings.get("version") or {}).get("mteb"))
     problems = [f"{path.stem}: evaluated with mteb {result.mteb_version}"] if _is_old(result.mteb_version) else []
     for split, subset in main_scores(result):
@@ -111,7 +111,7 @@ def _settings(path: Path) -> list[str]:
 
 
 def _is_old(version: object) -> bool:
-    oldest = TaskResult._parse_mteb_version_min(version) if isinstance(version, str) else None
+    oldest = oldest_mteb_version(version) if isinstance(version, str) else None
     return oldest is None or oldest < OLDEST_MTEB
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mteb.cache.result_cache import _prepare_pr_body
-
+from optical_mteb.mteb_compat import pull_request_body
 from optical_mteb.submission.results_folder import Evaluated, mean_score
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def results_pull_request(student: Published, meta: ModelMeta, results: Sequence[
     if not submitted:
         waiting = ", ".join(each.task for each in results)
         return f"# Nothing to submit yet\n\nMTEB does not have these tasks: {waiting}.\n"
-    body = _prepare_pr_body([meta], {meta: [each.path for each in submitted]})
+    body = pull_request_body(meta, [each.path for each in submitted])
     seen = meta.training_datasets
     if seen is None:
         disclosed = "What the base or the teacher was trained on is unknown."

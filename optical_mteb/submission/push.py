@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, constants, get_token
 from mteb import ResultCache
-from mteb._reversible_workflow.git_utils import check_pr_requirements
 
+from optical_mteb.mteb_compat import check_pull_request_tools
 from optical_mteb.submission.package import MODEL_REQUEST
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _why_no_request(submission: Submission) -> str | None:
     # Without it, git asks at the terminal for what it does not have.
     os.environ.setdefault("GIT_TERMINAL_PROMPT", "0")
     try:
-        check_pr_requirements()
+        check_pull_request_tools()
     except (ImportError, RuntimeError) as error:
         return (str(error).splitlines() or ["no GitHub token"])[0]
     return None

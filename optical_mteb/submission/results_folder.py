@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mteb import TaskResult
-from mteb.get_tasks import _TASKS_REGISTRY
-from mteb.results.task_result import _read_run_settings_from_file, _write_and_merge_keyed_json
 
 from optical_mteb.errors import InputError
+from optical_mteb.mteb_compat import merge_run_settings, read_run_settings, task_registry
 from optical_mteb.scores.per_query import read_scores, splits_of
 from optical_mteb.scores.results import ModelResults, find_results
 
@@ -74,9 +73,9 @@ def read_results(student: Published, cache: Path, tasks: Sequence[str] = ()) -> 
 
 def _evaluated(found: ModelResults, task: str) -> Evaluated:
     path = found.path(task)
-    if task not in _TASKS_REGISTRY:
+    if task not in task_registry():
         raise InputError(f"{path}: neither MTEB nor this package has a task {task}; leave it out with -t")
-    installed = _TASKS_REGISTRY[task]
+    installed = task_registry()[task]
     for split in splits_of(found, task):
         read_scores(found, task, [], split=split)
     result = TaskResult.from_disk(path)
@@ -125,10 +124,10 @@ def write_results(results: Sequence[Evaluated], meta: ModelMeta, cache: Path) ->
             for split, rows in evaluated.result.scores.items()
         }
         evaluated.result.model_copy(update={"scores": means}).to_disk(folder / f"{evaluated.task}.json")
-        recorded = _read_run_settings_from_file(evaluated.path.parent / RUN_SETTINGS)
+        recorded = read_run_settings(evaluated.path.parent / RUN_SETTINGS)
         settings += [line for line in recorded if line.get("task") == evaluated.task]
     if settings:
-        _write_and_merge_keyed_json(folder / RUN_SETTINGS, settings)
+        merge_run_settings(folder / RUN_SETTINGS, settings)
     return folder
 
 

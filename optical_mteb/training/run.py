@@ -24,6 +24,7 @@ from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.bitext.held_out import hold_out
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, computes_in_bfloat16, on_cpu, quick_attention
+from optical_mteb.mteb_compat import use_one_gpu
 from optical_mteb.progress import progress_line
 from optical_mteb.storage import atomic_folder, logs_folder, not_writable, runs_folder
 from optical_mteb.students.sidecar import Sidecar
@@ -473,8 +474,7 @@ def _arguments(recipe: Recipe, models: Models, processes: int, *, save: bool) ->
     )
     # The recipe decides, not what `accelerate launch` was told.
     arguments.mixed_precision = "bf16" if arguments.bf16 else "no"
-    # Several visible GPUs would be used by torch's DataParallel, which splits a batch and with it its contrast.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    use_one_gpu(arguments)
     return arguments
 
 

@@ -49,10 +49,6 @@ def peak_memory() -> int:
     """Largest memory that this process has held, in bytes: of the GPU where one is in use, resident otherwise."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return int(torch.cuda.max_memory_allocated())
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
     import resource
 
     # Kilobytes on Linux, bytes on macOS.

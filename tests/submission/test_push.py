@@ -51,7 +51,7 @@ def online(monkeypatch, tmp_path):
     monkeypatch.setattr(pushing, "ResultCache", Cache)
     monkeypatch.setattr(pushing.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(pushing, "get_token", lambda: "token")
-    monkeypatch.setattr(pushing, "check_pr_requirements", lambda: "token")
+    monkeypatch.setattr(pushing, "check_pull_request_tools", lambda: "token")
     return asked
 
 
@@ -82,7 +82,7 @@ def test_weights_that_are_uploaded_stay(submit, online):
         ([], None, "would upload {made}/hub to the Hub (name the repository: --hub-id OWNER/NAME)"),
         (["--hub-id", "a/b"], "connection", "(HF_HUB_OFFLINE is set)"),
         (["--hub-id", "a/b", "--revision", COMMIT], "connection", "(HF_HUB_OFFLINE is set)"),
-        (["--hub-id", "a/b", "--revision", COMMIT], "check_pr_requirements", "(no GitHub token)"),
+        (["--hub-id", "a/b", "--revision", COMMIT], "check_pull_request_tools", "(no GitHub token)"),
     ],
 )
 def test_without_credentials_it_is_said(tmp_path, submit, online, monkeypatch, options, lacking, said):
@@ -93,8 +93,8 @@ def test_without_credentials_it_is_said(tmp_path, submit, online, monkeypatch, o
 
     if lacking == "get_token":
         monkeypatch.setattr(pushing, "get_token", lambda: None)
-    elif lacking == "check_pr_requirements":
-        monkeypatch.setattr(pushing, "check_pr_requirements", refuse)
+    elif lacking == "check_pull_request_tools":
+        monkeypatch.setattr(pushing, "check_pull_request_tools", refuse)
     elif lacking == "connection":
         monkeypatch.setattr(pushing.constants, "HF_HUB_OFFLINE", True)
     code, output = submit("--push", *options)
