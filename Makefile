@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= demo-results
 
-.PHONY: demo test lint bench install
+.PHONY: demo test fast test-oldest test-newest lint bench install
 
 # torch comes first and by its exact version, so that no other requirement pulls another one.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
@@ -22,8 +22,30 @@ demo: install
 	$(BIN)/optical-mteb run -m quickstart-student -t CLDRNameRetrieval --output-folder $(RESULTS)
 	$(BIN)/optical-mteb compare pypi:multilingual-e5-small quickstart-student -t CLDRNameRetrieval --results $(RESULTS)
 
+# Two processes; a thread each, or they wait for each other.
+PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST) --durations 20
+
+# What one runs before every commit: under a minute on two cores.
+fast: install
+	$(PYTEST) -m "not slow"
+
+# The fast tests with the lowest releases that setup.cfg allows, and with the newest there are. torch stays: another one
+# may be gigabytes. uv, because pip cannot choose the lowest.
+WITH := .[offline,ir-datasets,plot,ray,tensorboard] pytest>=8.3 pytest-xdist>=3.6
+
+test-oldest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-oldest test-newest: test-%:
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip install --quiet uv torch==2.13.0
+	echo torch==2.13.0 > .venv-$*/torch.txt
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) \
+		--constraint .venv-$*/torch.txt $(foreach each,$(WITH),$(if $(filter .[%,$(each)),--editable) '$(each)')
+	touch .venv-$*/.installed
+	$(MAKE) fast VENV=.venv-$*
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """Import hook: the moment `mteb` is imported, this package's models, tasks and benchmarks are in its registries.
 
-mteb has no plugin mechanism, so the wheel carries `optical_mteb.pth`, which Python reads at every start. It puts a
-finder on the meta path that calls `find_mteb` for the name `mteb` and does nothing else: a start of Python imports
-nothing of this package. The finder stays there, because `python -m mteb` asks for the spec twice, once by runpy and
+mteb has no plugin mechanism, so the wheel carries `optical_mteb.pth` and, for Python 3.15 and later,
+`optical_mteb.start`, which Python reads at every start. They put a finder on the meta path that calls `find_mteb` for the
+name `mteb` and does nothing else: a start of Python imports nothing heavy. The finder stays there, because `python -m mteb` asks for the spec twice, once by runpy and
 once by the import.
 """
 

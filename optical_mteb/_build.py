@@ -1,4 +1,4 @@
-"""The build step that puts `optical_mteb.pth` at the top of the wheel, where Python reads it at start-up."""
+"""The build step that puts the start-up hook at the top of the wheel, where Python reads it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 from setuptools.command.build_py import build_py
 
-HOOK = "optical_mteb.pth"
+HOOKS = ("optical_mteb.pth", "optical_mteb.start")
+"""For Python before 3.15 and from 3.15 on, where the second takes the place of the first (PEP 829)."""
 
 
 class BuildPy(build_py):  # type: ignore[misc]
@@ -18,4 +19,5 @@ class BuildPy(build_py):  # type: ignore[misc]
         editable = getattr(self, "editable_mode", False)
         top = self.get_finalized_command("install").install_lib if editable else self.build_lib
         Path(top).mkdir(parents=True, exist_ok=True)
-        self.copy_file(str(Path(__file__).with_name(HOOK)), str(Path(top, HOOK)))
+        for hook in HOOKS:
+            self.copy_file(str(Path(__file__).with_name(hook)), str(Path(top, hook)))

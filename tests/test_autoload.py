@@ -1,12 +1,12 @@
 """The import hook, in fresh interpreters: what the stock `mteb` sees, and that nothing can make it raise."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
+from pkgutil import resolve_name
 
 from optical_mteb import _autoload
 
@@ -23,50 +23,80 @@ def run(*arguments, **environment):
     return done.returncode, done.stdout, done.stderr
 
 
-ASK = (
-    "import mteb; from mteb.get_tasks import _TASKS_REGISTRY as t; from mteb.models.model_implementations import "
-    "MODEL_REGISTRY as m; print('CLDRNameRetrieval' in t, 'optical-mteb/optical-student' in m)"
-)
+FACTS = """
+import collections, json, sys
+import mteb
+from mteb.get_tasks import _TASKS_REGISTRY as tasks
+from mteb.models.model_implementations import MODEL_REGISTRY as models
+print(json.dumps({
+    "task": "CLDRNameRetrieval" in tasks,
+    "model": "optical-mteb/optical-student" in models,
+    "names": [mteb.get_model_meta(name).name for name in sys.argv[1:]],
+    "benchmarks": [each.name for each in mteb.get_benchmarks(["optical-clir"])] if sys.argv[1:] else [],
+    "most": max(collections.Counter(meta.name for meta in mteb.get_model_metas()).values()),
+}))
+"""
+"""What the stock mteb knows, as JSON."""
+
+NAMES = ("optical-student", "optical-mteb/optical-student")
 
 
 def test_importing_mteb_registers_the_plugin():
-    """Pins a hook that is not installed, or that runs before mteb's registries are there."""
-    assert run("-c", ASK) == (0, "True True\n", "")
+    """Guards against a hook that is not installed or runs too early, a benchmark that is there in this process alone, and a short name that warns or lists a model twice.
+
+    And against an excepthook that swallows the traceback of programs that merely import mteb.
+    """
+    mine = f"{FACTS}\nfrom optical_mteb.errors import InputError; raise InputError('mine')"
+    code, output, errors = run("-W", "default::DeprecationWarning", "-c", mine, *NAMES)
+    assert json.loads(output) == {
+        "task": True,
+        "model": True,
+        "names": [NAMES[1]] * 2,
+        "benchmarks": ["OPTICAL-CLIR"],
+        "most": 1,
+    }
+    assert (code, "Traceback" in errors, "renamed" in errors, "could not register" in errors) == (1, True, False, False)
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["optical_mteb.tasks.cldr_name_retrieval", "optical_mteb.students.meta", "optical_mteb.scores.results"],
-)
-def test_any_module_of_ours_may_come_first(module):
-    """Pins a circle: a module that imports mteb, whose hook needs that module, half imported as it is."""
-    assert run("-c", f"import {module}; {ASK}") == (0, "True True\n", "")
+FIRST = """
+import os, sys
+import datasets, sentence_transformers
+for module in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        __import__(module)
+        import mteb
+        from mteb.get_tasks import _TASKS_REGISTRY
+        from mteb.models.model_implementations import MODEL_REGISTRY
+        print(module, 'CLDRNameRetrieval' in _TASKS_REGISTRY, 'optical-mteb/optical-student' in MODEL_REGISTRY, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
 
 
-def test_it_can_be_turned_off():
-    """Pins OPTICAL_MTEB_DISABLE=1: mteb as if this package were not installed."""
-    assert run("-c", ASK, OPTICAL_MTEB_DISABLE="1") == (0, "False False\n", "")
+def test_any_module_of_ours_may_come_first():
+    """Guards against a circle: a module that imports mteb, whose hook needs that module, half imported as it is."""
+    modules = ["optical_mteb.tasks.cldr_name_retrieval", "optical_mteb.students.meta", "optical_mteb.scores.results"]
+    assert run("-c", FIRST, *modules) == (0, "".join(f"{module} True True\n" for module in modules), "")
 
 
 def test_python_m_mteb_lists_the_tasks_of_swahili():
-    """Pins runpy, which asks for the spec twice, and MTEB's macrolanguage code for Swahili."""
+    """Guards against runpy, which asks for the spec twice, and MTEB's macrolanguage code for Swahili."""
     code, output, errors = run("-m", "mteb", "available-tasks", "-l", "swa")
     assert (code, "CLDRNameRetrieval" in output, errors) == (0, True, "")
 
 
-def test_a_broken_plugin_costs_one_warning():
-    """Pins a hook that takes mteb down with it."""
+def test_a_package_of_our_name_that_is_broken_ends_nothing(tmp_path):
+    """Guards against a Python that only imports mteb and is taken down by this package, or one in its place."""
+    ask = ("-P", "-c", "import mteb; print(mteb.__name__)")
+    # The hook cares for the name alone.
+    (tmp_path / "mteb.py").touch()
     broken = "import sys; sys.modules['optical_mteb.registry'] = None; import mteb; print(mteb.__name__)"
-    code, output, errors = run("-c", broken)
+    code, output, errors = run("-P", "-c", broken, PYTHONPATH=str(tmp_path))
     assert (code, output) == (0, "mteb\n")
     assert "optical-mteb could not register with mteb" in errors
-
-
-def test_a_package_of_our_name_that_is_in_the_way_ends_nothing(tmp_path):
-    """Guards against a Python that only imports mteb and is ended by a broken package called optical_mteb."""
     package = tmp_path / "optical_mteb"
     package.mkdir()
-    ask = ("-P", "-c", "import mteb; print(mteb.__name__)")
     (package / "__init__.py").write_text("raise BaseException('broken')")
     assert run(*ask, PYTHONPATH=str(tmp_path)) == (0, "mteb\n", "")
     (package / "__init__.py").write_text("")
@@ -75,6 +105,23 @@ def test_a_package_of_our_name_that_is_in_the_way_ends_nothing(tmp_path):
     code, output, errors = run(*ask, PYTHONPATH=str(tmp_path))
     assert (code, output) == (0, "mteb\n")
     assert "optical-mteb could not register with mteb: SystemExit: 3" in errors
+
+
+def test_the_start_file_installs_the_finder_once(monkeypatch):
+    """Guards against two finders: Python 3.15 calls what a `.start` file names twice in a virtual environment."""
+    lines = Path(_autoload.__file__).with_name("optical_mteb.start").read_text().splitlines()
+    (entry,) = [line for line in lines if line and not line.startswith("#")]
+    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if finder not in hooks()])
+    for _ in range(2):
+        resolve_name(entry)()
+    assert len(hooks()) == 1
+    hook = Path(_autoload.__file__).with_name("optical_mteb.pth").read_text().splitlines()[-1]
+    exec(hook)
+    assert len(hooks()) == 1
+    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if finder not in hooks()])
+    for _ in range(2):
+        exec(hook)
+    assert len(hooks()) == 1
 
 
 def test_start_up_imports_nothing():
@@ -118,7 +165,7 @@ def test_the_loader_stays_the_stock_one():
 
 
 def test_a_missing_student_is_one_line(tmp_path):
-    """Pins a traceback where a sentence does: what is missing, and the command that trains it."""
+    """Guards against a traceback where a sentence does: what is missing, and the command that trains it."""
     code, _, errors = run(
         *("-m", "mteb", "run", "-m", "tico19-student", "-t", "CLDRNameRetrieval"),
         *("--output-folder", str(tmp_path / "results")),
@@ -131,31 +178,18 @@ def test_a_missing_student_is_one_line(tmp_path):
     assert "Traceback" not in errors
 
 
-def test_the_command_needs_no_hook(tmp_path):
-    """Pins `optical-mteb run` where the hook is off: the same models and tasks, and exit code 2 for bad input."""
-    code, _, errors = run(
-        *("-m", "optical_mteb", "run", "-m", "tico19-student", "-t", "CLDRNameRetrieval"),
-        *("--output-folder", str(tmp_path / "results")),
+def test_it_can_be_turned_off_and_the_command_needs_no_hook(tmp_path):
+    """Guards against OPTICAL_MTEB_DISABLE=1 without effect, and an `optical-mteb run` that needs the hook.
+
+    Without the hook the command has the same models and tasks, and ends with code 2 for bad input.
+    """
+    command = "from optical_mteb.cli import main; sys.argv[1:] = sys.argv[2:]; main()"
+    code, output, errors = run(
+        *("-c", f"{FACTS.replace('sys.argv[1:]', '[]')}\n{command}", "-"),
+        *("run", "-m", "tico19-student", "-t", "CLDRNameRetrieval", "--output-folder", str(tmp_path / "results")),
         OPTICAL_MTEB_HOME=str(tmp_path),
         OPTICAL_MTEB_DISABLE="1",
     )
-    assert code == 2
+    facts = json.loads(output.splitlines()[0])
+    assert (code, facts["task"], facts["model"]) == (2, False, False)
     assert errors.strip().splitlines()[-1].startswith("optical-mteb: error: student 'tico19-student' is not trained")
-
-
-def test_other_errors_keep_their_traceback():
-    """Pins an excepthook that swallows the traceback of programs that merely import mteb."""
-    code, _, errors = run("-c", "import mteb; from optical_mteb.errors import InputError; raise InputError('mine')")
-    assert code == 1
-    assert "Traceback" in errors
-
-
-@pytest.mark.parametrize("name", ["optical-student", "optical-mteb/optical-student"])
-def test_both_names_resolve_without_a_warning(name):
-    """Pins the bare name, which mteb calls renamed, and the full one: one model, listed once."""
-    ask = (
-        f"import mteb, collections; print(mteb.get_model_meta({name!r}).name);"
-        "print(max(collections.Counter(m.name for m in mteb.get_model_metas()).values()))"
-    )
-    assert run("-W", "default", "-c", ask)[:2] == (0, "optical-mteb/optical-student\n1\n")
-    assert "renamed" not in run("-W", "default", "-c", ask)[2]

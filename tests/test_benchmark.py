@@ -1,9 +1,6 @@
 """The benchmarks: found by their names, filled with the right subsets, their means those of the scores."""
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from statistics import fmean
 
@@ -124,10 +121,3 @@ def test_means_are_those_of_the_scores():
             if values:
                 means.append(fmean(values))
         assert found[f"Languages::{group}"] == pytest.approx(fmean(means)), group
-
-
-def test_the_stock_command_lists_it():
-    """Pins a benchmark that is there in Python alone."""
-    code = "import mteb, json; print(json.dumps([b.name for b in mteb.get_benchmarks(['optical-clir'])]))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == ["OPTICAL-CLIR"]
