@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +98,7 @@ def prepare(
     _check_replaceable(output)
     results = read_results(student, cache, tasks)
     meta = published_meta(student)
-    with atomic_folder(output) as folder:
+    with _clone_kept(output) as park, atomic_folder(output) as folder:
         write_results(results, meta, folder)
         write_hub_folder(student, meta, folder / "hub")
         source = folder / "mteb" / "models" / "model_implementations" / source_name(meta)
@@ -113,9 +116,29 @@ def prepare(
         ]
         submission = Submission(output, student, meta, results, checks)
         (folder / OVERVIEW).write_text(_overview(submission, source.relative_to(folder)), encoding="utf-8")
-        if (output / CLONE).is_dir():
-            (output / CLONE).rename(folder / CLONE)
+        park()
     return submission
+
+
+@contextmanager
+def _clone_kept(output: Path) -> Iterator[Callable[[], None]]:
+    """Takes mteb's clone over into the folder that replaces a submission; the block calls what moves it aside.
+
+    A clone that a killed process had moved aside is taken over, too: no moment has it in a folder that is removed.
+    """
+    place = Path(os.path.realpath(output))
+    aside = place.with_name(f".{place.name}.{CLONE}")
+
+    def park() -> None:
+        if (place / CLONE).is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+            (place / CLONE).rename(aside)
+
+    try:
+        yield park
+    finally:
+        if aside.is_dir() and place.is_dir() and not (place / CLONE).exists():
+            aside.rename(place / CLONE)
 
 
 def _check_replaceable(output: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 
 import mteb
 import numpy as np
@@ -12,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from optical_mteb.registry import register
 from optical_mteb.students import student_path
 from optical_mteb.submission import Verdict, prepare
-from optical_mteb.submission.package import CLONE, OVERVIEW
+from optical_mteb.submission.package import CLONE, OVERVIEW, _clone_kept
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
 from tests.submission.conftest import COMMIT
@@ -179,6 +180,18 @@ def test_an_older_submission_is_replaced(tmp_path, write, quick):
     prepare("tiny-student", made, cache=tmp_path / "cache", hub_id="a/b", revision=COMMIT, rerun=False)
     assert [path.name for path in (made / "results").iterdir()] == ["a__b"]
     assert (made / CLONE / "kept").is_file()
+    # As a kill leaves it between the two moves, before the new submission is there and after it.
+    aside = made.with_name(f".{made.name}.remote")
+    (made / CLONE).rename(aside)
+    with _clone_kept(made):
+        assert (aside / "kept").is_file()
+    assert (made / CLONE / "kept").is_file()
+    with suppress(KeyboardInterrupt), _clone_kept(made) as park:
+        park()
+        assert (aside / "kept").is_file()
+        raise KeyboardInterrupt
+    assert (made / CLONE / "kept").is_file()
+    assert not aside.exists()
 
 
 def test_an_incomplete_result_fails_and_can_be_left_out(tmp_path, write, quick):
