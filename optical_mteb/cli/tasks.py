@@ -1,4 +1,4 @@
-"""`optical-mteb tasks`: list, add, remove and export tasks."""
+"""`optical-mteb tasks`: list, add, remove and export tasks, and write one for mteb."""
 
 from __future__ import annotations
 
@@ -91,3 +91,33 @@ def export(
     target = output or Path(f"{name}-{file_format}")
     for folder in export_task(name, file_format, target, subsets=subset or (), splits=split or (), say=typer.echo):
         typer.echo(f"wrote {folder}")
+
+
+@app.command(name="upstream", epilog="Example: optical-mteb tasks upstream NTREXRetrieval --output ntrex")
+def upstream(
+    name: Annotated[str, typer.Argument(help="A task of this package, or of yours.")],
+    output: Annotated[Path, typer.Option(help="Folder to write; an older task for mteb there is replaced.")],
+    subset: Annotated[list[str] | None, typer.Option(help="Subset to write; as `mteb run` by default.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Split to write; as `mteb run` by default.")] = None,
+    hub_id: Annotated[
+        str | None,
+        typer.Option("--hub-id", metavar="OWNER/NAME", help="The data set on the Hub; mteb/NAME by default."),
+    ] = None,
+    to_push: Annotated[bool, typer.Option("--push", help="Upload the data to the Hub.")] = False,
+) -> None:
+    """Write what a pull request to mteb needs: data for the Hub, the task's file, its descriptive statistics.
+
+    The task is then one on mteb's stock class and loader, without anything of this package: no scores by query, and
+    documents that subsets share are read for each of them.
+    """
+    from optical_mteb.registry import register
+
+    register()
+    from optical_mteb.submission.upstream import next_steps, push_upstream, write_upstream
+
+    written = write_upstream(name, output, hub_id=hub_id, subsets=subset or (), splits=split or ())
+    typer.echo(f"wrote {output}")
+    if to_push:
+        push_upstream(written, say=typer.echo)
+    for line in next_steps(written):
+        typer.echo(f"next: {line}")

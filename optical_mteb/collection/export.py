@@ -13,12 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.file_formats import FORMATS, FileFormat
 from optical_mteb.collection.split import Entry
+from optical_mteb.collection.text_retrieval import chosen_among, load_subsets, text_retrieval_task
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from mteb.abstasks.retrieval import AbsTaskRetrieval
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 BATCH = 1_000
@@ -56,9 +56,9 @@ def export_task(
     """
     if file_format not in FORMATS:
         raise InputError(f"format {file_format!r} is unknown; write one of {', '.join(FORMATS)}")
-    task = _task(name)
-    chosen = _among("subset", subsets, task.metadata.hf_subsets, name) or task.hf_subsets
-    wanted = _among("split", splits, task.metadata.eval_splits, name) or list(task.eval_splits)
+    task = text_retrieval_task(name)
+    chosen = chosen_among("subset", subsets, task.metadata.hf_subsets, name) or task.hf_subsets
+    wanted = chosen_among("split", splits, task.metadata.eval_splits, name) or list(task.eval_splits)
     folders = [output / subset for subset in chosen]
     for folder in folders:
         if folder.exists():
@@ -68,59 +68,9 @@ def export_task(
     if task.skip_first_result:
         say(f"{name}: MTEB takes the first document out of each ranking before it scores; do so, too")
     for subset, folder in zip(chosen, folders, strict=True):
-        data = _load(name, subset, wanted)
+        data = load_subsets(name, [subset], wanted)[subset]
         _write(data, FORMATS[file_format], folder, f"{name}/{subset}")
     return folders
-
-
-def _task(name: str) -> AbsTaskRetrieval:
-    import mteb
-    from mteb.abstasks.retrieval import AbsTaskRetrieval
-
-    try:
-        task = mteb.get_task(name)
-    except KeyError as error:
-        raise InputError(f"task {name}: {str(error.args[0]).removeprefix('KeyError: ')}") from error
-    about = task.metadata
-    if not isinstance(task, AbsTaskRetrieval) or about.type != "Retrieval" or list(about.modalities) != ["text"]:
-        kind = f"{about.type} of {', '.join(about.modalities)}"
-        raise InputError(f"task {name}: is {kind}; only Retrieval of text is documents, queries and judgements alone")
-    return task
-
-
-def _among(kind: str, asked: Sequence[str], there: Sequence[str], name: str) -> list[str]:
-    for each in asked:
-        if each not in there:
-            raise InputError(f"task {name}: has no {kind} {each!r}; it has {', '.join(there)}")
-    return list(dict.fromkeys(asked))
-
-
-def _load(name: str, subset: str, splits: Sequence[str]) -> dict[str, RetrievalSplitData]:
-    import mteb
-
-    task = mteb.get_task(name, eval_splits=list(splits), hf_subsets=[subset])
-    try:
-        task.load_data()
-    except OSError as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"task {name}: its data cannot be had ({reason}); mend that, or get them first") from error
-    task.convert_v1_dataset_format_to_v2(num_proc=None)  # type: ignore[attr-defined]
-    loaded: dict[str, RetrievalSplitData] = {split: task.dataset[subset][split] for split in splits}  # type: ignore
-    for data in loaded.values():
-        _check(f"task {name}/{subset}", data)
-    return loaded
-
-
-def _check(where: str, data: RetrievalSplitData) -> None:
-    if data["top_ranked"] is not None:
-        raise InputError(f"{where}: ranks given documents, not all; no format here says which")
-    for dataset in (data["corpus"], data["queries"]):
-        if getattr(dataset.features.get("text"), "dtype", "") not in ("string", "large_string"):
-            raise InputError(f"{where}: its texts are no plain strings; only those are written")
-    if "instruction" in data["queries"].column_names:
-        raise InputError(
-            f"{where}: its queries have instructions beside their text; no format here has a place for them"
-        )
 
 
 def _write(splits: dict[str, RetrievalSplitData], file_format: FileFormat, folder: Path, name: str) -> None:

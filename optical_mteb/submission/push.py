@@ -47,7 +47,7 @@ def push(submission: Submission, again: Callable[[str], Submission], *, say: Say
 
 def _upload(submission: Submission, say: Say) -> str | None:
     name, folder = submission.student.name, submission.folder / "hub"
-    reason = _why_no_upload(submission)
+    reason = why_no_upload(submission.student.hub_id)
     if reason:
         say(f"would upload {folder} to {submission.meta.reference or 'the Hub'} ({reason})")
         return None
@@ -58,8 +58,9 @@ def _upload(submission: Submission, say: Say) -> str | None:
     return commit
 
 
-def _why_no_upload(submission: Submission) -> str | None:
-    if submission.student.hub_id is None:
+def why_no_upload(hub_id: str | None) -> str | None:
+    """What keeps a folder from being uploaded to a repository on the Hub; None where nothing does."""
+    if hub_id is None:
         return "name the repository: --hub-id OWNER/NAME"
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"

@@ -1,0 +1,87 @@
+"""A text retrieval task of MTEB, found and loaded to be written to files: documents, queries and judgements alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from optical_mteb.errors import InputError
+
+if TYPE_CHECKING:
+    from mteb.abstasks.retrieval import AbsTaskRetrieval
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+
+def text_retrieval_task(name: str) -> AbsTaskRetrieval:
+    """The task of a name.
+
+    Raises:
+        InputError: There is no such task, or it is no retrieval of text.
+    """
+    import mteb
+    from mteb.abstasks.retrieval import AbsTaskRetrieval
+
+    try:
+        task = mteb.get_task(name)
+    except KeyError as error:
+        raise InputError(f"task {name}: {str(error.args[0]).removeprefix('KeyError: ')}") from error
+    about = task.metadata
+    if not isinstance(task, AbsTaskRetrieval) or about.type != "Retrieval" or list(about.modalities) != ["text"]:
+        kind = f"{about.type} of {', '.join(about.modalities)}"
+        raise InputError(f"task {name}: is {kind}; only Retrieval of text is documents, queries and judgements alone")
+    return task
+
+
+def chosen_among(kind: str, asked: Sequence[str], there: Sequence[str], name: str) -> list[str]:
+    """The subsets or splits that are asked for, each once.
+
+    Args:
+        kind: "subset" or "split".
+        asked: Those that are asked for.
+        there: Those that the task has.
+        name: Name of the task.
+
+    Raises:
+        InputError: The task does not have one of them.
+    """
+    for each in asked:
+        if each not in there:
+            raise InputError(f"task {name}: has no {kind} {each!r}; it has {', '.join(there)}")
+    return list(dict.fromkeys(asked))
+
+
+def load_subsets(name: str, subsets: Sequence[str], splits: Sequence[str]) -> dict[str, dict[str, RetrievalSplitData]]:
+    """The data of a task by subset and split.
+
+    Raises:
+        InputError: They cannot be had, or are more than texts and judgements.
+    """
+    import mteb
+
+    task = mteb.get_task(name, eval_splits=list(splits), hf_subsets=list(subsets))
+    try:
+        task.load_data()
+    except OSError as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"task {name}: its data cannot be had ({reason}); mend that, or get them first") from error
+    task.convert_v1_dataset_format_to_v2(num_proc=None)  # type: ignore[attr-defined]
+    loaded: dict[str, dict[str, RetrievalSplitData]] = {
+        subset: {split: task.dataset[subset][split] for split in splits}  # type: ignore[index]
+        for subset in subsets
+    }
+    for subset, of_subset in loaded.items():
+        for data in of_subset.values():
+            _check(f"task {name}/{subset}", data)
+    return loaded
+
+
+def _check(where: str, data: RetrievalSplitData) -> None:
+    if data["top_ranked"] is not None:
+        raise InputError(f"{where}: ranks given documents, not all; no format here says which")
+    for dataset in (data["corpus"], data["queries"]):
+        if getattr(dataset.features.get("text"), "dtype", "") not in ("string", "large_string"):
+            raise InputError(f"{where}: its texts are no plain strings; only those are written")
+    if "instruction" in data["queries"].column_names:
+        raise InputError(
+            f"{where}: its queries have instructions beside their text; no format here has a place for them"
+        )

@@ -1,0 +1,101 @@
+"""The data of a task in the layout of the Hub that MTEB's stock loader reads: parquet files, and a card that names them.
+
+A subset `swh-eng` has the configurations `swh-eng-corpus`, `swh-eng-queries` and `swh-eng-qrels`, each with the splits of
+the task. Documents that several subsets or splits share are one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import DatasetCard, DatasetCardData
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+CARD = "README.md"
+
+_ROWS = 10_000
+_COLUMNS = ("id", "title", "text")
+
+
+def write_hub_data(data: Mapping[str, Mapping[str, RetrievalSplitData]], folder: Path) -> list[dict[str, Any]]:
+    """Write the files.
+
+    Args:
+        data: By subset and split.
+        folder: Gets a folder for each configuration that has files of its own.
+
+    Returns:
+        The configurations, as a data card has them.
+    """
+    configurations: dict[str, list[dict[str, str]]] = {}
+    written: dict[bytes, str] = {}
+    for subset, splits in data.items():
+        for split, part in splits.items():
+            for kind, tables in (
+                ("corpus", _tables(part["corpus"])),
+                ("queries", _tables(part["queries"])),
+                ("qrels", _judgements(part)),
+            ):
+                name = f"{subset}-{kind}"
+                path = folder / name / f"{split}.parquet"
+                _write(path, tables)
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").digest()
+                known = written.setdefault(digest, f"{name}/{path.name}")
+                if known != f"{name}/{path.name}":
+                    path.unlink()
+                    if not any(path.parent.iterdir()):
+                        path.parent.rmdir()
+                configurations.setdefault(name, []).append({"split": split, "path": known})
+    return [{"config_name": name, "data_files": files} for name, files in configurations.items()]
+
+
+def data_card(metadata: TaskMetadata, configurations: list[dict[str, Any]], source: str) -> str:
+    """MTEB's card of the data, with the configurations, and where the data come from.
+
+    Args:
+        metadata: Of the task that reads the data.
+        configurations: What `write_hub_data` returned.
+        source: What the texts are made from.
+    """
+    head = DatasetCardData(configs=configurations).to_yaml()
+    card = metadata.generate_dataset_card(DatasetCard(f"---\n{head}\n---\n"))
+    return (
+        f"{str(card).rstrip()}\n\n## Source and licence\n\n"
+        f"- Source: {source}\n"
+        f"- Licence: {metadata.license or 'not specified'}\n"
+    )
+
+
+def _tables(dataset: Dataset) -> Iterator[pa.Table]:
+    columns = [column for column in _COLUMNS if column in dataset.column_names]
+    yield from dataset.select_columns(columns).with_format("arrow").iter(_ROWS)
+
+
+def _judgements(part: RetrievalSplitData) -> Iterator[pa.Table]:
+    rows = [
+        (query, document, int(grade))
+        for query, judged in part["relevant_docs"].items()
+        for document, grade in judged.items()
+    ]
+    columns = zip(*rows, strict=True)
+    yield pa.table(dict(zip(("query-id", "corpus-id", "score"), map(list, columns), strict=True)))
+
+
+def _write(path: Path, tables: Iterator[pa.Table]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first = next(tables)
+    # Metadata of the library that wrote it would make files of the same texts differ.
+    schema = first.schema.remove_metadata()
+    with pq.ParquetWriter(path, schema) as writer:
+        for table in (first, *tables):
+            writer.write_table(table.cast(schema))
