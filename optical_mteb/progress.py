@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-SECONDS = 10.0
+SECONDS = 15.0
 """Between two plain lines, at least."""
 
-SHARE = 0.05
+SHARE = 0.1
 """Of the whole work, between two plain lines, unless they are `LONG` apart."""
 
 LONG = 600.0

@@ -248,7 +248,7 @@ def test_the_cache_of_the_teacher_changes_nothing(recipe):
         assert cached.metrics[name] == pytest.approx(plain.metrics[name], rel=1e-2, abs=1e-3)
     again = []
     train(read_recipe(recipe, [*overrides, "teacher.cache=true", "training.learning_rate=1e-4"]), say=again.append)
-    assert any(line.startswith("teacher: read 0 sentences") for line in again)
+    assert any(line.startswith("teacher: read 0 texts") for line in again)
 
 
 def test_the_teacher_reads_what_the_steps_need(recipe):
@@ -261,7 +261,7 @@ def test_the_teacher_reads_what_the_steps_need(recipe):
     _, sampler = batches(checked, load_models(checked, corpus, say=lambda _: None), corpus)
     seen = {corpus[example.pair].english for batch in sampler for example in batch if example.kind != "multilingual"}
     assert len(seen) < len({pair.english for pair in corpus}) / 2
-    assert any(line.startswith(f"teacher: read {len(seen)} sentences") for line in lines)
+    assert any(line.startswith(f"teacher: read {len(seen)} texts") for line in lines)
 
 
 def test_a_collapsed_student_is_refused(recipe):
