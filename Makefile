@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/optical-mteb compare pypi:multilingual-e5-small quickstart-student -t CLDRNameRetrieval --results $(RESULTS)
 
 # Two processes; a thread each, or they wait for each other.
-PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: install
 	$(PYTEST) --durations 20
