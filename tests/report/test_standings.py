@@ -1,6 +1,7 @@
 """The table of where every model stands, against mteb's own means and by hand."""
 
 import json
+from pathlib import Path
 
 import mteb
 import pytest
@@ -113,3 +114,10 @@ def test_the_table_goes_between_the_marks(tmp_path):
         assert readme.read_text() == text
     with pytest.raises(InputError, match="cannot be read"):
         write_into(tmp_path / "none.md", "| new |")
+
+
+def test_the_readme_has_the_table_of_the_results():
+    """Guards against a table in the README that was typed, or is of older results."""
+    root = Path(__file__).parents[2]
+    table = standings(collect(root / "results"))
+    assert f"{BEGIN}\n{as_markdown(table)}\n{END}" in (root / "README.md").read_text()
