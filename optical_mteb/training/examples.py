@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch.utils.data import Dataset
 
@@ -16,6 +14,7 @@ from optical_mteb.bitext.cleaning import same_text
 from optical_mteb.bitext.passages import passages
 from optical_mteb.errors import InputError
 from optical_mteb.training.batching import Example, Pool
+from optical_mteb.training.reader import token_counts
 
 
 class Examples(Dataset[dict[str, str]]):
@@ -96,27 +95,6 @@ def with_passages(corpus: ParallelCorpus, *, seed: int) -> ParallelCorpus:
             "with a blank line between documents; leave batches.passages out"
         )
     return ParallelCorpus([*corpus, *found], corpus.report)
-
-
-def token_counts(
-    model: SentenceTransformer, texts: Sequence[str], prompt: str = "", max_tokens: int | None = None
-) -> NDArray[np.int64]:
-    """Tokens that a model reads of each text, special tokens and prompt included, [N].
-
-    Args:
-        model: The model.
-        texts: The texts.
-        prompt: Text before each of them.
-        max_tokens: Longer texts are cut; the model's own limit holds where that is lower.
-    """
-    tokenizer: Any = model.tokenizer
-    limits = [limit for limit in (max_tokens, model.max_seq_length) if limit]
-    counts: list[int] = []
-    for start in range(0, len(texts), 10_000):
-        batch = [prompt + text for text in texts[start : start + 10_000]]
-        encoded = tokenizer(batch, add_special_tokens=True, truncation=False, padding=False, verbose=False)
-        counts += [len(ids) for ids in encoded["input_ids"]]
-    return np.minimum(np.array(counts, np.int64), min(limits, default=np.iinfo(np.int64).max))
 
 
 def meanings(pairs: Iterable[Pair]) -> list[str]:

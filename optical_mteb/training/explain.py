@@ -26,7 +26,7 @@ from optical_mteb.training.losses.token_transport import TokenTransport
 from optical_mteb.training.losses.weights import token_weights
 from optical_mteb.training.models import prompt_text
 from optical_mteb.training.projection import token_width
-from optical_mteb.training.reader import Reader
+from optical_mteb.training.reader import Reader, token_counts
 from optical_mteb.training.recipe import ObjectiveSettings, OpticalTerm, Recipe, TransportContrastiveTerm
 from optical_mteb.transport import cosine_cost
 
@@ -350,10 +350,7 @@ def load_trained(name: str, device: str | None) -> SentenceTransformer:
 
 def _say_if_cut(model: SentenceTransformer, prompt: str, text: str, what: str, say: Callable[[str], None]) -> bool:
     """Say so if a model does not read the whole text."""
-    taken, longest = (
-        len(model.tokenizer(prompt + text, truncation=False, verbose=False)["input_ids"]),
-        model.max_seq_length,
-    )
+    taken, longest = int(token_counts(model, [text], prompt, cut=False)[0]), model.max_seq_length
     cut = longest is not None and taken > longest
     if cut:
         say(f"{what}: cut to {longest} of {taken} tokens, prompt and special tokens included (student.max_tokens)")

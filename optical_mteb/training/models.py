@@ -34,6 +34,7 @@ from optical_mteb.training.projection import (
     project_tokens,
     token_width,
 )
+from optical_mteb.training.reader import token_counts
 from optical_mteb.training.readings import Reading
 from optical_mteb.training.recipe import Recipe, StudentSettings
 from optical_mteb.training.used_words import train_used_words
@@ -260,7 +261,7 @@ def prompt_text(model: SentenceTransformer, name: str | None, where: str, max_to
             f"{where}: has no prompt {name!r} on record (it has {known}); "
             f"give it one as prompts = {{{name} = 'text '}}, or leave the key prompt out"
         )
-    taken = len(model.tokenizer(prompt)["input_ids"])
+    taken = int(token_counts(model, [""], prompt, cut=False)[0])
     if taken >= max_tokens:
         raise InputError(
             f"{where}: max_tokens = {max_tokens} leaves no room after a prompt of {taken} tokens; raise it"

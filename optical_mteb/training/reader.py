@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 from torch import Tensor
@@ -58,3 +61,30 @@ class Reader:
         finally:
             model.train(training)
             model.max_seq_length = longest
+
+
+def token_counts(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    prompt: str = "",
+    max_tokens: int | None = None,
+    *,
+    cut: bool = True,
+) -> NDArray[np.int64]:
+    """Tokens that a model reads of each text, special tokens and prompt included, [N].
+
+    Args:
+        model: The model.
+        texts: The texts.
+        prompt: Text before each of them.
+        max_tokens: Longer texts are cut; the model's own limit holds where that is lower.
+        cut: Count what is read; without, all that there is.
+    """
+    tokenizer: Any = model.tokenizer
+    limits = [limit for limit in (max_tokens, model.max_seq_length) if limit and cut]
+    counts: list[int] = []
+    for start in range(0, len(texts), 10_000):
+        batch = [prompt + text for text in texts[start : start + 10_000]]
+        encoded = tokenizer(batch, add_special_tokens=True, truncation=False, padding=False, verbose=False)
+        counts += [len(ids) for ids in encoded["input_ids"]]
+    return np.minimum(np.array(counts, np.int64), min(limits, default=np.iinfo(np.int64).max))

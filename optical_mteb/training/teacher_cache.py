@@ -19,9 +19,8 @@ from torch import Tensor
 
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, home
-from optical_mteb.training.examples import token_counts
 from optical_mteb.training.losses.encoding import Encoded
-from optical_mteb.training.reader import Reader
+from optical_mteb.training.reader import Reader, token_counts
 from optical_mteb.training.teacher_shards import (
     CacheKey,
     Shard,

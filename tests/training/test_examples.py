@@ -11,7 +11,8 @@ from optical_mteb.bitext.corpus import Pair
 from optical_mteb.bitext.report import Report
 from optical_mteb.training.batching import Example, HybridBatchSampler, Mixture
 from optical_mteb.training.composition import composition
-from optical_mteb.training.examples import Examples, group_of, meanings, pool_of, token_counts
+from optical_mteb.training.examples import Examples, group_of, meanings, pool_of
+from optical_mteb.training.reader import token_counts
 
 TEXTS = ["a", "the house is red", "neno " * 100, "水水水", "[SEP] [CLS]", "!?", "long" * 31, "long" * 32]
 
