@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +42,7 @@ def export_task(
     Args:
         name: Name of the task.
         file_format: A name of `FORMATS`.
-        output: Gets a folder for every subset, complete or not at all.
+        output: Gets a folder for every subset, all of them complete or none.
         subsets: Those to write; those that `mteb run` runs by default.
         splits: Those to write, likewise. Splits of a subset share its documents.
         say: Told what the files cannot say.
@@ -67,9 +68,19 @@ def export_task(
         say(f"{name}: MTEB takes a query's own id out of its ranking before it scores; do so, too")
     if task.skip_first_result:
         say(f"{name}: MTEB takes the first document out of each ranking before it scores; do so, too")
-    for subset, folder in zip(chosen, folders, strict=True):
-        data = load_subsets(name, [subset], wanted)[subset]
-        _write(data, FORMATS[file_format], folder, f"{name}/{subset}")
+    written: list[Path] = []
+    try:
+        for subset, folder in zip(chosen, folders, strict=True):
+            data = load_subsets(name, [subset], wanted)[subset]
+            _write(data, FORMATS[file_format], folder, f"{name}/{subset}")
+            written.append(folder)
+    except BaseException:
+        # What is there would have the same command refused once it can go on.
+        for folder in written:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            output.rmdir()
+        raise
     return folders
 
 

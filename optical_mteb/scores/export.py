@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +82,6 @@ def export_scores(
     if output.exists():
         raise InputError(f"{output}: is there already; remove it, or choose another folder by --output")
     written = False
-    with _writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(output, replace=False) as scratch:
         for task, split in _splits(results, tasks):
             try:
@@ -105,16 +102,6 @@ def export_scores(
     return output
 
 
-@contextmanager
-def _writing(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{output}: cannot write there ({error.strerror or error}); choose another --output"
-        ) from error
-
-
 def _splits(results: ModelResults, tasks: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Every task with every split that it has results of."""
     for task in tasks or results.tasks:
@@ -129,7 +116,7 @@ def _write_table(scores: Scores, path: Path) -> None:
             "a folder of predictions by --predictions"
         )
     is_new = not path.exists()
-    with _writing(path), path.open("a", encoding="utf-8", newline="") as file:
+    with path.open("a", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         if is_new:
             table.writerow(["task", "split", "subset", "query", *PER_QUERY])
@@ -151,11 +138,10 @@ def _write_runs(scores: Scores, rankings: Mapping[str, Rankings], run_format: Ru
             "run": run_format.run(ranking.run, scores.results.model),
             "qrels": run_format.qrels(ranking.qrels),
         }
-        with _writing(folder):
-            (folder / subset).mkdir(parents=True, exist_ok=True)
-            for kind, text in texts.items():
-                path = folder / subset / f"{scores.split}.{kind}.{run_format.extension}"
-                path.write_text(text, encoding="utf-8", newline="\n")
+        (folder / subset).mkdir(parents=True, exist_ok=True)
+        for kind, text in texts.items():
+            path = folder / subset / f"{scores.split}.{kind}.{run_format.extension}"
+            path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _trec_run(run: Run, model: str) -> str:

@@ -25,6 +25,7 @@ from mteb.mocks.mock_tasks.retrieval import (
 )
 
 from optical_mteb.collection import Entry, retrieval_split
+from optical_mteb.collection import export as module
 from optical_mteb.collection.beir import read_beir
 from optical_mteb.collection.export import export_task
 from optical_mteb.collection.own_task import add_task
@@ -351,6 +352,25 @@ def test_place_that_cannot_be_written_to(tasks, tmp_path: Path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match=r"out/som-eng: cannot write there .*; choose another --output"):
         export("OddRetrieval", "beir", tmp_path / "out")
+
+
+def test_a_failure_leaves_no_subset(tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guards against an export that is refused after the disk was full, as the subsets before are there already."""
+    writing, folders = module._write, []
+
+    def second_fails(data, file_format, folder, name):
+        if folders:
+            raise InputError(f"{folder}: cannot write there")
+        writing(data, file_format, folder, name)
+        folders.append(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_write", second_fails)
+        with pytest.raises(InputError, match="cannot write there"):
+            export("OddRetrieval", "beir", tmp_path / "out")
+    assert len(folders) == 1
+    assert not (tmp_path / "out").exists()
+    export("OddRetrieval", "beir", tmp_path / "out")
 
 
 def test_data_that_cannot_be_had(tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
