@@ -24,7 +24,7 @@ from optical_mteb.errors import InputError
 _SCRATCH = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.scratch", re.DOTALL)
 _NEW, _OLD, _LOCK = "new", "old", "lock"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-_CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
+_CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV, errno.EPERM)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR, errno.EACCES, errno.EPERM)
 
@@ -180,6 +180,31 @@ def write_through(path: Path) -> None:
                 each.chmod(wanted)
         _flush(each)
     _flush(path)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder under another name: a kill leaves all of it, or scratch that the next writer removes.
+
+    Raises:
+        InputError: It cannot be removed.
+    """
+    with _scratch(folder, folder) as scratch:
+        try:
+            folder.rename(scratch / _NEW)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise not_writable(folder, error) from error
+
+
+def check_writable(target: Path) -> None:
+    """Find out before long work that a place can be written to.
+
+    Raises:
+        InputError: It cannot.
+    """
+    with _scratch(target, Path(os.path.realpath(target))):
+        pass
 
 
 def recover(target: Path) -> None:

@@ -78,9 +78,7 @@ def convert(source: Path, folder: Path) -> None:
 
     file = read_q4_file(source)
     rows = len(file.tokenizer.pieces)
-    weights = folder / "model.safetensors"
-    save_file(bert_weights(file), weights, metadata={"format": "pt"})
-    weights.chmod(0o644)
+    save_file(bert_weights(file), folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", _bert_config(file.shape, file.tokenizer, rows))
     _save_tokenizer(file.tokenizer, file.shape.positions, folder)
     _write_modules(file.shape, folder)

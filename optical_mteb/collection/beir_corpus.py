@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,8 @@ def beir_corpus(path: Path) -> Dataset:
     for other in folder.parent.iterdir():
         if other.is_dir() and other != folder and not other.name.startswith("."):
             shutil.rmtree(other, ignore_errors=True)
-            Path(f"{other}.lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(f"{other}.lock").unlink()
     return corpus
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError
 from optical_mteb.mteb_compat import task_registry
-from optical_mteb.storage import home, local_data, not_writable
+from optical_mteb.storage import atomic_file, home, local_data, not_writable
 
 if TYPE_CHECKING:
     from optical_mteb.collection.own_retrieval import OwnRetrieval
@@ -198,9 +197,8 @@ def _changing() -> Iterator[AddedTasks]:
     with lock:
         added = _added_tasks()
         yield added
-        try:
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as scratch:
-                scratch.write(added.model_dump_json(indent=2) + "\n")
-            Path(scratch.name).replace(path)
-        except OSError as error:
-            raise not_writable(path, error) from error
+        with atomic_file(path) as scratch:
+            try:
+                scratch.write_text(added.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise not_writable(path, error) from error

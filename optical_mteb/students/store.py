@@ -8,7 +8,7 @@ from pathlib import Path
 from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
 from optical_mteb.recipes import shipped_students
-from optical_mteb.storage import students_folder
+from optical_mteb.storage import collect, recover, students_folder
 from optical_mteb.students.packed import shipped_folder, shipped_packs, shipped_sidecar
 from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar
 
@@ -37,6 +37,7 @@ def student_names() -> list[str]:
     folder = students_folder()
     if not folder.is_dir():
         return []
+    collect(folder)
     names = (path.parent.name for path in folder.glob(f"*/{SIDECAR_NAME}"))
     return sorted(name for name in names if re.fullmatch(NAME_PATTERN, name))
 
@@ -51,6 +52,7 @@ def student_folder(name: str) -> Path:
         InputError: The name is none that the store takes, or the base of the package's student is not installed.
     """
     folder = student_path(name)
+    recover(folder)
     return shipped_folder(name) if not (folder / SIDECAR_NAME).is_file() and name in shipped_packs() else folder
 
 
@@ -78,6 +80,7 @@ def read_student(name: str) -> Sidecar:
     """
     name = name.removeprefix(f"{ORGANISATION}/")
     folder = student_path(name)
+    recover(folder)
     if not (folder / SIDECAR_NAME).is_file():
         shipped = shipped_sidecar(name)
         if shipped is not None:

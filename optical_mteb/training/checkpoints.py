@@ -1,18 +1,20 @@
 """What an interrupted training goes on from: weights that train, the optimizer's state, and how far it has come.
 
-A run is a folder with a manifest, `run.json`, and one folder per checkpoint; tensors are safetensors, the rest is JSON.
-A checkpoint is written under another name and renamed, so that one that has its name is complete.
+A run is a folder with one folder per checkpoint; tensors are safetensors, the rest is JSON. A checkpoint is written
+under another name and renamed, so that one that has its name is complete. It records what the run was started with, and
+the hashes of its files: a damaged one counts as not there, and the one before it is taken.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
@@ -20,42 +22,13 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import atomic_folder
+from optical_mteb.storage import atomic_folder, collect, remove
+from optical_mteb.training.checkpoint_record import DamagedError, Manifest, check, write_checksums
 
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 MANIFEST = "run.json"
-
-
-class Manifest(BaseModel):
-    """What a run was started with; another start goes on with it only if all of it is the same.
-
-    Attributes:
-        recipe: The validated recipe, defaults filled in.
-        bitext_fingerprint: SHA-256 over the training pairs.
-        base_revision: Revision of the student's base.
-        teacher_revision: Revision of the teacher.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    recipe: dict[str, Any]
-    bitext_fingerprint: str
-    base_revision: str
-    teacher_revision: str
-
-    def difference(self, other: Manifest) -> str | None:
-        """What another start has otherwise, in words; None where nothing is."""
-        if self.recipe != other.recipe:
-            key, own, theirs = next(_differences(self.recipe, other.recipe))
-            return f"with {key} = {_shown(own)}, now {_shown(theirs)}"
-        if self.bitext_fingerprint != other.bitext_fingerprint:
-            return "on other bitext: the files of the recipe have changed since"
-        for name in ("base_revision", "teacher_revision"):
-            if getattr(self, name) != getattr(other, name):
-                return f"from another {name.replace('_', ' ')} ({getattr(self, name)}, now {getattr(other, name)})"
-        return None
 
 
 class Checkpoints:
@@ -70,46 +43,66 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        self._folder = folder
+        self._folder = Path(os.path.realpath(folder))
         self._keep = keep
+        self._run: Manifest | None = None
         self.progress: dict[str, Any] = {}
 
-    def begin(self, manifest: Manifest, *, resume: bool = False, fresh: bool = False) -> None:
-        """Take up the run that is there, or begin one.
+    def begin(
+        self, manifest: Manifest, *, resume: bool = False, fresh: bool = False, say: Callable[[str], None] = print
+    ) -> None:
+        """Take up the run that is there, or begin one; no other process may have it.
 
         Args:
             manifest: What this start has.
             resume: There must be a checkpoint to go on from.
             fresh: Forget one that is there.
+            say: Takes a line for each checkpoint that is damaged.
 
         Raises:
             InputError: There is nothing to resume, or the run that is there was started with something else, or the
                 folder cannot be written to.
         """
+        self._run = manifest
         try:
+            collect(self._folder.parent)
             if fresh:
-                shutil.rmtree(self._folder, ignore_errors=True)
-            path = self._folder / MANIFEST
-            if self.latest() is not None:
-                self._check(path, manifest)
+                remove(self._folder)
+            found = self._newest_whole(say)
+            if found is not None:
+                self._check(found, manifest)
             elif resume:
                 raise InputError(
                     f"nothing to resume: {self._folder} has no checkpoint; leave --resume out to start the training"
                 )
+            else:
+                # The best student of another recipe, perhaps.
+                remove(self._folder)
             self._folder.mkdir(parents=True, exist_ok=True)
-            for scratch in self._folder.glob(".*"):
-                shutil.rmtree(scratch, ignore_errors=True)
-            part = path.with_suffix(".part")
-            part.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            part.rename(path)
+            collect(self._folder)
         except OSError as error:
             raise _unwritable(self._folder, error, None) from error
 
-    def _check(self, path: Path, manifest: Manifest) -> None:
-        try:
-            found = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
-            raise InputError(f"{path}: not the record of a run that can go on; start over with --fresh") from error
+    def _newest_whole(self, say: Callable[[str], None]) -> Path | None:
+        """The newest checkpoint that is whole; newer ones are removed."""
+        damaged = False
+        for checkpoint in reversed(self._saved("checkpoint")):
+            try:
+                check(checkpoint)
+                if (best := _best_step(_progress(checkpoint))) is not None:
+                    check(self._best(best))
+            except DamagedError as error:
+                say(f"{checkpoint}: {error}; this checkpoint counts as not there")
+                remove(checkpoint)
+                damaged = True
+            else:
+                return checkpoint
+        if damaged:
+            say(f"no checkpoint of {self._folder.name!r} is whole: the training starts over")
+        return None
+
+    def _check(self, checkpoint: Path, manifest: Manifest) -> None:
+        found = Manifest.model_validate_json((checkpoint / MANIFEST).read_bytes())
         if (difference := found.difference(manifest)) is not None:
             raise InputError(
                 f"an interrupted training of {self._folder.name!r} was started {difference}; "
@@ -121,7 +114,7 @@ class Checkpoints:
         found = self._saved("checkpoint")
         if not found:
             return None
-        self.progress = json.loads((found[-1] / PROGRESS).read_text(encoding="utf-8"))["progress"]
+        self.progress = _progress(found[-1])
         return found[-1]
 
     def save(
@@ -138,6 +131,8 @@ class Checkpoints:
         Raises:
             InputError: The folder cannot be written to, or the disk is full; the last checkpoint is whole.
         """
+        if (run := self._run) is None:
+            raise RuntimeError("Checkpoints.begin comes first")
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         moments = {
             f"{names[id(parameter)]}/{key}": value.contiguous()
@@ -155,40 +150,69 @@ class Checkpoints:
             save_file(trained_weights(model), scratch / WEIGHTS)
             save_file(moments, scratch / OPTIMIZER)
             (scratch / PROGRESS).write_text(json.dumps(progress) + "\n", encoding="utf-8")
+            (scratch / MANIFEST).write_text(run.model_dump_json(indent=2) + "\n", encoding="utf-8")
             state.save_to_json(str(scratch / TRAINER_STATE_NAME))
 
         self._write("checkpoint", state.global_step, write)
-        for old in self._saved("checkpoint")[: -self._keep]:
-            _remove(old)
+        saved = self._saved("checkpoint")
+        for old in saved[: -self._keep]:
+            remove(old)
+        best = set()
+        for checkpoint in saved[-self._keep :]:
+            # A damaged one is found when the training is taken up.
+            with suppress(OSError, ValueError):
+                best.add(_best_step(_progress(checkpoint)))
+        for folder in self._saved("best"):
+            if int(folder.name.partition("-")[2]) not in best:
+                remove(folder)
 
     def save_best(self, model: SentenceTransformer, step: int) -> None:
-        """Keep the weights of the best student so far, and no longer those of one that no checkpoint speaks of."""
+        """Keep the weights of the best student so far, until no checkpoint speaks of them any more."""
         self._write("best", step, lambda scratch: save_file(trained_weights(model), scratch / WEIGHTS))
 
     def restore_best(self, model: SentenceTransformer, step: int) -> None:
-        """Load the weights that `save_best` wrote at a step."""
-        _load_weights(self._folder / f"best-{step:08d}" / WEIGHTS, model)
+        """Load the weights that `save_best` wrote at a step.
 
-    def remove_best_but(self, steps: set[int]) -> None:
-        """Remove the best students of all other steps."""
-        for folder in self._saved("best"):
-            if int(folder.name.partition("-")[2]) not in steps:
-                _remove(folder)
+        Raises:
+            InputError: They are damaged.
+        """
+        folder = self._best(step)
+        try:
+            check(folder)
+        except DamagedError as error:
+            raise InputError(
+                f"{folder}: {error}; run the same command again: it goes on from a checkpoint before that step"
+            ) from error
+        _load_weights(folder / WEIGHTS, model)
 
     def end(self) -> None:
         """Remove the run."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove(self._folder)
 
-    def _write(self, kind: str, step: int, write: Any) -> None:  # noqa: ANN401 - a function of the scratch folder
+    def _best(self, step: int) -> Path:
+        return self._folder / f"best-{step:08d}"
+
+    def _write(self, kind: str, step: int, write: Callable[[Path], None]) -> None:
         try:
             with atomic_folder(self._folder / f"{kind}-{step:08d}") as scratch:
                 write(scratch)
+                write_checksums(scratch)
         except (OSError, SafetensorError) as error:
             raise _unwritable(self._folder, error, self._saved("checkpoint")) from error
 
     def _saved(self, kind: str) -> list[Path]:
-        """Complete folders of a kind, oldest first."""
-        return sorted(path for path in self._folder.glob(f"{kind}-*") if (path / WEIGHTS).is_file())
+        """Folders of a kind, oldest first."""
+        return sorted(self._folder.glob(f"{kind}-*"))
+
+
+def _progress(checkpoint: Path) -> dict[str, Any]:
+    progress: dict[str, Any] = json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))["progress"]
+    return progress
+
+
+def _best_step(progress: dict[str, Any]) -> int | None:
+    step: int | None = progress.get("best", {}).get("step")
+    return step
 
 
 def trained_weights(model: SentenceTransformer) -> dict[str, torch.Tensor]:
@@ -228,27 +252,6 @@ def _load_weights(path: Path, model: SentenceTransformer) -> None:
     parameters = dict(model.named_parameters())
     for name, value in load_file(path).items():
         parameters[name].copy_(value)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a checkpoint, under a name of none: an interrupted removal leaves no half of one."""
-    hidden = folder.with_name(f".{folder.name}")
-    folder.rename(hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _differences(own: dict[str, Any], other: dict[str, Any], path: str = "") -> Any:  # noqa: ANN401
-    for key in [*own, *(key for key in other if key not in own)]:
-        left, right = own.get(key), other.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            yield from _differences(left, right, f"{path}{key}.")
-        elif left != right:
-            yield f"{path}{key}", left, right
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _unwritable(folder: Path, error: Exception, saved: list[Path] | None) -> InputError:

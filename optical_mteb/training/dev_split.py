@@ -66,14 +66,3 @@ class DevEvaluation(TrainerCallback):
         self._checkpoints.progress["best"] = self.best.state()
         if self.best.should_stop(self._settings.patience):
             control.should_training_stop = True
-
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,  # noqa: ARG002 - the parent's signature
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ANN401, ARG002
-    ) -> None:
-        """Remove best students that the newest checkpoint does not speak of."""
-        if args.should_save and self.best.step is not None:
-            self._checkpoints.remove_best_but({self.best.step})

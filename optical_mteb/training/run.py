@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
@@ -26,12 +25,13 @@ from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, computes_in_bfloat16, on_cpu, quick_attention
 from optical_mteb.mteb_compat import use_one_gpu
 from optical_mteb.progress import progress_line
-from optical_mteb.storage import atomic_folder, logs_folder, not_writable, runs_folder
+from optical_mteb.storage import atomic_folder, check_writable, held, logs_folder, not_writable, runs_folder
 from optical_mteb.students.sidecar import Sidecar
 from optical_mteb.students.store import ORGANISATION, student_names, student_path
 from optical_mteb.training.bank import BANK_TOKENS, bank_texts, read_bank
 from optical_mteb.training.batching import HybridBatchSampler, Pool
-from optical_mteb.training.checkpoints import Checkpoints, Manifest
+from optical_mteb.training.checkpoint_record import Manifest
+from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.composition import Composition, composition
 from optical_mteb.training.dev_split import DevEvaluation
 from optical_mteb.training.evaluation import DevEvaluator
@@ -93,8 +93,9 @@ def train(
         What the store has on record about the student.
 
     Raises:
-        InputError: A base, a prompt, a bitext source or the store is not usable, an interrupted training of that name
-            was started with something else, or the training diverged; the store then is as it was.
+        InputError: A base, a prompt, a bitext source or the store is not usable, another process trains a student of
+            that name, an interrupted training of that name was started with something else, or the training diverged;
+            the store then is as it was.
     """
     if resume and fresh:
         raise InputError("--resume goes on with an interrupted training and --fresh forgets it; take one of them")
@@ -104,11 +105,32 @@ def train(
         say = _silent
     if processes.num_processes > 1:
         device = str(processes.device)
+    target = student_path(recipe.name)
+    taken = (
+        f"student {recipe.name}: another process is training it; wait for its end, or give this one another name "
+        "(--set name=NAME)"
+    )
+    lock = held(runs_folder() / f".{recipe.name}.lock", taken) if processes.is_main_process else nullcontext()
+    with lock:
+        return _train(recipe, target, recipe_folder, device, processes, resume=resume, fresh=fresh, say=say)
+
+
+def _train(
+    recipe: Recipe,
+    target: Path,
+    recipe_folder: Path | None,
+    device: str | None,
+    processes: PartialState,
+    *,
+    resume: bool,
+    fresh: bool,
+    say: Say,
+) -> Sidecar:
+    """`train`, in the one process that trains a student of that name, or the processes that share its batches."""
     set_seed(recipe.seed)
     if recipe.name in student_names():
         say(f"student {recipe.name} is in the store; the new one takes its place once it is trained")
-    target = student_path(recipe.name)
-    _check_writable(target)
+    check_writable(target)
     checkpoints = Checkpoints(runs_folder() / recipe.name, keep=recipe.training.keep_checkpoints)
     with processes.main_process_first() if processes.num_processes > 1 else nullcontext():
         corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
@@ -122,7 +144,7 @@ def train(
             teacher_revision=models.teacher_revision,
         )
         if processes.is_main_process:
-            checkpoints.begin(manifest, resume=resume, fresh=fresh)
+            checkpoints.begin(manifest, resume=resume, fresh=fresh, say=say)
     fitted = fit(recipe, models, training, dev=dev, checkpoints=checkpoints, say=say)
     processes.wait_for_everyone()
     if processes.is_main_process:
@@ -491,16 +513,6 @@ def _rate_mapping(settings: TrainingSettings) -> dict[str, float]:
 
 def _silent(_: str) -> None:
     """What processes but the first say."""
-
-
-def _check_writable(target: Path) -> None:
-    """Find out before the training, not after it, that the store cannot be written to."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent):
-            pass
-    except OSError as error:
-        raise not_writable(target, error) from error
 
 
 def _last_figures(history: list[dict[str, float]]) -> dict[str, float]:

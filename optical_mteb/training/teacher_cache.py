@@ -1,11 +1,14 @@
 """A frozen teacher's outputs on disk, so that no text goes through the teacher twice.
 
 A store is a folder of shards, one for each call of `ensure` that found texts missing, and a shard is a folder of plain
-`.npy` files, read as memory maps, beside a manifest. A shard that was not finished, or not by this format, is ignored.
+`.npy` files, read as memory maps, beside a manifest. A shard that is damaged, or of another format, is ignored and then
+removed; a text whose output is damaged goes through the teacher again.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,17 +21,19 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import atomic_folder, home
+from optical_mteb.storage import atomic_folder, collect, home, remove
 from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.reader import Reader, token_counts
 from optical_mteb.training.teacher_shards import (
     CacheKey,
+    DamagedShardError,
     Shard,
     ShardWriter,
     digest_of,
 )
 
 LARGEST = float(np.finfo(np.float16).max)
+_log = logging.getLogger(__name__)
 
 
 class TeacherCache:
@@ -43,6 +48,7 @@ class TeacherCache:
         self._key = key
         self._folder = folder
         self._shards: dict[str, Shard] = {}
+        self._damaged: set[Path] = set()
         self._places: dict[bytes, tuple[Shard, int]] = {}
         self._read_shards()
 
@@ -107,8 +113,10 @@ class TeacherCache:
         # Sentences of one length share a batch, and none is padded.
         lengths = token_counts(self._teacher, missing, self._key.prompt, self._key.max_tokens)
         missing = [missing[index] for index in np.argsort(-lengths, kind="stable")]
+        for store in self._folder.parent.glob("*"):
+            collect(store)
         # A name of its own: two processes that encode the same texts at once never touch each other's shard.
-        target = self._folder / f"shard-{uuid.uuid4().hex}"
+        target = self._folder / f"shard-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
         with atomic_folder(target) as scratch, ShardWriter(scratch, target) as shard:
             reader = Reader(self._teacher, self._key.prompt, self._key.max_tokens)
             for start in range(0, len(missing), batch_size):
@@ -120,6 +128,9 @@ class TeacherCache:
                 if say is not None and 10 * done // len(missing) > 10 * start // len(missing):
                     say(f"teacher: {done:,} of {len(missing):,} new sentences encoded")
             shard.finish(self._key)
+        for path in self._damaged:
+            remove(path)
+        self._damaged.clear()
         self._read_shards()
         return len(missing)
 
@@ -159,14 +170,30 @@ class TeacherCache:
         if place is None:
             raise KeyError(f"no teacher output for {_beginning(text)}; give the text to TeacherCache.ensure first")
         shard, row = place
-        return shard.row(row)
+        try:
+            return shard.row(row)
+        except DamagedShardError as error:
+            _log.warning("teacher: %s: %s; reads it again", _beginning(text), error)
+            del self._places[digest_of(text)]
+            self.ensure([text])
+            shard, row = self._places[digest_of(text)]
+            return shard.row(row)
 
     def _read_shards(self) -> None:
         """Take in the shards that this or another process has finished since."""
         if not self._folder.is_dir():
             return
-        for path in sorted(self._folder.glob("shard-*")):
-            if path.name in self._shards or (shard := Shard.load(path, self._key)) is None:
+        # The newest first: it may hold the texts that are damaged in an older one.
+        for path in sorted(self._folder.glob("shard-*"), reverse=True):
+            if path.name in self._shards or path in self._damaged:
+                continue
+            try:
+                shard = Shard.load(path, self._key)
+            except DamagedShardError as error:
+                _log.warning("teacher: %s; reads its sentences again", error)
+                self._damaged.add(path)
+                continue
+            if shard is None:
                 continue
             self._shards[path.name] = shard
             for row, digest in enumerate(shard.digests()):

@@ -1,10 +1,11 @@
-"""The files of a teacher cache: shards of `.npy` columns, complete when their manifest is."""
+"""The files of a teacher cache: shards of `.npy` columns, complete when their manifest is, each text with a checksum."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from torch import Tensor
 
 from optical_mteb.storage import not_writable
@@ -20,6 +21,8 @@ from optical_mteb.storage import not_writable
 MANIFEST_NAME = "manifest.json"
 DIGEST_BYTES = 16
 HEADER_BYTES = 128
+PER_TOKEN = ("ids", "content", "tokens", "hidden")
+_READ_WHOLE = ("keys", "offsets", "checks")
 
 
 class CacheKey(BaseModel):
@@ -58,6 +61,7 @@ class Manifest(BaseModel):
         key: The key of its store.
         count: Texts.
         sizes: Bytes of each of its files.
+        checksums: SHA-256, in hex, of the header of each file; of all of it where it is read whole when it is opened.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,6 +69,7 @@ class Manifest(BaseModel):
     key: CacheKey
     count: NonNegativeInt
     sizes: dict[str, NonNegativeInt]
+    checksums: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -75,19 +80,26 @@ class Shard:
 
     @classmethod
     def load(cls, path: Path, key: CacheKey) -> Shard | None:
-        """The shard at a folder, or None where that is not one, is not whole, or belongs to another key."""
+        """The shard at a folder, or None where that cannot be read or belongs to another key.
+
+        Raises:
+            DamagedShardError: It is not whole.
+        """
         try:
             manifest = Manifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
-            names = file_names(key)
-            sizes = {name: (path / name).stat().st_size for name in names}
-            if manifest.key != key or manifest.sizes != sizes:
+            if manifest.key != key:
                 return None
+            names = file_names(key)
+            if (manifest.sizes, manifest.checksums) != (_sizes(path, names), _checksums(path, names)):
+                raise DamagedShardError(f"{path}: its files have changed since they were written")
             arrays = {
                 name.removesuffix(".npy"): np.load(path / name, mmap_mode="r", allow_pickle=False) for name in names
             }
-        except (OSError, ValidationError, ValueError):
+        except (FileNotFoundError, ValueError) as error:
+            raise DamagedShardError(f"{path}: is not whole") from error
+        except OSError:
             return None
-        return cls(arrays) if len(arrays["keys"]) == manifest.count else None
+        return cls(arrays)
 
     def digests(self) -> Iterator[bytes]:
         """What `digest_of` returned for each text."""
@@ -95,13 +107,20 @@ class Shard:
         return (digests[start : start + DIGEST_BYTES] for start in range(0, len(digests), DIGEST_BYTES))
 
     def row(self, index: int) -> dict[str, NDArray[Any]]:
-        """What the shard holds of one text."""
-        if "offsets" not in self.arrays:
-            return {"sentence": self.arrays["sentence"][index]}
-        start, end = self.arrays["offsets"][index : index + 2]
-        per_token = ("ids", "content", "tokens", "hidden")
-        row = {name: self.arrays[name][start:end] for name in per_token if name in self.arrays}
-        return row | {"sentence": self.arrays["sentence"][index]}
+        """What the shard holds of one text.
+
+        Raises:
+            DamagedShardError: It is not what was written.
+        """
+        start, end = self.arrays["offsets"][index : index + 2] if "offsets" in self.arrays else (0, 0)
+        row = _row(self.arrays, index, start, end)
+        if _checksum(row) != self.arrays["checks"][index]:
+            raise DamagedShardError("a text's output has changed since it was written")
+        return row
+
+
+class DamagedShardError(Exception):
+    """A shard, or a text's output in it, is not what was written."""
 
 
 class ShardWriter:
@@ -125,14 +144,17 @@ class ShardWriter:
         """Write the outputs for some texts, by column."""
         arrays: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in flat.items()}
         self._count += len(texts)
-        for length in arrays.pop("lengths", ()):
-            self._offsets.append(self._offsets[-1] + int(length))
+        ends = np.cumsum(arrays.pop("lengths", np.zeros(len(texts), np.int64))).tolist()
+        rows = [_row(arrays, row, *bounds) for row, bounds in enumerate(zip([0, *ends[:-1]], ends, strict=True))]
+        arrays["checks"] = np.array([_checksum(row) for row in rows], np.uint32)
+        before = self._offsets[-1]
+        self._offsets.extend(before + end for end in ends)
         arrays["keys"] = np.frombuffer(b"".join(map(digest_of, texts)), np.uint8).reshape(-1, DIGEST_BYTES)
         with self._storing():
-            for name, rows in arrays.items():
+            for name, values in arrays.items():
                 if name not in self._columns:
-                    self._columns[name] = _Column(self._scratch / f"{name}.npy", rows)
-                self._columns[name].append(rows)
+                    self._columns[name] = _Column(self._scratch / f"{name}.npy", values)
+                self._columns[name].append(values)
 
     def finish(self, key: CacheKey) -> None:
         """Complete the files and write the manifest."""
@@ -140,8 +162,13 @@ class ShardWriter:
             self._close()
             if key.tokens:
                 np.save(self._scratch / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
-            sizes = {name: (self._scratch / name).stat().st_size for name in file_names(key)}
-            manifest = Manifest(key=key, count=self._count, sizes=sizes)
+            names = file_names(key)
+            manifest = Manifest(
+                key=key,
+                count=self._count,
+                sizes=_sizes(self._scratch, names),
+                checksums=_checksums(self._scratch, names),
+            )
             (self._scratch / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def _close(self) -> None:
@@ -186,7 +213,7 @@ class _Column:
 
 def file_names(key: CacheKey) -> list[str]:
     """Files of a shard besides the manifest."""
-    names = ["sentence", "keys"]
+    names = ["sentence", "keys", "checks"]
     if key.tokens:
         names += ["ids", "content", "tokens", "offsets", *(["hidden"] if key.layers else [])]
     return [f"{name}.npy" for name in names]
@@ -195,3 +222,30 @@ def file_names(key: CacheKey) -> list[str]:
 def digest_of(text: str) -> bytes:
     """What a text is found by."""
     return hashlib.sha256(text.encode()).digest()[:DIGEST_BYTES]
+
+
+def _row(arrays: Mapping[str, NDArray[Any]], index: int, start: int, end: int) -> dict[str, NDArray[Any]]:
+    """What columns hold of one text, whose tokens are those from `start` to `end`."""
+    row = {name: arrays[name][start:end] for name in PER_TOKEN if name in arrays}
+    return row | {"sentence": arrays["sentence"][index]}
+
+
+def _checksum(row: Mapping[str, NDArray[Any]]) -> int:
+    """CRC-32 of what is kept of one text, which costs little beside reading it."""
+    checksum = 0
+    for name in sorted(row):
+        checksum = zlib.crc32(np.ascontiguousarray(row[name]).tobytes(), checksum)
+    return checksum
+
+
+def _sizes(folder: Path, names: list[str]) -> dict[str, int]:
+    return {name: (folder / name).stat().st_size for name in names}
+
+
+def _checksums(folder: Path, names: list[str]) -> dict[str, str]:
+    checksums = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            start = file.read(-1 if name.removesuffix(".npy") in _READ_WHOLE else HEADER_BYTES)
+        checksums[name] = hashlib.sha256(start).hexdigest()
+    return checksums

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import runs_folder
+from optical_mteb.storage import held, runs_folder
 from optical_mteb.students import student_path
-from optical_mteb.training.checkpoints import Checkpoints, Manifest
+from optical_mteb.training.checkpoint_record import Manifest
+from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.evaluation import DevEvaluator, DevScores
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
@@ -120,7 +122,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, tiny_base):
     weights = [load_file(home / "students" / "tiny-student" / "model.safetensors") for home in (whole, broken)]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not list((broken / "runs").iterdir())
+    assert [path.name for path in (broken / "runs").iterdir()] == [".tiny-student.lock"]
 
 
 @pytest.mark.parametrize("step", [4, 7, 11])
@@ -196,6 +198,75 @@ def test_a_corpus_that_changed(monkeypatch, recipe, tmp_path):
         InputError, match=r"was started on other bitext: the files of the recipe have changed since; undo"
     ):
         run()
+
+
+def damages(content):
+    """Contents that a power cut or a bad disk makes of a file."""
+    yield from (b"", content[: len(content) // 2], bytes(len(content)))
+    for place in (0, len(content) // 3, len(content) // 2, len(content) - 2):
+        yield content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+def parsed(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def test_a_damaged_checkpoint_counts_as_not_there(monkeypatch, recipe, tmp_path):
+    """Guards against tracebacks over a checkpoint that a power cut emptied, and against weights of flipped bits."""
+    whole = train(recipe, say=lambda _: None)
+    interrupted(monkeypatch, recipe, 9)
+    run = runs_folder() / "tiny-student"
+    manifest = Manifest.model_validate_json((run / "checkpoint-00000008" / "run.json").read_bytes())
+    copy = tmp_path / "copy" / "tiny-student"
+    # Step 4 is before the first evaluation, step 8 after it.
+    for path in [*run.glob("checkpoint-00000008/*"), *run.glob("best-00000005/*")]:
+        for damaged in damages(path.read_bytes()):
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(run, copy)
+            (copy / path.relative_to(run)).write_bytes(damaged)
+            lines = []
+            checkpoints = Checkpoints(copy)
+            checkpoints.begin(manifest, say=lines.append)
+            if path.name != "checksums.json" or parsed(damaged) != parsed(path.read_bytes()):
+                assert checkpoints.latest().name == "checkpoint-00000004", path
+                assert "checkpoint-00000008" in lines[0]
+    lines = []
+    weights = run / "checkpoint-00000008" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"~")
+    assert train(recipe, say=lines.append).weights == whole.weights
+    assert any("goes on from checkpoint-00000004" in line for line in lines)
+    interrupted(monkeypatch, recipe, 9)
+    for path in run.glob("checkpoint-*/progress.json"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="nothing to resume"):
+        train(recipe, resume=True, say=lines.append)
+    assert train(recipe, say=lines.append).weights == whole.weights
+    assert "no checkpoint of 'tiny-student' is whole: the training starts over" in lines
+
+
+def test_one_name_is_one_training_at_a_time(recipe):
+    """Guards against two trainings of one name, whose checkpoints and weights mix; and against a lock that stays."""
+    lock = runs_folder() / ".tiny-student.lock"
+    with (
+        held(lock, "unused"),
+        pytest.raises(InputError, match="student tiny-student: another process is training it; wait"),
+    ):
+        train(recipe, say=lambda _: None)
+    train(recipe, say=lambda _: None)
+
+
+def test_a_kill_while_a_finished_run_is_removed(monkeypatch, recipe):
+    """Guards against a run that can neither go on nor start anew, and against weights of another recipe in it."""
+    whole = train(recipe, say=lambda _: None)
+    for left in ("best-00000005", "checkpoint-00000008", "nothing"):
+        interrupted(monkeypatch, recipe, 9)
+        for path in (runs_folder() / "tiny-student").iterdir():
+            if path.name != left:
+                shutil.rmtree(path)
+        assert train(recipe, say=lambda _: None).weights == whole.weights
 
 
 def test_resume_and_fresh_need_something_to_do(recipe):

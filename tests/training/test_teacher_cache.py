@@ -228,6 +228,32 @@ def test_unfinished_shards_are_ignored(teacher, damage):
     assert_equal_to_direct(teacher, again, ["a", "b"], "passage: ", 40)
 
 
+def test_a_flipped_bit_changes_nothing(teacher, tmp_path, caplog):
+    """Guards against a damaged disk that changes what a student learns, or has every later training read texts again."""
+    texts, settings = ["good morning", "a", "the house is red"], SETTINGS | {"layers": (-1,)}
+    cache = TeacherCache.open(teacher, **settings)
+    cache.ensure(texts)
+    clean = cache.features(texts)
+    kept = cache._folder.rename(tmp_path / "kept")
+    [shard] = kept.iterdir()
+    for name in sorted(path.name for path in shard.iterdir()):
+        content = (shard / name).read_bytes()
+        for place in (60, len(content) // 2 + 40, len(content) - 1):
+            shutil.rmtree(cache._folder, ignore_errors=True)
+            shutil.copytree(kept, cache._folder)
+            damaged = bytearray(content)
+            damaged[place] ^= 4
+            (cache._folder / shard.name / name).write_bytes(damaged)
+            for said in (True, False):
+                caplog.clear()
+                again = TeacherCache.open(teacher, **settings)
+                again.ensure(texts)
+                found = again.features(texts)
+                assert all(torch.allclose(found[column], clean[column], atol=1e-3) for column in clean), (name, place)
+                # Zero bytes behind the header's text, and a manifest's blanks, say nothing.
+                assert bool(caplog.records) == said or name == "manifest.json", (name, place)
+
+
 def test_files(teacher):
     """Pins padding or float32 on disk, columns that disagree, and files that only pickle reads."""
     cache = TeacherCache.open(teacher, **SETTINGS, layers=(-2, -1))
@@ -245,6 +271,7 @@ def test_files(teacher):
         "content": (np.bool_, (sum(lengths),)),
         "offsets": (np.int64, (3,)),
         "keys": (np.uint8, (2, 16)),
+        "checks": (np.uint32, (2,)),
     }
     assert {name: (array.dtype.type, array.shape) for name, array in arrays.items()} == expected
     assert all(isinstance(array, np.memmap) for array in arrays.values())
