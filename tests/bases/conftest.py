@@ -91,45 +91,45 @@ def _tokenizer_bytes(pieces: list[str], normalisation: dict[int, list[int]]) -> 
     )
 
 
+def write_tiny_e5s1(path: Path, normalisation: dict[int, list[int]] | None = None) -> Written:
+    """Write the E5S1 format, independent of the reader."""
+    rng = np.random.default_rng(0)
+    pieces = SPECIAL + WORDS
+    rows = len(pieces) + 3
+    head = b"E5S1" + struct.pack(
+        "<I7ifi",
+        1,
+        TINY["hidden"],
+        TINY["layers"],
+        TINY["heads"],
+        TINY["ffn"],
+        rows,
+        TINY["positions"],
+        2,
+        1e-12,
+        32,
+    )
+    head += _tokenizer_bytes(pieces, normalisation or {0x07: [], 0x09: [0x20], 0x200B: [0x20], 0xFB01: [0x66, 0x69]})
+    packed, expected = {}, {}
+    for key, shape in _shapes(rows).items():
+        quantised = (key.endswith(".w") and len(shape) == 2) or key == "emb.word"
+        data, expected[key] = (_q4 if quantised else _float)(rng, shape)
+        packed[key] = (int(quantised), int(np.prod(shape)), data)
+    offset = len(head) + 4 + sum(2 + len(key) + 21 for key in packed)
+    directory = struct.pack("<i", len(packed))
+    for key, (dtype, count, data) in packed.items():
+        directory += struct.pack("<H", len(key)) + key.encode() + struct.pack("<BIQQ", dtype, count, offset, len(data))
+        offset += len(data)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(head + directory + b"".join(data for _, _, data in packed.values()))
+    return Written(path, expected, pieces)
+
+
 @pytest.fixture
 def write_e5s1(tmp_path: Path) -> Callable[..., Written]:
-    """Writer of the E5S1 format, independent of the reader."""
+    """Writer of the E5S1 format."""
 
     def write(name: str = "e5-small-q4.bin", normalisation: dict[int, list[int]] | None = None) -> Written:
-        rng = np.random.default_rng(0)
-        pieces = SPECIAL + WORDS
-        rows = len(pieces) + 3
-        head = b"E5S1" + struct.pack(
-            "<I7ifi",
-            1,
-            TINY["hidden"],
-            TINY["layers"],
-            TINY["heads"],
-            TINY["ffn"],
-            rows,
-            TINY["positions"],
-            2,
-            1e-12,
-            32,
-        )
-        head += _tokenizer_bytes(
-            pieces, normalisation or {0x07: [], 0x09: [0x20], 0x200B: [0x20], 0xFB01: [0x66, 0x69]}
-        )
-        packed, expected = {}, {}
-        for key, shape in _shapes(rows).items():
-            quantised = (key.endswith(".w") and len(shape) == 2) or key == "emb.word"
-            data, expected[key] = (_q4 if quantised else _float)(rng, shape)
-            packed[key] = (int(quantised), int(np.prod(shape)), data)
-        offset = len(head) + 4 + sum(2 + len(key) + 21 for key in packed)
-        directory = struct.pack("<i", len(packed))
-        for key, (dtype, count, data) in packed.items():
-            directory += (
-                struct.pack("<H", len(key)) + key.encode() + struct.pack("<BIQQ", dtype, count, offset, len(data))
-            )
-            offset += len(data)
-        path = tmp_path / "wheel" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(head + directory + b"".join(data for _, _, data in packed.values()))
-        return Written(path, expected, pieces)
+        return write_tiny_e5s1(tmp_path / "wheel" / name, normalisation)
 
     return write
