@@ -49,9 +49,10 @@ def building(target: Path) -> Iterator[Path]:
             collect(place.parent)
             state = _state(place)
             if (_read(site / _CHANGES) or state) != state:
-                shutil.rmtree(site)
+                _clear(site)
             site.mkdir(exist_ok=True)
-            (site / _CHANGES).write_text(state, encoding="utf-8")
+            if not _read(site / _CHANGES):
+                (site / _CHANGES).write_text(state, encoding="utf-8")
         yield site
     finally:
         if site.exists() and [each.name for each in site.iterdir()] == [_CHANGES]:
@@ -72,7 +73,8 @@ def new_version(site: Path, target: Path) -> Iterator[Path]:
     """
     with atomic_folder(target) as new, storing(target):
         yield new
-    shutil.rmtree(site, ignore_errors=True)
+    with suppress(OSError):
+        _clear(site)
 
 
 @contextmanager
@@ -108,6 +110,16 @@ def _state(place: Path) -> str:
     """What an index is known again by after a change, or that there is none."""
     manifest = place / MANIFEST
     return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else "no index"
+
+
+def _clear(site: Path) -> None:
+    """Remove what an index was made from; last the file by which a half-removed folder is known to be of no use."""
+    for each in site.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        elif each.name != _CHANGES:
+            each.unlink()
+    shutil.rmtree(site)
 
 
 def _read(file: Path) -> str:
