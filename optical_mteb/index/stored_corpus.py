@@ -8,6 +8,7 @@ shards.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -56,9 +57,14 @@ class StoredCorpus:
     def held(self) -> Iterator[ShardStore]:
         """The shards, for this process alone as long as the block runs; another process is waited for.
 
+        What may only be read is read without the lock.
+
         Raises:
             InputError: The folder cannot be written to, or its shards are of something else.
         """
+        if self.folder.is_dir() and not os.access(self.folder, os.W_OK):
+            yield ShardStore(self.folder / "vectors", self._key())
+            return
         lock = FileLock(self.folder / ".lock")
         with storing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from mteb.models.search_wrappers import SearchEncoderWrapper
 from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper, SparseEncoderWrapper
 
 from optical_mteb.errors import InputError
+from optical_mteb.index import stored_corpus
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.backend import FaissBackend
 from optical_mteb.index.search_model import IndexedModel, indexed
@@ -291,6 +292,16 @@ with StoredCorpus(Path(sys.argv[1]), record, None, BuildSettings()).held():
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+def test_a_store_that_may_only_be_read_needs_no_lock(monkeypatch):
+    """Guards against an evaluation that ends because the lock of another account's store cannot be taken."""
+    evaluate("flat")
+    encoded = CountingModel.encoded
+    monkeypatch.setattr(stored_corpus.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(stored_corpus, "FileLock", None)
+    evaluate("flat")
+    assert CountingModel.encoded == encoded
 
 
 def test_another_process_is_waited_for_even_one_that_is_killed(caplog):
