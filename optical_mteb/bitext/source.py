@@ -113,8 +113,10 @@ class BitextSource(BaseModel):
     @field_validator("english_column", "translation_column", "id_column")
     @classmethod
     def _column_exists(cls, column: str | int | None) -> str | int | None:
-        if isinstance(column, int) and not 0 <= column <= MOST:
-            raise ValueError("expected the number of a column; columns are counted from 0")
+        if isinstance(column, int) and column < 0:
+            raise ValueError(f"column {column} is negative; columns are counted from 0")
+        if isinstance(column, int) and column > MOST:
+            raise ValueError(f"expected a column up to {MOST}; columns are counted from 0")
         return column
 
     @model_validator(mode="after")
