@@ -28,7 +28,7 @@ PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist
 test: install
 	$(PYTEST) --durations 20
 
-# What one runs before every commit: under a minute on two cores.
+# What one runs before every commit: all but the tests marked slow.
 fast: install
 	$(PYTEST) -m "not slow"
 

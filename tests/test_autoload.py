@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from pkgutil import resolve_name
 
+import pytest
+
 from optical_mteb import _autoload
+
+pytestmark = pytest.mark.slow
 
 
 def run(*arguments, **environment):

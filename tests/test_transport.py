@@ -351,6 +351,7 @@ def test_empty_batch(solver, shape):
     assert plan_entropy(plan).tolist() == [0.0] * batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ITERATIVE)
 @pytest.mark.parametrize("tolerance", [None, 1e-4])
 def test_compiles_into_one_graph(solver, tolerance):

@@ -12,6 +12,8 @@ from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names
 from optical_mteb.training.recipe import ObjectiveSettings, read_recipe
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 name = "tiny"
 seed = 7

@@ -344,6 +344,7 @@ def test_other_tasks_keep_mtebs_rule():
     assert evaluation._requires_merge is before
 
 
+@pytest.mark.slow
 def test_the_stock_command_knows_own_tasks(data: Path, folder: Path, own_home: Path):
     """Pins a task that only this process has, and a broken neighbour that costs more than one line."""
     add_task(folder)

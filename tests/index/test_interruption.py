@@ -25,6 +25,8 @@ from tests.index.processes import (
     stub_encoder,
 )
 
+pytestmark = pytest.mark.slow
+
 KILLED = -9
 SPEC = "ivf16,sq8+refine"
 TEXTS = [sentence(number) for number in range(350)]

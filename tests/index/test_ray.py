@@ -16,6 +16,8 @@ from optical_mteb.index.encoder import load_encoder
 from optical_mteb.index.ray_engine import RayEngine
 from optical_mteb.index.shards import ShardStore
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray")
 
 WORDS = ["water", "hand", "soap", "mask", "doctor", "river", "school", "market", "letter", "music"]

@@ -14,6 +14,8 @@ from optical_mteb.study.table import read_records, read_table, rows, write_table
 from tests.study.conftest import edit
 from tests.study.processes import in_processes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small(study_file):

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 from tests.training.test_restart import write_recipe
 
+pytestmark = pytest.mark.slow
+
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "optical_mteb"],
     "accelerate": ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "optical_mteb"],

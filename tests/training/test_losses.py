@@ -548,6 +548,7 @@ def test_losses_under_autocast(models, loss_class):
     assert value.item() == pytest.approx(loss.compute_loss_from_encoded(*encoded).item(), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["sinkhorn", "ipot", "unbalanced"])
 def test_losses_compile(models, solver):
     """Pins a loss that torch.compile cannot trace: its value is that of the eager one."""

@@ -25,6 +25,8 @@ from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
 from optical_mteb.training.trainer import DistillationTrainer
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 name = "tiny-student"
 
