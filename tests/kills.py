@@ -176,10 +176,134 @@ def tasks_state() -> str:
     return " ".join(own.folder.name for own in found)
 
 
+def prepare_corpus() -> None:
+    """A tiny model, and documents for it."""
+    from tests.conftest import build_tiny_model
+
+    build_tiny_model(hidden=16).save_pretrained("base", create_model_card=False)
+    lines = [f'{{"_id": "d{i}", "text": "name number {i}"}}\n' for i in range(90)]
+    Path("corpus.jsonl").write_text("".join(lines[:60]), encoding="utf-8")
+    Path("more.jsonl").write_text("".join(lines[60:]), encoding="utf-8")
+
+
+build_index = optical_mteb(
+    *(
+        "index",
+        "build",
+        "index",
+        "--corpus",
+        "corpus.jsonl",
+        "-m",
+        "base",
+        "--spec",
+        "ivf4,sq8+refine",
+        "--device",
+        "cpu",
+    )
+)
+
+
+def prepare_index() -> None:
+    """An index that is to be changed."""
+    prepare_corpus()
+    build_index()
+
+
+def change_index(*arguments: str) -> Callable[[], None]:
+    """A change, made unless a run that was killed has made it."""
+
+    def run() -> None:
+        if index_state().startswith("60 "):
+            optical_mteb("index", *arguments)()
+
+    return run
+
+
+def index_state() -> str:
+    """The documents that an index finds, each by its own vector."""
+    if not Path("index").exists():
+        return "no index"
+    from optical_mteb.index import FaissIndex
+
+    index = FaissIndex.open("index")
+    positions = index.findable()
+    found = sorted({key for ranking in index.search(index.own_vectors(positions), 3) for key in ranking.ids})
+    return f"{len(positions)} {' '.join(found)}"
+
+
+STUDY = """
+name = "tiny"
+recipe = "recipe.toml"
+pairs = [1]
+seeds = [1]
+[orders]
+given = ["swh"]
+[budgets]
+total = 3
+[approaches]
+zero-shot = []
+contrastive = []
+[[tasks]]
+name = "CLDRNameRetrieval"
+subsets = ["swh-eng"]
+queries = 5
+documents = 10
+"""
+
+
+def prepare_study() -> None:
+    """A study of one training."""
+    prepare_training()
+    Path("study.toml").write_text(STUDY, encoding="utf-8")
+
+
+def study_state() -> str:
+    """The scores of the table."""
+    if not Path("out/table.csv").exists():
+        return "no table"
+    from optical_mteb.study.table import read_table
+
+    return " ".join(f"{row.approach} {row.metric} {row.value}" for row in read_table(Path("out/table.csv")))
+
+
+def prepare_submission() -> None:
+    """A submission with mteb's clone of the results repository in it."""
+    write_submission("old")
+    Path("submission/remote").mkdir()
+    Path("submission/remote/clone").write_text("kept", encoding="utf-8")
+
+
+def write_submission(text: str) -> None:
+    """What `submit` does when all is checked."""
+    from optical_mteb.storage import atomic_folder
+    from optical_mteb.submission.package import OVERVIEW, _clone_kept
+
+    with _clone_kept(Path("submission")) as park, atomic_folder(Path("submission")) as folder:
+        for name in (OVERVIEW, "pull_request_mteb.md"):
+            (folder / name).write_text(text, encoding="utf-8")
+        park()
+
+
+def submission_state() -> str:
+    """The submission, and the clone in it or where the next one takes it from."""
+    texts = {path.read_text(encoding="utf-8") for path in Path("submission").glob("*.md")}
+    clones = [path for path in (Path("submission/remote/clone"), Path(".submission.remote/clone")) if path.exists()]
+    return f"{texts} {len(clones)} clone"
+
+
 COMMANDS = {
     "train": Command(prepare_training, optical_mteb("train", "recipe.toml", "--device", "cpu"), student_state),
     "first use of a base": Command(prepare_base, convert_base, bases_state),
     "first use of a shipped student": Command(prepare_packed, unpack_student, bases_state),
+    "index build": Command(prepare_corpus, build_index, index_state),
+    "index add": Command(
+        prepare_index, change_index("add", "index", "--corpus", "more.jsonl", "--device", "cpu"), index_state
+    ),
+    "index remove": Command(prepare_index, change_index("remove", "index", "d3", "d59"), index_state),
+    "study": Command(
+        prepare_study, optical_mteb("study", "study.toml", "--output", "out", "--no-figures"), study_state
+    ),
+    "submit": Command(prepare_submission, lambda: write_submission("new"), submission_state),
     "tasks add": Command(prepare_tasks, optical_mteb("tasks", "add", "Second"), tasks_state),
 }
 
@@ -367,6 +491,8 @@ def main() -> None:
     import sentence_transformers  # noqa: F401
     import torch
 
+    import optical_mteb.index.build
+    import optical_mteb.submission.package
     import optical_mteb.training.run  # noqa: F401
 
     torch.set_num_threads(1)
