@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 SECONDS = 15.0
 """Between two plain lines, at least."""
 
-SHARE = 0.1
+SHARE = 0.2
 """Of the whole work, between two plain lines, unless they are `LONG` apart."""
 
 LONG = 600.0
