@@ -113,7 +113,8 @@ class CollectionRetrieval(AbsTaskRetrieval):
         return scores
 
     def _of_split(self, split: str) -> dict[str, RetrievalSplitData]:
-        return {subset: self.dataset[subset][split] for subset in self.hf_subsets if split in self.dataset[subset]}
+        loaded = {subset: self.dataset.get(subset, {}) for subset in self.hf_subsets}
+        return {subset: splits[split] for subset, splits in loaded.items() if split in splits}
 
     def unload_data(self) -> None:
         """Forget the data, and what a model made of them."""
