@@ -141,7 +141,11 @@ def _own_store(folder: Path) -> Path:
     store = folder / "home"
     store.mkdir()
     for shared in (bases_folder(), data_folder()):
-        shared.mkdir(parents=True, exist_ok=True)
+        try:
+            shared.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            # A home that cannot be written to has nothing to share.
+            continue
         (store / shared.name).symlink_to(shared.resolve())
     return store
 

@@ -6,7 +6,7 @@ import pytest
 
 from optical_mteb.errors import InputError
 from optical_mteb.scores.expected import Expectation
-from optical_mteb.scores.reproduction import check, run_commands
+from optical_mteb.scores.reproduction import _own_store, check, run_commands
 
 COMMAND = "mteb run -m a/base -t CLDRNameRetrieval"
 SCORES = {"som-eng": {"q": 0.5}, "swh-eng": {"q": 0.75}}
@@ -150,3 +150,13 @@ def test_commands_have_a_store_of_their_own(tmp_path, own_home, monkeypatch):
     (tmp_path / "again").mkdir()
     with pytest.raises(InputError, match=r"^optical-mteb models nobody: exit code 2: .*'nobody' is not trained yet"):
         run_commands(["optical-mteb models nobody"], tmp_path / "again")
+
+
+def test_a_home_that_cannot_be_written_to_is_not_needed(tmp_path, monkeypatch):
+    """Guards against a traceback of `expect` on a read-only home."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OPTICAL_MTEB_HOME", str(tmp_path / "file" / "home"))
+    assert list(_own_store(tmp_path).iterdir()) == []
+    monkeypatch.setenv("OPTICAL_MTEB_HOME", str(tmp_path / "mine"))
+    (tmp_path / "other").mkdir()
+    assert sorted(path.name for path in _own_store(tmp_path / "other").iterdir()) == ["bases", "data"]
