@@ -245,5 +245,5 @@ def _show_input_errors_in_one_line() -> None:
 
 
 def _runs_mteb() -> bool:
-    program = Path(sys.argv[0])
+    program = Path(sys.argv[0] if sys.argv else "")
     return program.stem == "mteb" or (program.name == "__main__.py" and program.parent.name == "mteb")

@@ -414,15 +414,19 @@ def test_the_command_keeps_its_own_options_to_itself(monkeypatch, stock):
     from optical_mteb import cli
 
     handed = []
+
+    def main():
+        handed.append(sys.argv)
+        mteb.evaluate(mteb.get_model_meta("tests/tiny"), TinyRetrieval(), cache=None, co2_tracker=False)
+
     monkeypatch.setattr(sys, "argv", [])
-    monkeypatch.setattr("mteb.cli.main", lambda: handed.append(sys.argv))
+    monkeypatch.setattr("mteb.cli.main", main)
     monkeypatch.setenv("OPTICAL_MTEB_INDEX", "flat")
+    monkeypatch.setattr(BuildSettings, "shard_size", SHARD)
     given = ["-m", "tests/tiny", "--recall", "0.5", "-t", "A", "B", "--index=hnsw8", "-l", "som", "--batch-size", "8"]
     assert CliRunner().invoke(cli.app, ["run", *given]).exit_code == 0
-    kept = ["-m", "tests/tiny", "-t", "A", "B", "-l", "som", "--batch-size", "8"]
+    kept = ["-m", "tests/tiny", "-t", "A", "B", "-l", "som", "--batch-size", "8", "--verbosity", "1"]
     assert handed == [["mteb", "run", *kept]]
-    monkeypatch.setattr(BuildSettings, "shard_size", SHARD)
-    evaluate()
     assert [path.name for path in places()[0].glob("hnsw*")] == ["hnsw8-0.5"]
 
 
