@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from optical_mteb.cli.console import table_of
 from optical_mteb.cli.guard import rank
@@ -106,6 +107,47 @@ def models(
         Console().print(table)
     if not stored:
         typer.echo(f"no student in {students_folder()}; train one: optical-mteb train quickstart")
+
+
+class _ManyWeights(TyperCommand):
+    """Reads `--weights 0.5 0.5` as `--weights 0.5 --weights 0.5`: an option takes one value in click."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the parent's, which typer keeps private
+        """Put the option's name before each of the numbers that follow it."""
+        spread: list[str] = []
+        for before, arg in zip(["", *args], args, strict=False):
+            if before != "--weights" and spread[-2:-1] == ["--weights"] and _is_number(arg):
+                spread.append("--weights")
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@app.command(
+    cls=_ManyWeights, epilog="Example: optical-mteb average first-student second-student --weights 0.5 0.5 --name mean"
+)
+def average(
+    students: Annotated[list[str], typer.Argument(help="Names of students; one may be the base that they have.")],
+    name: Annotated[str, typer.Option(help="Name of the mean in the student store.")],
+    weights: Annotated[
+        list[float] | None, typer.Option(help="Weights, which sum to 1: --weights 0.7 0.3; all alike by default.")
+    ] = None,
+) -> None:
+    """Put the weighted mean of students, or of a student and its base, into the student store."""
+    from optical_mteb.students import student_path
+    from optical_mteb.students.averaging import average as average_students
+
+    record = average_students(students, name, weights=weights)
+    parts = " + ".join(f"{side.weight:g} x {side.of}" for side in record.average)
+    typer.echo(f"student {record.name} = {parts}: {student_path(record.name)}")
+    typer.echo(f"evaluate it: mteb run -m {record.name} -t CLDRNameRetrieval -v 1")
 
 
 @app.command(epilog="Example: optical-mteb bases")

@@ -26,6 +26,22 @@ class BitextRecord(BaseModel):
     kept: int
 
 
+class AveragedRecord(BaseModel):
+    """One side of a student that is the weighted mean of others.
+
+    Attributes:
+        of: Name of the student, or spec of the base.
+        revision: Hash of its weights, or revision of the base.
+        weight: Its weight.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    of: str
+    revision: str
+    weight: float
+
+
 class Sidecar(BaseModel):
     """Provenance of a student.
 
@@ -56,6 +72,7 @@ class Sidecar(BaseModel):
         max_tokens: Longest input that the student reads, in tokens.
         versions: Versions of the libraries that trained it.
         metrics: Last logged training figures.
+        average: What it is the mean of, where it was not trained itself; recipe and seed are those of the first student.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -85,6 +102,7 @@ class Sidecar(BaseModel):
     max_tokens: int
     versions: dict[str, str]
     metrics: dict[str, float] = {}
+    average: list[AveragedRecord] = []
 
     def write(self, folder: Path) -> None:
         """Write the sidecar into a checkpoint folder."""

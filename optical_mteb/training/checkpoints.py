@@ -23,6 +23,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, collect, remove
+from optical_mteb.students.tensors import mean_tensor
 from optical_mteb.training.checkpoint_record import DamagedError, Manifest, check, write_checksums
 
 WEIGHTS = "weights.safetensors"
@@ -184,6 +185,29 @@ class Checkpoints:
                 f"{folder}: {error}; run the same command again: it goes on from a checkpoint before that step"
             ) from error
         _load_weights(folder / WEIGHTS, model)
+
+    def restore_average(self, model: SentenceTransformer, number: int) -> None:
+        """Load the mean of the weights of the newest checkpoints.
+
+        Raises:
+            InputError: There are fewer, or one is damaged.
+        """
+        folders = self._saved("checkpoint")[-number:]
+        if len(folders) < number:
+            raise InputError(
+                f"{self._folder}: has {len(folders)} checkpoints, and training.average asks for {number}; "
+                "train again with --fresh"
+            )
+        for folder in folders:
+            try:
+                check(folder)
+            except DamagedError as error:
+                raise InputError(f"{folder}: {error}; training.average reads it: train again with --fresh") from error
+        paths = [folder / WEIGHTS for folder in folders]
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(mean_tensor(paths, [1 / number] * number, name))
 
     def end(self) -> None:
         """Remove the run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -285,6 +286,7 @@ class TrainingSettings(_Table):
         log_every: Steps between two logged lines.
         checkpoint_every: Steps between two checkpoints, from which an interrupted training goes on.
         keep_checkpoints: Checkpoints that are kept while training.
+        average: The student is the mean of so many checkpoints, the last ones; 1 takes the last one.
         tensorboard: Write the log for TensorBoard, too.
     """
 
@@ -299,7 +301,18 @@ class TrainingSettings(_Table):
     log_every: Count = 10
     checkpoint_every: Count = 100
     keep_checkpoints: Count = 2
+    average: Count = 1
     tensorboard: bool = False
+
+    @model_validator(mode="after")
+    def _has_checkpoints_to_average(self) -> Self:
+        written = math.ceil(self.steps / self.checkpoint_every)
+        if self.average > written:
+            raise ValueError(
+                f"average = {self.average}: {self.steps} steps write {written} checkpoint{'s' * (written > 1)} "
+                f"(checkpoint_every = {self.checkpoint_every}); average fewer, or lower checkpoint_every"
+            )
+        return self
 
 
 class Recipe(_Table):
@@ -340,6 +353,8 @@ class Recipe(_Table):
             raise ValueError(
                 "training.embedding_rate is read with student.freeze_embeddings = 'unused' only; leave it out"
             )
+        if self.training.average > 1 and self.evaluation is not None:
+            raise ValueError("training.average: [evaluation] keeps the best student, not a mean; take one of them")
         if self.batches.multilingual:
             if len(self.languages) < 2:
                 raise ValueError(

@@ -131,7 +131,9 @@ def _train(
     if recipe.name in student_names():
         say(f"student {recipe.name} is in the store; the new one takes its place once it is trained")
     check_writable(target)
-    checkpoints = Checkpoints(runs_folder() / recipe.name, keep=recipe.training.keep_checkpoints)
+    checkpoints = Checkpoints(
+        runs_folder() / recipe.name, keep=max(recipe.training.keep_checkpoints, recipe.training.average)
+    )
     with processes.main_process_first() if processes.num_processes > 1 else nullcontext():
         corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
         say(str(corpus.report))
@@ -331,6 +333,10 @@ def fit(
         logged = [entry for entry in trainer.state.log_history if entry.get("step") == best]
         figures |= {key: value for entry in logged for key, value in entry.items() if key.startswith("dev_")}
         say(f"best on the dev split: step {best} of {taken}, translation accuracy {figures['dev_accuracy']:.1%}")
+    if recipe.training.average > 1 and checkpoints is not None:
+        processes.wait_for_everyone()
+        checkpoints.restore_average(student, recipe.training.average)
+        say(f"the student is the mean of the last {recipe.training.average} checkpoints")
     student.max_seq_length = longest
     keep_whole_words(student)
     if not all(torch.isfinite(parameter).all() for parameter in student.parameters()):

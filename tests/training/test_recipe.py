@@ -119,12 +119,14 @@ def test_an_unknown_recipe_names_the_nearest():
         ("objective.optical.beta=0.3", r"beta is read by solver ipot only, and solver is sinkhorn"),
         ("objective.optical.relaxation=0.3", r"relaxation is read by solver unbalanced only"),
         ("objective.optical={solver='ipot', epsilon=0.1}", r"epsilon is read by solver sinkhorn and unbalanced only"),
+        ("training={steps=200, average=3}", r"average = 3: 200 steps write 2 checkpoints \(checkpoint_every = 100\)"),
+        ("training={steps=200, average=2}\nevaluation={}", r"training.average: \[evaluation\] keeps the best student"),
     ],
 )
-def test_a_key_that_the_solver_does_not_read(override, message):
-    """Pins a sweep over a key that changes nothing."""
+def test_keys_that_contradict_each_other(override, message):
+    """Guards against a sweep over a key that changes nothing, and a mean of checkpoints that were never written."""
     with pytest.raises(InputError, match=message):
-        read_recipe(find_recipe("quickstart"), [override])
+        read_recipe(find_recipe("quickstart"), override.splitlines())
 
 
 def test_a_record_from_before_a_key_existed(recipe):

@@ -143,6 +143,24 @@ def test_any_step_is_taken_up(monkeypatch, recipe, step):
     }
 
 
+def test_the_student_is_the_mean_of_the_last_checkpoints(monkeypatch, recipe):
+    """Guards against a mean without the last step, or of the wrong checkpoints, and one that keeps too few of them."""
+    settings = {"steps": 10, "average": 2, "checkpoint_every": 4, "keep_checkpoints": 1}
+    training = recipe.training.model_copy(update=settings)
+    averaged = recipe.model_copy(update={"training": training, "evaluation": None})
+    monkeypatch.setattr(Checkpoints, "end", lambda _: None)
+    train(averaged, say=lambda _: None)
+    run = runs_folder() / "tiny-student"
+    assert sorted(path.name for path in run.glob("*-*")) == ["checkpoint-00000008", "checkpoint-00000010"]
+    older, newer = (load_file(path / "weights.safetensors") for path in sorted(run.glob("checkpoint-*")))
+    student = SentenceTransformer(str(student_path("tiny-student")), device="cpu")
+    own = {name: weight for name, weight in student.named_parameters() if name in newer}
+    assert len(own) == len(newer) > 10
+    for name, weight in own.items():
+        torch.testing.assert_close(weight.detach(), (older[name] + newer[name]) / 2)
+    assert any(not torch.equal(older[name], newer[name]) for name in own)
+
+
 def test_checkpoints_rotate_and_hold_no_pickle(monkeypatch, recipe):
     """Pins a disk that fills up, and files that run code when they are loaded."""
     interrupted(
