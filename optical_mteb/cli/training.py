@@ -51,12 +51,20 @@ def train(
         return
     if output is not None:
         raise InputError("--output belongs to --explain; a student goes into the student store")
+    # Here, as training imports no task.
+    from optical_mteb.registry import package_tasks
+
+    registered = list(package_tasks())
+    # Not before mteb, whose import registers the tasks.
+    from optical_mteb.collection.task import CollectionRetrieval
+
+    tasks = [task() for task in registered if issubclass(task, CollectionRetrieval)]
     if dry_run:
         if resume or fresh:
             raise InputError("--dry-run trains nothing; leave --resume and --fresh out")
         from optical_mteb.training.run import plan
 
-        composition = plan(checked, recipe_folder=path.parent, device=device, say=typer.echo)
+        composition = plan(checked, recipe_folder=path.parent, device=device, tasks=tasks, say=typer.echo)
         Console().print(composition.table())
         epochs = composition.steps / composition.steps_per_epoch
         typer.echo(f"{composition.steps:,} steps, {epochs:.2f} epochs of {composition.steps_per_epoch:,} steps")
@@ -65,7 +73,7 @@ def train(
     from optical_mteb.training.run import train as run_training
 
     sidecar = run_training(
-        checked, recipe_folder=path.parent, device=device, resume=resume, fresh=fresh, say=typer.echo
+        checked, recipe_folder=path.parent, device=device, resume=resume, fresh=fresh, tasks=tasks, say=typer.echo
     )
     if process:
         return

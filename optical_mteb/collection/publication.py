@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Never
@@ -108,6 +109,8 @@ class Publication:
             # One that the user replaces is unpacked anew.
             packed, folder = own, self.cache / f"{name}.{about.st_size}-{about.st_mtime_ns}.d"
         if not folder.is_dir():
+            if offline() and not packed.is_file():
+                self._give_up(name, "HF_HUB_OFFLINE is set")
             with _locked(folder):
                 if not folder.is_dir():
                     if not packed.is_file():
@@ -167,6 +170,19 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+_FORBIDDEN: ContextVar[bool] = ContextVar("downloads are forbidden", default=False)
+
+
+@contextmanager
+def without_downloads() -> Iterator[None]:
+    """Within the block nothing is downloaded, whatever `HF_HUB_OFFLINE` says."""
+    token = _FORBIDDEN.set(True)
+    try:
+        yield
+    finally:
+        _FORBIDDEN.reset(token)
+
+
 def offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` forbids downloads."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    """Whether `HF_HUB_OFFLINE` or the place in the program forbids downloads."""
+    return _FORBIDDEN.get() or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")

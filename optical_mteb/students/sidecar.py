@@ -26,6 +26,22 @@ class BitextRecord(BaseModel):
     kept: int
 
 
+class OverlapRecord(BaseModel):
+    """Pairs of the bitext that a task has, too, as far as the task's data was there when the student was trained.
+
+    Attributes:
+        task: The task.
+        pairs: Pairs with a side that is a query, a document or a sentence of one, or shares 13 words with one.
+        kept: Whether the student was trained on them, because the recipe names the task in `mteb_tasks`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str
+    pairs: int
+    kept: bool
+
+
 class AveragedRecord(BaseModel):
     """One side of a student that is the weighted mean of others.
 
@@ -72,6 +88,7 @@ class Sidecar(BaseModel):
         max_tokens: Longest input that the student reads, in tokens.
         versions: Versions of the libraries that trained it.
         metrics: Last logged training figures.
+        overlaps: Tasks that the bitext was compared with; those without a common pair, too.
         average: What it is the mean of, where it was not trained itself; recipe and seed are those of the first student.
     """
 
@@ -102,6 +119,7 @@ class Sidecar(BaseModel):
     max_tokens: int
     versions: dict[str, str]
     metrics: dict[str, float] = {}
+    overlaps: list[OverlapRecord] = []
     average: list[AveragedRecord] = []
 
     def write(self, folder: Path) -> None:

@@ -323,7 +323,8 @@ class Recipe(_Table):
         description: A sentence for the model card.
         licence: Licence of the trained weights, as MTEB spells it.
         seed: Seed of everything random.
-        mteb_tasks: MTEB tasks whose data the bitext holds; `cldr:` sources name theirs themselves.
+        mteb_tasks: MTEB tasks whose data the bitext may hold; pairs of other tasks, where these are here, are left out.
+            `cldr:` sources name theirs themselves.
         student: What is trained.
         teacher: What it learns from.
         bitext: Parallel text, one table a source.
@@ -394,6 +395,12 @@ class Recipe(_Table):
     def languages(self) -> list[str]:
         """Sorted ISO 639-3 codes of the bitext."""
         return sorted({source.language_code for source in self.bitext})
+
+    @property
+    def tasks_read(self) -> list[str]:
+        """MTEB tasks whose data the student may have read, sorted."""
+        cldr = {"CLDRNameRetrieval"} if any(source.kind == "cldr" for source in self.bitext) else set()
+        return sorted({*self.mteb_tasks, *cldr})
 
     def is_recorded_as(self, record: Mapping[str, Any]) -> bool:
         """Whether a student's record has this recipe; keys that came after it was written count as at their defaults."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.model_card import SentenceTransf
 from optical_mteb.bases import as_late_interaction, is_hub_id, pypi_bases
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.citation import CITATION
-from optical_mteb.students.sidecar import BitextRecord, Sidecar
+from optical_mteb.students.sidecar import BitextRecord, OverlapRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION
 from optical_mteb.training.freezing import word_embeddings
 from optical_mteb.training.models import Models, embedding_width
@@ -104,7 +104,13 @@ def add_to_card(folder: Path, recipe: Recipe, corpus: ParallelCorpus, metrics: M
 
 
 def sidecar(
-    recipe: Recipe, corpus: ParallelCorpus, models: Models, weights: str, steps: int, metrics: dict[str, float]
+    recipe: Recipe,
+    corpus: ParallelCorpus,
+    models: Models,
+    weights: str,
+    steps: int,
+    metrics: dict[str, float],
+    overlaps: Sequence[OverlapRecord] = (),
 ) -> Sidecar:
     """The record of a finished run.
 
@@ -115,10 +121,10 @@ def sidecar(
         weights: Hash of the saved weights.
         steps: Steps that the student has taken.
         metrics: Last logged figures.
+        overlaps: What the bitext shares with tasks.
     """
     late = recipe.student.kind == "late_interaction"
     student = as_late_interaction(models.student) if late else models.student
-    cldr = {"CLDRNameRetrieval"} if any(source.kind == "cldr" for source in recipe.bitext) else set()
     return Sidecar(
         name=recipe.name,
         kind=recipe.student.kind,
@@ -140,7 +146,7 @@ def sidecar(
         ],
         bitext_fingerprint=corpus.fingerprint,
         languages=["eng-Latn", *sorted({source.language_tag for source in recipe.bitext})],
-        mteb_tasks=sorted({*recipe.mteb_tasks, *cldr}),
+        mteb_tasks=recipe.tasks_read,
         licence=recipe.licence,
         parameters=sum(parameter.numel() for parameter in student.parameters()),
         embedding_parameters=word_embeddings(models.student).weight.numel(),
@@ -148,4 +154,5 @@ def sidecar(
         max_tokens=int(student.max_seq_length or 0),
         versions={name: version(name) for name in _VERSIONS},
         metrics=metrics,
+        overlaps=list(overlaps),
     )

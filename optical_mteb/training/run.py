@@ -10,7 +10,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
@@ -26,7 +26,7 @@ from optical_mteb.hardware import check_device, computes_in_bfloat16, on_cpu, qu
 from optical_mteb.mteb_compat import use_one_gpu
 from optical_mteb.progress import progress_line
 from optical_mteb.storage import atomic_folder, check_writable, held, logs_folder, not_writable, runs_folder
-from optical_mteb.students.sidecar import Sidecar
+from optical_mteb.students.sidecar import OverlapRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION, student_names, student_path
 from optical_mteb.training.bank import BANK_TOKENS, bank_texts, read_bank
 from optical_mteb.training.batching import HybridBatchSampler, Pool
@@ -40,6 +40,7 @@ from optical_mteb.training.losses import Bank
 from optical_mteb.training.losses.distillation import check_widths
 from optical_mteb.training.models import Models, embedding_width, load_models
 from optical_mteb.training.objective import build_loss
+from optical_mteb.training.overlap import leave_out_overlaps
 from optical_mteb.training.progress import TrainingProgress
 from optical_mteb.training.readings import Reading
 from optical_mteb.training.recipe import DocumentRankTerm, RankTerm, Recipe, TrainingSettings
@@ -48,6 +49,9 @@ from optical_mteb.training.summary import Summary, peak_memory
 from optical_mteb.training.teacher_cache import TeacherCache
 from optical_mteb.training.trainer import DistillationTrainer, LogLastStep
 from optical_mteb.training.used_words import keep_whole_words
+
+if TYPE_CHECKING:
+    from optical_mteb.collection.task import CollectionRetrieval
 
 Say = Callable[[str], None]
 
@@ -74,6 +78,7 @@ def train(
     device: str | None = None,
     resume: bool = False,
     fresh: bool = False,
+    tasks: Sequence[CollectionRetrieval] = (),
     say: Say = print,
 ) -> Sidecar:
     """Train the student of a recipe and put it into the store, in the place of an older one of that name.
@@ -87,6 +92,7 @@ def train(
         device: `cpu`, `cuda` or `mps`; the best one there is by default. A process trains on one device.
         resume: There must be an interrupted training to go on with.
         fresh: Start over where there is one.
+        tasks: Tasks whose data the bitext must not hold, unless `mteb_tasks` names them; looked at where they are here.
         say: Takes the lines that report progress.
 
     Returns:
@@ -112,7 +118,9 @@ def train(
     )
     lock = held(runs_folder() / f".{recipe.name}.lock", taken) if processes.is_main_process else nullcontext()
     with lock:
-        return _train(recipe, target, recipe_folder, device, processes, resume=resume, fresh=fresh, say=say)
+        return _train(
+            recipe, target, recipe_folder, device, processes, resume=resume, fresh=fresh, tasks=tasks, say=say
+        )
 
 
 def _train(
@@ -124,6 +132,7 @@ def _train(
     *,
     resume: bool,
     fresh: bool,
+    tasks: Sequence[CollectionRetrieval],
     say: Say,
 ) -> Sidecar:
     """`train`, in the one process that trains a student of that name, or the processes that share its batches."""
@@ -135,8 +144,7 @@ def _train(
         runs_folder() / recipe.name, keep=max(recipe.training.keep_checkpoints, recipe.training.average)
     )
     with processes.main_process_first() if processes.num_processes > 1 else nullcontext():
-        corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
-        say(str(corpus.report))
+        corpus, overlaps = _bitext(recipe, recipe_folder, tasks, say)
         training, dev = split(recipe, corpus)
         models = load_models(recipe, training, device=device, say=say)
         manifest = Manifest(
@@ -153,7 +161,9 @@ def _train(
         try:
             with atomic_folder(target) as folder:
                 save(recipe, models, training, fitted, folder)
-                record = sidecar(recipe, corpus, models, base_revision(str(folder)), fitted.steps, fitted.metrics)
+                record = sidecar(
+                    recipe, corpus, models, base_revision(str(folder)), fitted.steps, fitted.metrics, overlaps
+                )
                 record.write(folder)
         except (OSError, SafetensorError) as error:
             raise not_writable(target, error) from error
@@ -165,7 +175,12 @@ def _train(
 
 
 def plan(
-    recipe: Recipe, *, recipe_folder: Path | None = None, device: str | None = None, say: Say = print
+    recipe: Recipe,
+    *,
+    recipe_folder: Path | None = None,
+    device: str | None = None,
+    tasks: Sequence[CollectionRetrieval] = (),
+    say: Say = print,
 ) -> Composition:
     """Count what a training of the recipe would read; nothing is trained and nothing saved.
 
@@ -173,14 +188,22 @@ def plan(
         InputError: As in `train`.
     """
     check_device(device)
-    corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
-    say(str(corpus.report))
+    corpus, _ = _bitext(recipe, recipe_folder, tasks, say)
     training, dev = split(recipe, corpus)
     if dev is not None:
         say(f"held out for evaluation: {len(dev):,} pairs; left to train on: {len(training):,}")
     models = load_models(recipe, training, device=device, say=say)
     pool, sampler = batches(recipe, models, examples_of(recipe, training), sentences=len(training))
     return composition(sampler, pool, recipe.training.steps)
+
+
+def _bitext(
+    recipe: Recipe, recipe_folder: Path | None, tasks: Sequence[CollectionRetrieval], say: Say
+) -> tuple[ParallelCorpus, list[OverlapRecord]]:
+    """The pairs of a recipe, less those that tasks have, too."""
+    corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
+    say(str(corpus.report))
+    return leave_out_overlaps(recipe, corpus, tasks, say=say) if tasks else (corpus, [])
 
 
 def split(recipe: Recipe, corpus: ParallelCorpus) -> tuple[ParallelCorpus, ParallelCorpus | None]:
