@@ -2,17 +2,23 @@
 
     OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py run CELLS [--shard 0/2] [--threads 1]
     OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py run CELLS --setting english
+    OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py run CELLS --setting students --steps 200
     python benchmarks/objectives.py report CELLS [--output results/objectives.json]
 
+    OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py score --models pypi:multilingual-e5-small optical-student
+
 `run` trains and scores one cell an objective and seed, and keeps each in a file of the folder CELLS: what is there is
-not run again. `report` prints the tables. Queries, one relevant document each, so that MAP is the mean reciprocal rank:
+not run again. `report` prints the tables. `score` scores bases and students of the store, as dense models, and tests the
+last one against the others. Queries, one relevant document each, so that MAP is the mean reciprocal rank:
 
 - NTREX-128: a sentence from the first four of an article; documents are the 123 English articles;
 - FLORES-200 dev: the last sentence of a document; documents are the rest of each English document;
 - AfriQA: a question of the dev split (of train for Yoruba, which has no dev here); documents are the English passages
   of all these questions; English: the same questions in English.
 
-TICO-19's four low-resource languages are trained on (swa som fil mar), the others are not (hau ibo yor zul amh).
+TICO-19's four low-resource languages are trained on (swa som fil mar), the others are not (hau ibo yor zul amh). The
+setting `students` trains on the bitext of the recipe `optical-student-rank`, which has French, Spanish and Portuguese, too; all
+its objectives read the same examples.
 """
 
 import argparse
@@ -27,10 +33,13 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import maxsim
 
+from optical_mteb.bases import base_folder
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.storage import local_data
+from optical_mteb.students import student_folder
 from optical_mteb.training.losses.encoding import special_token_ids
 from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import find_recipe, read_recipe
@@ -47,6 +56,7 @@ FLORES = {
 OPTICAL = "optical={}"
 ANCHOR = "anchor={}"
 CONTRAST = "contrastive={}"
+RANK = "rank={bank_size=6000}"
 STRONG = {
     "sentence distillation": ("sentence={}", 5e-5),
     "optical": (OPTICAL, 2e-5),
@@ -64,12 +74,23 @@ ENGLISH_BASE = {
 }
 """The same for a base that has seen no parallel text."""
 
+STUDENTS = {
+    "sentence distillation": ("sentence={}", 5e-5),
+    "contrastive": (CONTRAST, 5e-5),
+    "contrastive + optical": (f"{CONTRAST}, {OPTICAL}", 5e-5),
+    "rank": (RANK, 5e-5),
+    "rank + optical": (f"{RANK}, optical={{target='query'}}", 5e-5),
+}
+"""The same for the recipe `optical-student-rank`, with its passages and trained word embeddings."""
+
 SETTINGS = {
     "multilingual": (
+        "tico19",
         STRONG,
         ["student.max_tokens=64", "training.batch_size=32", "teacher.cache=true", "training.log_every=20"],
     ),
     "english": (
+        "tico19",
         ENGLISH_BASE,
         [
             "student.max_tokens=64",
@@ -80,6 +101,7 @@ SETTINGS = {
             "teacher={base='pypi:all-MiniLM-L6-v2', cache=true}",
         ],
     ),
+    "students": ("optical-student-rank", STUDENTS, ["name=objectives"]),
 }
 
 
@@ -210,8 +232,8 @@ def run(arguments: argparse.Namespace) -> None:
     data = local_data()
     if data is None:
         raise SystemExit("OPTICAL_MTEB_DATA is not set; set it to the folder that has bitext/ and eval/")
-    objectives, overrides = SETTINGS[arguments.setting]
-    recipe_file = find_recipe("tico19")
+    recipe, objectives, overrides = SETTINGS[arguments.setting]
+    recipe_file = find_recipe(recipe)
     tests = collections(data / "eval", arguments.queries)
     cells = [("zero-shot", 0), *((name, seed) for seed in arguments.seeds for name in objectives)]
     shard, shards = map(int, arguments.shard.split("/"))
@@ -302,7 +324,7 @@ def report(arguments: argparse.Namespace) -> None:
     summary: dict[str, dict] = {}
     for setting in dict.fromkeys(cell["setting"] for cell in cells):
         here = [cell for cell in cells if cell["setting"] == setting]
-        order = ["zero-shot", *SETTINGS[setting][0]]
+        order = ["zero-shot", *SETTINGS[setting][1]]
         for retriever in ("dense", "late interaction"):
             ranks = {name: [cell["ranks"][retriever] for cell in here if cell["objective"] == name] for name in order}
             ranks = {name: seeds for name, seeds in ranks.items() if seeds}
@@ -352,14 +374,36 @@ def show(title: str, table: dict, ranks: dict, tests: dict) -> None:
     console.print(paired)
 
 
+def compare_models(arguments: argparse.Namespace) -> None:
+    """Score models on the same queries; differences of the last one to each of the others, by group."""
+    torch.set_num_threads(arguments.threads)
+    data = local_data()
+    if data is None:
+        raise SystemExit("OPTICAL_MTEB_DATA is not set; set it to the folder that has eval/")
+    tests = collections(data / "eval", arguments.queries)
+    ranks = {}
+    for name in arguments.models:
+        folder = str(base_folder(name)) if name.startswith("pypi:") else str(student_folder(name))
+        ranks[name] = score(SentenceTransformer(folder, device="cpu"), tests, arguments.max_tokens)["dense"]
+        print(name, " ".join(f"{group} {values[0]:.1f}" for group, values in rows([ranks[name]])), flush=True)
+    *others, last = arguments.models
+    for name in others:
+        for group, keys in groups(list(ranks[last])).items():
+            strata = {key: np.array(ranks[last][key]) - np.array(ranks[name][key]) for key in keys}
+            difference, p = significance(strata)
+            print(f"{last} less {name}, {group}: {100 * difference:+.1f} (p = {p:.3f})")
+
+
 def main() -> None:
-    """Run cells, or report them."""
+    """Run cells, report them, or score models."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
     running = commands.add_parser("run", help="train and score")
     running.add_argument("cells", type=Path, help="folder of cells")
     running.add_argument("--setting", choices=SETTINGS, default="multilingual")
-    running.add_argument("--only", nargs="+", choices=["zero-shot", *STRONG], help="objectives to run")
+    running.add_argument(
+        "--only", nargs="+", choices=list(dict.fromkeys(["zero-shot", *STRONG, *STUDENTS])), help="objectives to run"
+    )
     running.add_argument("--seeds", nargs="+", type=int, default=[13, 14, 15])
     running.add_argument("--steps", type=int, default=48, help="optimizer steps of 32 pairs")
     running.add_argument(
@@ -376,6 +420,12 @@ def main() -> None:
     reporting.add_argument("cells", type=Path, help="folder of cells")
     reporting.add_argument("--output", type=Path, help="JSON file to write")
     reporting.set_defaults(command=report)
+    scoring = commands.add_parser("score", help="score bases and students")
+    scoring.add_argument("--models", nargs="+", required=True, help="pypi:NAME or names of students")
+    scoring.add_argument("--queries", type=int, default=80)
+    scoring.add_argument("--max-tokens", type=int, default=128)
+    scoring.add_argument("--threads", type=int, default=2)
+    scoring.set_defaults(command=compare_models)
     arguments = parser.parse_args()
     arguments.command(arguments)
 
