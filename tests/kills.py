@@ -11,6 +11,7 @@ and goes on from each copy.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import shutil
@@ -420,6 +421,7 @@ def trial(command: Command, kills: int, chance: random.Random, say: Callable[[st
                 say(str(error))
             _look(command, place, (after,), count, say)
             count.left = max(count.left, size(place) - whole)
+            say(f"so far: {count}")
     return count
 
 
@@ -470,6 +472,7 @@ def power_cuts(copies: int, chance: random.Random, say: Callable[[str], None]) -
                     _, found = result(other / "place", command.state)
                     if found != after:
                         raise RuntimeError(f"other weights: {found}, expected {after}")
+                    say(f"{when}: goes on")
                 except RuntimeError as error:
                     lost += 1
                     say(f"{when}: {error}")
@@ -497,14 +500,15 @@ def main() -> None:
 
     torch.set_num_threads(1)
     chance = random.Random(arguments.seed)
+    say = functools.partial(print, flush=True)
     if arguments.power_cuts:
-        lost = power_cuts(arguments.power_cuts, chance, print)
+        lost = power_cuts(arguments.power_cuts, chance, say)
         print(f"copies={arguments.power_cuts} lost={lost}")
         raise SystemExit(lost > 0)
     names = arguments.only or list(COMMANDS)
     failed = False
     for name in names:
-        count = trial(COMMANDS[name], -(-arguments.kills // len(names)), chance, print)
+        count = trial(COMMANDS[name], -(-arguments.kills // len(names)), chance, say)
         print(f"{name}: kills={count.kills} lost={count.lost} scratch={count.most:,} left={count.left:,}", flush=True)
         failed |= bool(count.lost) or count.left > ROUNDING
     raise SystemExit(failed)
