@@ -42,7 +42,7 @@ def evaluate_by_lines() -> None:
             missing = _missing(model, task, kwargs.get("cache"), kwargs.get("overwrite_strategy"))
             with progress_line(name, unit="texts") as line, _counted(model, task, missing, line):
                 settings = {**(encode_kwargs or {}), **QUIET}
-                result = evaluate(model, task, encode_kwargs=settings, **QUIET, **kwargs)
+                result = evaluate(model, task, encode_kwargs=settings, **{**kwargs, **QUIET})
             spent = duration(time.monotonic() - begun) if missing else "scored before"
             _say(task, result, spent)
             results.append(result)

@@ -57,7 +57,8 @@ class Stub:
     """A searcher whose recall follows from its parameters, and which counts what it is asked."""
 
     def __init__(self, collection, found):
-        self.best, self.found, self.count, self.asked = collection.best(2000), found, 2000, []
+        self.best, self.found, self.asked = collection.best(2000), found, []
+        self.count = self.live = 2000
 
     def search(self, queries, k, tuning):
         self.asked.append(tuning)

@@ -110,10 +110,13 @@ def test_frozen_embeddings_stay(recipe, tiny_base):
 def test_a_diverged_run_saves_nothing(recipe):
     """Pins a NaN checkpoint, and an older student that a failed run takes away."""
     older = train(read_recipe(recipe), say=lambda _: None)
+    checked = read_recipe(recipe)
+    # Beyond what a recipe may say.
+    wild = checked.training.model_copy(update={"learning_rate": 1e38})
     with pytest.raises(
         InputError, match=r"diverged: .* not finite.*; nothing was saved; lower training|diverged: .* is nan at step"
     ):
-        train(read_recipe(recipe, ["training.learning_rate=1e38"]), say=lambda _: None)
+        train(checked.model_copy(update={"training": wild}), say=lambda _: None)
     assert read_student("tiny-student").weights == older.weights
     assert [path.name for path in student_path("tiny-student").parent.iterdir()] == ["tiny-student"]
 
@@ -296,7 +299,7 @@ def test_hostile_sentences(recipe, tmp_path):
     texts = ["a", "水水水", "[SEP][SEP] [CLS]", "neno " * 10_000, "नमस्ते दुनिया", "!"]
     rows = "".join(f"sentence number {i}\t{text} {i}\n" for i, text in enumerate(texts * 4))
     (tmp_path / "pairs.tsv").write_text(rows)
-    bitext = "bitext=[{source='pairs.tsv', language='swh', max_length_ratio=1e9}]"
+    bitext = "bitext=[{source='pairs.tsv', language='swh', max_length_ratio=1e6}]"
     anchored = ["objective.anchor={}", "objective.contrastive={score='maxsim'}", "objective.sentence={}"]
     trained = train(read_recipe(recipe, [bitext, *anchored]), recipe_folder=tmp_path, say=lambda _: None)
     assert all(torch.isfinite(torch.tensor(value)) for value in trained.metrics.values())
