@@ -9,6 +9,7 @@ import pytest
 from optical_mteb import tasks
 from optical_mteb.registry import register
 from optical_mteb.storage import local_data
+from tests.conftest import from_cldr_47
 
 FILES = sorted((Path(tasks.__file__).parent / "descriptive_stats" / "Retrieval").glob("*.json"))
 
@@ -27,6 +28,7 @@ def test_mteb_reads_them(path: Path):
     assert set(metadata.n_samples) <= set(metadata.eval_splits)
 
 
+@from_cldr_47
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_subset_has_the_numbers_of_its_data(path: Path):
     """Pins statistics of other data than the task loads, by plain sums over one subset."""

@@ -4,6 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from babel.core import get_cldr_version
+
+INSTALLED_DATA = f"CLDR-{get_cldr_version()}"
+"""Revision of the data of CLDRNameRetrieval."""
 
 
 @pytest.fixture
@@ -11,7 +15,15 @@ def write(tmp_path):
     """Writes one result; returns its folder. `scores` is score by subset and query, the same for both metrics."""
 
     def write_result(
-        model, scores, *, revision="r1", task="CLDRNameRetrieval", data="CLDR-47", keep=True, experiment=None, edit=None
+        model,
+        scores,
+        *,
+        revision="r1",
+        task="CLDRNameRetrieval",
+        data=INSTALLED_DATA,
+        keep=True,
+        experiment=None,
+        edit=None,
     ):
         folder = tmp_path / "results" / "results" / model.replace("/", "__") / revision
         if experiment:

@@ -7,6 +7,7 @@ import pytest
 from optical_mteb.errors import InputError
 from optical_mteb.scores.per_query import MissingScoreError, pair, read_scores
 from optical_mteb.scores.results import find_results
+from tests.scores.conftest import INSTALLED_DATA
 
 METRICS = ["ndcg_at_10", "map_at_100"]
 SCORES = {"swh-eng": {"x": 0.25, "y": 0.75}, "som-eng": {"b": 1.0, "a": 0.5, "c": 0.0}}
@@ -27,7 +28,7 @@ def test_scores_are_those_of_the_file(write, cache):
     assert list(scores.values) == ["som-eng", "swh-eng"]
     assert scores.values["som-eng"] == {"ndcg_at_10": 0.5, "map_at_100": 0.5}
     assert scores.per_query["som-eng"]["map_at_100"] == {"a": 0.5, "b": 1.0, "c": 0.0}
-    assert scores.data_revision == "CLDR-47"
+    assert scores.data_revision == INSTALLED_DATA
 
 
 def test_results_without_scores_by_query_have_means(write, cache):

@@ -10,6 +10,7 @@ from optical_mteb.collection.task import PER_QUERY
 from optical_mteb.registry import package_tasks
 from optical_mteb.scores.per_query import read_scores, splits_of
 from optical_mteb.scores.results import find_results
+from tests.conftest import from_cldr_47
 
 RESULTS = Path(__file__).parents[2] / "results"
 FOLDERS = sorted({path.parent for path in RESULTS.glob("results/*/*/*.json")})
@@ -27,6 +28,7 @@ def test_mteb_reads_them(monkeypatch):
     assert {(of.model_name, of.model_revision) for of in older} == {each[:2] for each in found}
 
 
+@from_cldr_47
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parent.name)
 def test_they_are_whole(folder):
     """Pins results without their model's record or scores by query, of other data, or edited by hand."""

@@ -14,6 +14,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 from optical_mteb.submission import push, upstream
 from optical_mteb.submission.upstream import next_steps, push_upstream, write_upstream
+from tests.conftest import from_cldr_47
 
 NAME, SUBSETS = "CLDRNameRetrieval", ("som-eng", "swh-eng")
 MODEL = "mteb/baseline-random-encoder"
@@ -70,6 +71,7 @@ def test_the_same_scores_without_this_package(written, tmp_path):
     assert "optical" not in written.source.read_text()
 
 
+@from_cldr_47
 def test_card_and_statistics(written):
     """Guards against a card without licence, source or configurations, documents twice, and statistics of other data."""
     card = (written.folder / "hub" / "README.md").read_text()
