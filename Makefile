@@ -34,7 +34,7 @@ fast: install
 
 # The fast tests with the lowest releases that setup.cfg allows, and with the newest there are. torch stays: another one
 # may be gigabytes. uv, because pip cannot choose the lowest.
-WITH := .[offline,ir-datasets,plot,ray,tensorboard] pytest>=8.3 pytest-xdist>=3.6
+WITH := .[offline,ir-datasets,plot,ray,tensorboard] pytest>=9 pytest-xdist>=3.6
 
 test-oldest: RESOLUTION := lowest-direct
 test-newest: RESOLUTION := highest
