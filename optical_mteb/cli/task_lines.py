@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from optical_mteb.collection.one_pass import LARGEST, digest
+from optical_mteb.collection.one_pass import LARGEST, digest, texts_of
 from optical_mteb.collection.task import CollectionRetrieval
 from optical_mteb.errors import InputError
 from optical_mteb.progress import ProgressLine, duration, progress_line
@@ -85,8 +85,11 @@ def _counted(model: Any, task: AbsTask, missing: Mapping[str, Sequence[str]], li
         yield
         return
 
+    # The queries of a late-interaction model are read again for every subset.
+    parts = ("corpus", "queries") if isinstance(model, SentenceTransformer) else ("corpus",)
+
     def move(module: Any, inputs: Any, output: Any) -> None:  # noqa: ANN401, ARG001 - a hook
-        line.total = line.total or _texts(task, missing)
+        line.total = line.total or _texts(task, missing, once=parts)
         read = output.get("attention_mask") if isinstance(output, Mapping) else None
         if read is not None:
             line(len(read))
@@ -98,20 +101,19 @@ def _counted(model: Any, task: AbsTask, missing: Mapping[str, Sequence[str]], li
         hook.remove()
 
 
-def _texts(task: AbsTask, missing: Mapping[str, Sequence[str]]) -> int | None:
-    """How many documents and queries a retrieval task reads; None of another task."""
+def _texts(task: AbsTask, missing: Mapping[str, Sequence[str]], once: Sequence[str]) -> int | None:
+    """How many documents and queries a retrieval task reads, some of them once; None of another task."""
     from mteb.abstasks import AbsTaskRetrieval
 
     if not isinstance(task, AbsTaskRetrieval) or not task.data_loaded:
         return None
-    read, texts = set[object](), 0
+    read, count = set[object](), 0
     for split, subsets in missing.items():
         for subset in subsets:
             data = task.dataset.get(subset, {}).get(split)
-            if data is not None:
-                corpus = data["corpus"]
-                shared = isinstance(task, CollectionRetrieval) and len(corpus) <= LARGEST
-                which = digest(corpus) if shared else subset
-                texts += len(data["queries"]) + (0 if (split, which) in read else len(corpus))
-                read.add((split, which))
-    return texts
+            for part, texts in texts_of(data).items() if data is not None else ():
+                shared = part in once and isinstance(task, CollectionRetrieval) and len(texts) <= LARGEST
+                which = (split, part, digest(texts) if shared else subset)
+                count += 0 if which in read else len(texts)
+                read.add(which)
+    return count

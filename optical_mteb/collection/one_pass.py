@@ -1,7 +1,7 @@
 """One pass per corpus: subsets of a task that share their documents have a model read them once.
 
 MTEB evaluates subset by subset, and has a model encode or index the documents for each. Here it is given the model in a
-form that remembers. An encoder keeps the vectors of documents that another subset will search, too. A model that does
+form that remembers. An encoder keeps the vectors of documents, and of queries, that another subset has, too. A model that does
 its own search (BM25, an index) gets the queries of all such subsets at once, and its answers are handed out subset by
 subset. Scores, predictions and records stay MTEB's own.
 """
@@ -12,7 +12,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mteb.models.models_protocols import CrossEncoderProtocol, EncoderProtocol, SearchProtocol
 from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     )
     from torch.utils.data import DataLoader
 
+Part = Literal["corpus", "queries"]
+
 LARGEST = 50_000
-"""Documents of the largest corpus that is read once. MTEB holds the vectors of so many at a time, so no memory is added."""
+"""Texts of the largest corpus that is read once. MTEB holds the vectors of so many at a time, so no memory is added."""
 
 HITS = 4_000_000
 """Documents, over all queries, that one search of a `SearchProtocol` may find; about 200 bytes each."""
@@ -69,10 +71,10 @@ class OnePass:
         self._subset = subset
 
     def end(self) -> None:
-        """Say that the subset is done; documents that no other one needs are forgotten."""
+        """Say that the subset is done; texts that no other one has are forgotten."""
         self._done.add(self._subset)
-        needed = {corpus for subset, corpus in self._corpora.items() if subset not in self._done}
-        self._kept = {corpus: kept for corpus, kept in self._kept.items() if corpus in needed}
+        needed = {texts for (subset, _), texts in self._digests.items() if subset not in self._done}
+        self._kept = {texts: kept for texts, kept in self._kept.items() if texts in needed}
 
     @property
     def over(self) -> bool:
@@ -83,11 +85,12 @@ class OnePass:
         """Whether a subset belongs to this pass: the same model and split, and not evaluated in it yet."""
         return model is self._given and split == self._split and subset not in self._done
 
-    def sharing(self) -> list[str]:
-        """The subset and those to come with the same documents."""
-        corpus = self._corpora.get(self._subset)
-        others = [subset for subset, found in self._corpora.items() if found == corpus and subset not in self._done]
-        return others if corpus is not None else [self._subset]
+    def sharing(self, part: Part = "corpus") -> list[str]:
+        """The subset and those to come with the same documents, or the same queries."""
+        texts = self._digests.get((self._subset, part))
+        if texts is None:
+            return [self._subset]
+        return [subset for (subset, _), found in self._digests.items() if found == texts and subset not in self._done]
 
     @cached_property
     def data(self) -> Mapping[str, RetrievalSplitData]:
@@ -95,32 +98,37 @@ class OnePass:
         return self._read()
 
     @cached_property
-    def _corpora(self) -> dict[str, bytes]:
-        """A digest of the documents by subset; none where there is nothing to share."""
+    def _digests(self) -> dict[tuple[str, Part], bytes]:
+        """A digest of the documents and of the queries by subset; none where there is nothing to share."""
         if len(self.data) < 2:
             return {}
-        corpora = {subset: split["corpus"] for subset, split in self.data.items()}
-        return {subset: digest(corpus) for subset, corpus in corpora.items() if len(corpus) <= LARGEST}
+        return {
+            (subset, part): part.encode() + digest(texts)
+            for subset, split in self.data.items()
+            for part, texts in texts_of(split).items()
+            if len(texts) <= LARGEST
+        }
 
-    def documents(self) -> int:
-        """How many documents the subset has."""
-        return len(self.data[self._subset]["corpus"])
+    def size(self, part: Part = "corpus") -> int:
+        """How many documents, or queries, the subset has."""
+        return len(texts_of(self.data[self._subset])[part])
 
-    def once(self, key: Hashable, encode: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever a model gives
-        """What a model gives for documents, or what it gave for another subset with the same ones.
+    def once(self, key: Hashable, encode: Callable[[], Any], part: Part = "corpus") -> Any:  # noqa: ANN401 - any model's
+        """What a model gives for documents or queries, or what it gave for another subset with the same ones.
 
         Args:
             key: Tells what is encoded, and how.
             encode: Has the model encode it.
+            part: Whether documents or queries are encoded.
         """
-        corpus = self._corpora.get(self._subset)
-        if corpus is None:
+        texts = self._digests.get((self._subset, part))
+        if texts is None:
             return encode()
-        kept = self._kept.setdefault(corpus, {})
+        kept = self._kept.setdefault(texts, {})
         if key in kept:
             return kept[key]
         found = encode()
-        if len(self.sharing()) > 1:
+        if len(self.sharing(part)) > 1:
             kept[key] = found
         return found
 
@@ -135,7 +143,7 @@ class OnePass:
 
 
 class _OnceEncoder:
-    """mteb's `EncoderProtocol`: a model whose vectors of documents are kept for other subsets."""
+    """mteb's `EncoderProtocol`: a model whose vectors of documents and queries are kept for other subsets."""
 
     def __init__(self, model: EncoderProtocol, one_pass: OnePass) -> None:
         self._model, self._pass = model, one_pass
@@ -155,12 +163,12 @@ class _OnceEncoder:
         def encode() -> Array:
             return self._model.encode(inputs, prompt_type=prompt_type, **kwargs)
 
-        documents = inputs.dataset
+        part: Part = "corpus" if prompt_type == PromptType.document else "queries"
         # A part of a corpus is not kept: which one it is cannot be told.
-        if prompt_type != PromptType.document or len(documents) != self._pass.documents():  # type: ignore[arg-type]
+        if prompt_type is None or len(inputs.dataset) != self._pass.size(part):  # type: ignore[arg-type]
             return encode()
         of_encoding = {name: value for name, value in kwargs.items() if name not in ("task_metadata", "hf_subset")}
-        vectors: Array = self._pass.once(repr(sorted(of_encoding.items())), encode)
+        vectors: Array = self._pass.once(repr(sorted(of_encoding.items())), encode, part)
         return vectors
 
 
@@ -242,7 +250,7 @@ class _JointSearch:
         return (languages if len(languages) == 1 else None, pre_ranked, self._queries(subset).features)
 
     def _hits(self, subset: str, top_k: int) -> int:
-        return len(self._queries(subset)) * min(top_k, self._pass.documents())
+        return len(self._queries(subset)) * min(top_k, self._pass.size())
 
     def _queries(self, subset: str) -> QueryDatasetType:
         return self._pass.data[subset]["queries"]
@@ -262,9 +270,14 @@ def _joined(queries: Mapping[str, Dataset]) -> Dataset:
     return concatenate_datasets(renamed)
 
 
-def digest(corpus: Dataset) -> bytes:
-    """SHA-256 of documents, by everything that they have."""
-    found = hashlib.sha256(repr(corpus.column_names).encode())
-    for batch in corpus.iter(1000):
+def texts_of(data: RetrievalSplitData) -> dict[Part, Dataset]:
+    """The documents and the queries of a split."""
+    return {"corpus": data["corpus"], "queries": data["queries"]}
+
+
+def digest(texts: Dataset) -> bytes:
+    """SHA-256 of documents or queries, by everything that they have."""
+    found = hashlib.sha256(repr(texts.column_names).encode())
+    for batch in texts.iter(1000):
         found.update(repr(batch).encode())
     return found.digest()

@@ -202,3 +202,40 @@ def test_vectors_are_forgotten(monkeypatch):
     seen.clear()
     task.evaluate(model, "test", encode_kwargs={"batch_size": 8})
     assert seen["documents"] == 210
+
+
+class FromEnglishRetrieval(SharedRetrieval):
+    """The same English queries for documents in two languages."""
+
+    def load_split(self, subset, split):
+        texts = DOCUMENTS[:: -2 if subset == "eng-swh" else -3]
+        documents = [Entry(f"d{row}", text) for row, text in enumerate(texts)]
+        queries = [Entry(f"q{row}", text[2:]) for row, text in enumerate(DOCUMENTS[:9])]
+        return retrieval_split(subset, documents, queries, {query.id: {f"d{query.id[1:]}": 1} for query in queries})
+
+
+def test_queries_that_subsets_share_are_read_once(tmp_path, monkeypatch):
+    """Guards against English queries that are encoded anew for every language of the documents."""
+    from sentence_transformers import SentenceTransformer
+
+    def encode_query(self, inputs, encode=SentenceTransformer.encode_query, **kwargs):
+        seen["queries"] += len(inputs)
+        return encode(self, inputs, **kwargs)
+
+    monkeypatch.setattr(SentenceTransformer, "encode_query", encode_query)
+    monkeypatch.setattr(
+        FromEnglishRetrieval,
+        "metadata",
+        SharedRetrieval.metadata.model_copy(
+            update={"eval_langs": {name: ["eng-Latn", f"{name[4:]}-Latn"] for name in ("eng-swh", "eng-som")}}
+        ),
+    )
+    model = MODELS["dense"]()
+    expected, _, _ = stock(FromEnglishRetrieval(), model, tmp_path / "stock")
+    assert seen == {"documents": 50, "queries": 18}
+    seen.clear()
+    scores, _, _ = run(FromEnglishRetrieval(), model, tmp_path / "shared")
+    assert seen == {"documents": 50, "queries": 9}
+    assert {name: row["ndcg_at_10"] for name, row in scores.items()} == {
+        name: row["ndcg_at_10"] for name, row in expected.items()
+    }
