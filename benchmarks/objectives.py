@@ -40,10 +40,10 @@ from optical_mteb.bases import base_folder
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.storage import local_data
 from optical_mteb.students import student_folder
+from optical_mteb.training.fit import fit
 from optical_mteb.training.losses.encoding import special_token_ids
 from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import find_recipe, read_recipe
-from optical_mteb.training.run import fit
 
 TRAINED = ("swa", "som", "fil", "mar")
 UNSEEN = ("hau", "ibo", "yor", "zul", "amh")

@@ -9,12 +9,12 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 
 from optical_mteb.bases import as_late_interaction
 from optical_mteb.bitext import Pair, ParallelCorpus, Report
+from optical_mteb.training.arguments import training_arguments
 from optical_mteb.training.evaluation import DevEvaluator
 from optical_mteb.training.models import load_models
 from optical_mteb.training.objective import build_loss
 from optical_mteb.training.projection import token_width
 from optical_mteb.training.recipe import Recipe
-from optical_mteb.training.run import _arguments
 
 ENGLISH = ["good morning", "water", "the house is red", "seed"]
 SWAHILI = ["habari ya asubuhi", "maji", "nyumba ni nyekundu", "mbegu"]
@@ -111,6 +111,6 @@ def test_the_recipe_sets_the_precision(bases, monkeypatch, named):
     checked = recipe(bases / "32-32", bases / "32-32")
     models = load_models(checked, CORPUS, device="cpu", say=lambda _: None)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", named)
-    assert _arguments(checked, models, 1, save=False).mixed_precision == "no"
+    assert training_arguments(checked, models, 1, save=False).mixed_precision == "no"
     half = checked.model_copy(update={"training": checked.training.model_copy(update={"precision": "bfloat16"})})
-    assert _arguments(half, models, 1, save=False).mixed_precision == "bf16"
+    assert training_arguments(half, models, 1, save=False).mixed_precision == "bf16"

@@ -9,9 +9,10 @@ from optical_mteb.bases import base_revision
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names, student_path
+from optical_mteb.training.fit import batches
 from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import read_recipe
-from optical_mteb.training.run import batches, train
+from optical_mteb.training.run import train
 
 RECIPE = """
 name = "tiny-student"

@@ -1,0 +1,82 @@
+"""What sentence-transformers' trainer is told of a recipe."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+from sentence_transformers import SentenceTransformerTrainingArguments
+
+from optical_mteb.errors import InputError
+from optical_mteb.hardware import computes_in_bfloat16
+from optical_mteb.mteb_compat import use_one_gpu
+from optical_mteb.storage import logs_folder, runs_folder
+from optical_mteb.training.models import Models
+from optical_mteb.training.recipe import Recipe, TrainingSettings
+
+
+def training_arguments(
+    recipe: Recipe, models: Models, processes: int, *, save: bool
+) -> SentenceTransformerTrainingArguments:
+    """The trainer's settings.
+
+    Args:
+        recipe: The recipe.
+        models: Student and teacher.
+        processes: Processes that share every batch.
+        save: Write checkpoints.
+
+    Raises:
+        InputError: TensorBoard is asked for and not installed.
+    """
+    settings, device = recipe.training, models.student.device
+    prompts = {
+        "english": models.teacher_prompt,
+        "asked": models.teacher_query_prompt,
+        "translation": models.student_prompt,
+        "document": models.target_prompt,
+        "partner": models.target_prompt,
+        "askedpartner": models.student_prompt,
+        "monolingual": monolingual_prompt(recipe, models),
+    }
+    if settings.tensorboard:
+        if find_spec("tensorboard") is None:
+            raise InputError(
+                "training.tensorboard: the package tensorboard is not installed; pip install tensorboard, or leave it out"
+            )
+        # What transformers reads; its own default is a folder in the output folder, which is none here.
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs_folder() / recipe.name)
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(runs_folder() / recipe.name),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size // processes,
+        learning_rate=settings.learning_rate,
+        learning_rate_mapping=_rate_mapping(settings),
+        warmup_steps=round(settings.warmup_ratio * settings.steps),
+        weight_decay=settings.weight_decay,
+        bf16=settings.precision == "bfloat16" or (settings.precision == "auto" and computes_in_bfloat16(device)),
+        use_cpu=device.type == "cpu",
+        seed=recipe.seed,
+        prompts={column: prompt for column, prompt in prompts.items() if prompt or column == "monolingual"},
+        logging_steps=settings.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if save else "no",
+        save_steps=settings.checkpoint_every,
+        ddp_broadcast_buffers=False,
+        report_to="tensorboard" if settings.tensorboard else "none",
+    )
+    # The recipe decides, not what `accelerate launch` was told.
+    arguments.mixed_precision = "bf16" if arguments.bf16 else "no"
+    use_one_gpu(arguments)
+    return arguments
+
+
+def monolingual_prompt(recipe: Recipe, models: Models) -> str:
+    """Text before an English sentence that the student reads in a translation's place: as what it is compared with."""
+    asked = any(term.target == "query" for term in recipe.objective.terms.values())
+    return models.student_prompt if asked else models.monolingual_prompt
+
+
+def _rate_mapping(settings: TrainingSettings) -> dict[str, float]:
+    """Learning rates of weights that have their own, by a pattern of their names."""
+    return {} if settings.embedding_rate is None else {r"\.trained$": settings.embedding_rate}
