@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from optical_mteb.bases import load_base
+from optical_mteb.training.losses import Bank
 from optical_mteb.training.objective import build_loss
 from optical_mteb.training.recipe import ObjectiveSettings
 
@@ -30,8 +31,12 @@ OBJECTIVES = {
     "contrastive, MaxSim": {"contrastive": {"score": "maxsim"}},
     "contrastive + optical": {"contrastive": {}, "optical": {}},
     "transport contrastive": {"transport_contrastive": {}},
+    "rank": {"rank": {}},
+    "rank + optical": {"rank": {}, "optical": {"target": "query"}},
     "contrastive + optical + anchor": {"contrastive": {}, "optical": {}, "anchor": {}},
 }
+BANK = 15_000
+"""Documents that `rank` scores every pair against: about as many as the bitext of the shipped students has sentences."""
 
 
 def batch(model, size: int, words: int) -> tuple[list[str], list[str]]:
@@ -67,9 +72,14 @@ def main() -> None:
         for model, texts in ((teacher, english), (student, other))
     ]
     optimizer = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], lr=1e-6)
+    width = teacher.get_embedding_dimension()
+    embeddings = torch.nn.functional.normalize(
+        torch.randn(BANK, width, generator=torch.Generator().manual_seed(1)), dim=-1
+    )
+    banks = {"rank": Bank([str(number) for number in range(BANK)], embeddings.to(arguments.device))}
     losses = {
         name: build_loss(
-            ObjectiveSettings.model_validate(tables), student, teacher, english=english, translations=other
+            ObjectiveSettings.model_validate(tables), student, teacher, english=english, translations=other, banks=banks
         )
         for name, tables in OBJECTIVES.items()
     }
