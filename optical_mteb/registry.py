@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mteb.results import ModelResult, TaskResult
     from sentence_transformers import SentenceTransformer
 
+    from optical_mteb.collection.task import CollectionRetrieval
+
 
 def register() -> None:
     """Fill mteb's registries with what this package has, read afresh from the student store; any number of times.
@@ -148,6 +150,15 @@ def package_tasks() -> Iterator[type[AbsTask]]:
         for value in vars(import_module(module.name)).values():
             if isinstance(value, type) and issubclass(value, AbsTask) and value.__module__ == module.name:
                 yield value
+
+
+def collection_tasks() -> list[CollectionRetrieval]:
+    """The tasks of this package whose texts a training compares its bitext with."""
+    registered = list(package_tasks())
+    # Not before mteb, whose import registers the tasks.
+    from optical_mteb.collection.task import CollectionRetrieval
+
+    return [task() for task in registered if issubclass(task, CollectionRetrieval)]
 
 
 def _own_tasks() -> Iterator[type[AbsTask]]:

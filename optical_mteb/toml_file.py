@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -44,15 +46,47 @@ def read_toml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
     except (OSError, ValueError, RecursionError) as error:
         # ValueError: not TOML or UTF-8, or a number of more digits than Python reads.
         raise InputError(f"{path}: not a readable TOML file: {error}") from error
+    return read_table(table, model, overrides, where=str(path), text=text)
+
+
+def read_table(
+    table: Mapping[str, Any], model: type[Model], overrides: Sequence[str] = (), *, where: str, text: str = ""
+) -> Model:
+    """Check a table, which stays as it is.
+
+    Args:
+        table: What a TOML file holds.
+        model: What its tables are.
+        overrides: As for `read_toml`.
+        where: Where the table is from, for the error message.
+        text: The file, to name the line of a problem.
+
+    Raises:
+        InputError: A key is unknown (the nearest known one is named) or a value is wrong.
+    """
+    changed = deepcopy(dict(table))
     for override in overrides:
-        _apply(override, table)
+        _apply(override, changed)
     try:
-        return model.model_validate(table)
+        return model.model_validate(changed)
     except ValidationError as error:
         # An unknown key explains the key that is missing in its place.
         first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        line = None if overrides else _line_of(text, first["loc"])
-        raise InputError(f"{path}{f':{line}' if line else ''}: {_explain(model, first)}") from error
+        line = None if overrides or not text else _line_of(text, first["loc"])
+        raise InputError(f"{where}{f':{line}' if line else ''}: {_explain(model, first)}") from error
+
+
+def as_override(key: str, value: object) -> str:
+    """`key=value` as `read_toml` takes it; `as_override("training.steps", 40)` is `training.steps=40`."""
+    return f"{key}={_as_toml(value)}"
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(str(key))} = {_as_toml(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -1,8 +1,19 @@
-"""Low-resource cross-lingual retrieval tasks in MTEB's own style, one file a task."""
+"""Low-resource cross-lingual retrieval tasks in MTEB's own style, one file a task.
+
+`optical_mteb.tasks()` lists their names, and those of the user's own tasks.
+
+Example:
+    >>> "CLDRNameRetrieval" in optical_mteb.tasks()
+    True
+"""
+
+import sys
+from types import ModuleType
 
 # First of all: importing mteb registers the modules below, which must not be half imported by then.
 import mteb  # noqa: F401
 
+from optical_mteb.collection.own_task import own_tasks
 from optical_mteb.tasks.afri_clir_matrix_retrieval import AfriCLIRMatrixRetrieval
 from optical_mteb.tasks.afriqa_retrieval import AfriQARetrieval
 from optical_mteb.tasks.ciral_retrieval import CIRALRetrieval
@@ -32,3 +43,15 @@ __all__ = [
     "WikiCLIRRetrieval",
     "XQuADCrosslingualRetrieval",
 ]
+
+
+class _CallableModule(ModuleType):
+    """This module is what `optical_mteb.tasks` is, so calling that name calls this."""
+
+    def __call__(self) -> list[str]:
+        """Names of the tasks of this package, and then of the user's own; `mteb.get_task` takes each of them."""
+        own = [each.task.metadata.name for each in own_tasks() if each.task is not None]
+        return [*(getattr(self, name).metadata.name for name in self.__all__), *own]
+
+
+sys.modules[__name__].__class__ = _CallableModule

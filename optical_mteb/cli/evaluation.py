@@ -160,9 +160,7 @@ def compare(
     else:
         render = formats.as_markdown if table_format is TableFormat.MARKDOWN else formats.as_latex
         for comparison in comparisons:
-            notes = [*formats.legend(comparison), *comparison.notes]
-            *first, last = formats.grids(comparison, details=details)
-            typer.echo("\n\n".join([*map(render, first), render(last, notes)]))
+            typer.echo(formats.all_grids(comparison, render, details=details))
     for line in worse:
         typer.echo(line, err=True)
     if worse:

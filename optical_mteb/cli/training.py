@@ -52,13 +52,9 @@ def train(
     if output is not None:
         raise InputError("--output belongs to --explain; a student goes into the student store")
     # Here, as training imports no task.
-    from optical_mteb.registry import package_tasks
+    from optical_mteb.registry import collection_tasks
 
-    registered = list(package_tasks())
-    # Not before mteb, whose import registers the tasks.
-    from optical_mteb.collection.task import CollectionRetrieval
-
-    tasks = [task() for task in registered if issubclass(task, CollectionRetrieval)]
+    tasks = collection_tasks()
     if dry_run:
         if resume or fresh:
             raise InputError("--dry-run trains nothing; leave --resume and --fresh out")

@@ -35,6 +35,12 @@ class Comparison:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        """Its tables in Markdown."""
+        from optical_mteb.scores.formats import all_grids, as_markdown
+
+        return all_grids(self, as_markdown)
+
 
 def compare_models(
     baseline: ModelResults,

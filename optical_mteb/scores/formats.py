@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -136,6 +136,13 @@ def as_latex(grid: Grid, notes: Sequence[str] = ()) -> str:
         lines.append(" & ".join([_latex(row[0]), *map(_latex_number, row[1:])]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes)]
     return "\n".join(lines)
+
+
+def all_grids(comparison: Comparison, render: Callable[[Grid, Sequence[str]], str], *, details: bool = False) -> str:
+    """All tables of a comparison by `as_markdown` or `as_latex`, legend and notes below the last."""
+    *first, last = grids(comparison, details=details)
+    notes = [*legend(comparison), *comparison.notes]
+    return "\n\n".join([*(render(grid, ()) for grid in first), render(last, notes)])
 
 
 def as_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> str:

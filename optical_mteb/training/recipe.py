@@ -17,7 +17,7 @@ from optical_mteb.languages import find_language
 from optical_mteb.recipes import shipped_recipes
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.students.store import NAME_PATTERN
-from optical_mteb.toml_file import MOST, Count, Seed, read_toml
+from optical_mteb.toml_file import MOST, Count, Seed, read_table, read_toml
 from optical_mteb.training.batching import Mixture
 from optical_mteb.training.readings import Reading
 
@@ -433,21 +433,23 @@ def find_recipe(spec: str) -> Path:
     raise InputError(f"recipe {spec!r}: no such file, and none of the shipped recipes ({', '.join(shipped)}){hint}")
 
 
-def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe.
 
-    The folder of a base is looked up beside the recipe first, and stands there with its full path then.
+    The folder of a base is looked up beside the file first, and stands there with its full path then.
 
     Args:
-        path: A TOML file.
+        source: A TOML file, or the tables that it would hold.
         overrides: `key=value` each, the key dotted, the value in TOML or a bare string.
 
     Raises:
         InputError: The file is no TOML, a key is unknown (the nearest known one is named) or a value is wrong.
     """
-    recipe = read_toml(path, Recipe, overrides)
+    if isinstance(source, Mapping):
+        return read_table(source, Recipe, overrides, where="recipe")
+    recipe = read_toml(source, Recipe, overrides)
     for table in (recipe.student, recipe.teacher):
-        beside = path.parent / table.base
+        beside = source.parent / table.base
         if table.base and not Path(table.base).is_absolute() and beside.is_dir():
             table.base = str(beside.absolute())
     return recipe
