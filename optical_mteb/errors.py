@@ -1,6 +1,9 @@
-"""The one exception that stands for a mistake the person at the keyboard can mend."""
+"""The one exception that stands for a mistake the person at the keyboard can fix."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -8,3 +11,16 @@ class InputError(ValueError):
 
     The `optical-mteb` command prints the text alone and exits with code 2.
     """
+
+
+def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:
+    """A hint for a name that is unknown: `did you mean 'swh'?`, or nothing where no known name is near.
+
+    Args:
+        word: What was written; upper and lower case are alike.
+        known: The names that there are.
+        most: Names to offer.
+    """
+    spelled = {name.casefold(): name for name in known}
+    near = [spelled[found] for found in difflib.get_close_matches(word.casefold(), spelled, n=most)]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""

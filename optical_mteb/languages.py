@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,7 @@ def find_language(spelling: str) -> Language:
     if tag:
         by_code = _BY_CODE.get(tag[1])
         return by_code if by_code and by_code.script == tag[2] else Language(tag[1], tag[2], tag[1])
-    near = difflib.get_close_matches(spelling.lower(), _BY_CODE, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(spelling, _BY_CODE)
     raise InputError(
-        f"language {spelling!r} is unknown; {hint}write an ISO 639-3 code with its script for any other language, as in 'kik-Latn'"
+        f"language {spelling!r} is unknown; {hint}{' ' * bool(hint)}write an ISO 639-3 code with its script for any other language, as in 'kik-Latn'"
     )

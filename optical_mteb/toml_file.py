@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -105,6 +104,27 @@ def parse_toml(text: str) -> dict[str, Any]:
 _LONG_KEY = rf"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}"""
 
 
+def find_toml(kind: str, spec: str, shipped: Mapping[str, Path]) -> Path:
+    """The file of a recipe or a study: a path, or the name of one that ships with the package.
+
+    Args:
+        kind: `recipe` or `study`.
+        spec: The path or the name.
+        shipped: Files of the package by name.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if spec in shipped:
+        return shipped[spec]
+    path = Path(spec)
+    if path.is_file():
+        return path
+    plural = {"study": "studies"}.get(kind, f"{kind}s")
+    known = f"no such file, and none of the shipped {plural} ({', '.join(shipped)})"
+    raise InputError("; ".join(filter(None, [f"{kind} {spec!r}: {known}", did_you_mean(spec, shipped)])))
+
+
 def _apply(override: str, table: dict[str, Any]) -> None:
     """Set one dotted key of a table in place; numbers in the key index arrays of tables."""
     key, equals, text = override.partition("=")
@@ -146,8 +166,7 @@ def _explain(model: type[BaseModel], first: ErrorDetails) -> str:
     where = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, path[:-1])
-        near = difflib.get_close_matches(str(path[-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        hint = did_you_mean(str(path[-1]), known) or f"known keys: {', '.join(known)}"
         return f"unknown key {where!r}; {hint}"
     if first["type"] == "missing":
         return f"key {where!r} is missing; add it"

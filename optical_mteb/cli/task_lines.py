@@ -57,8 +57,9 @@ def evaluate_by_lines() -> None:
 def _missing(model: Any, task: AbsTask, cache: ResultCache | None, overwrite: str | None) -> dict[str, list[str]]:  # noqa: ANN401
     """The subsets that are to be evaluated, by split."""
     kept = None
-    if cache is not None and overwrite != "always":
-        kept = cache.load_task_result(task.metadata.name, getattr(model, "mteb_model_meta", model))
+    meta = getattr(model, "mteb_model_meta", None)
+    if cache is not None and meta is not None and overwrite != "always":
+        kept = cache.load_task_result(task.metadata.name, meta)
     if kept is not None:
         return kept.get_missing_evaluations(task)
     return {split: list(task.hf_subsets) for split in task.eval_splits}

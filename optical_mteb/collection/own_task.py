@@ -6,7 +6,6 @@ tasks that are listed here.
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import task_registry
 from optical_mteb.storage import atomic_file, home, local_data, not_writable
 
@@ -154,8 +153,7 @@ def remove_task(name: str) -> Path:
             found = next((own.folder for own in own_tasks() if own.task and own.task.metadata.name == name), None)
             if found is not None:
                 raise InputError(f"task {name!r} is found in {found}; move that folder out of OPTICAL_MTEB_DATA/tasks")
-            near = difflib.get_close_matches(name, added.folders, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "list the tasks: optical-mteb tasks"
+            hint = did_you_mean(name, added.folders) or "list the tasks: optical-mteb tasks"
             raise InputError(f"no task {name!r} was added; {hint}")
         folder = added.folders.pop(name)
     shutil.rmtree(cache_folder(folder / CORPUS), ignore_errors=True)

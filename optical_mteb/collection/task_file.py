@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ from mteb.languages import check_language_code
 from mteb.types import Licenses, StrDate, StrURL
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.languages import find_language
 from optical_mteb.toml_file import parse_toml
 
@@ -126,9 +125,7 @@ _FORMS = {
 
 
 def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word.casefold(), [name.casefold() for name in known], n=1)
-    exact = next((name for name in known if near and name.casefold() == near[0]), None)
-    return f"; did you mean {exact!r}?" if exact else f"; known: {', '.join(known)}"
+    return "; " + (did_you_mean(word, known) or f"known: {', '.join(known)}")
 
 
 def _line_of(text: str, key: str) -> str:

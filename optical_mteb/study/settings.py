@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
@@ -13,7 +12,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
 from optical_mteb.students.store import NAME_PATTERN
 from optical_mteb.study.grid import ZERO_SHOT, Budget
-from optical_mteb.toml_file import Count, Seed, read_toml
+from optical_mteb.toml_file import Count, Seed, find_toml, read_toml
 
 
 class _Table(BaseModel):
@@ -122,15 +121,7 @@ def find_study(spec: str) -> Path:
     Raises:
         InputError: It is neither.
     """
-    shipped = shipped_studies()
-    if spec in shipped:
-        return shipped[spec]
-    path = Path(spec)
-    if path.is_file():
-        return path
-    near = difflib.get_close_matches(spec, shipped, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"study {spec!r}: no such file, and none of the shipped studies ({', '.join(shipped)}){hint}")
+    return find_toml("study", spec, shipped_studies())
 
 
 def read_study(path: Path) -> StudySettings:

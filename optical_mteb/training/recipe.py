@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from optical_mteb.languages import find_language
 from optical_mteb.recipes import shipped_recipes
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.students.store import NAME_PATTERN
-from optical_mteb.toml_file import MOST, Count, Seed, read_table, read_toml
+from optical_mteb.toml_file import MOST, Count, Seed, find_toml, read_table, read_toml
 from optical_mteb.training.batching import Mixture
 from optical_mteb.training.readings import Reading
 
@@ -422,15 +421,7 @@ def find_recipe(spec: str) -> Path:
     Raises:
         InputError: It is neither.
     """
-    shipped = shipped_recipes()
-    if spec in shipped:
-        return shipped[spec]
-    path = Path(spec)
-    if path.is_file():
-        return path
-    near = difflib.get_close_matches(spec, shipped, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"recipe {spec!r}: no such file, and none of the shipped recipes ({', '.join(shipped)}){hint}")
+    return find_toml("recipe", spec, shipped_recipes())
 
 
 def read_recipe(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:

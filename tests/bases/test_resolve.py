@@ -102,9 +102,9 @@ def test_a_damaged_folder_is_one_line(folder, damage, message):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("pypi:multilingual-e5-smal", "did you mean pypi:multilingual-e5-small?"),
-        ("pypi:all-minilm-l6-v2", "did you mean pypi:all-MiniLM-L6-v2?"),
-        ("pypi:", "no such base, did you mean"),
+        ("pypi:multilingual-e5-smal", "did you mean 'pypi:multilingual-e5-small'?"),
+        ("pypi:all-minilm-l6-v2", "did you mean 'pypi:all-MiniLM-L6-v2'?"),
+        ("pypi:", "no such base; there are pypi:"),
         ("./no/such/folder", "no such folder"),
         ("/no/such/folder", "no such folder"),
         ("nobody/no-such-model", "the Hub gives no such model"),
