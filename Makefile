@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RESULTS ?= demo-results
 
-.PHONY: demo test fast test-oldest test-newest lint bench install
+.PHONY: demo test fast test-oldest test-newest lint docs docs-serve bench install
 
 # torch comes first and by its exact version, so that no other requirement pulls another one.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
@@ -51,6 +51,14 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site of the documentation, into site/; docs-serve shows it at http://127.0.0.1:8000 and follows changes.
+docs: install
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+docs-serve: docs
+	$(BIN)/mkdocs serve
 
 bench: install
 	$(BIN)/python benchmarks/startup.py

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         """Names of the tasks of this package, and of the user's own."""
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Index", "InputError", "compare", "load_student", "models", "register", "tasks", "train"]
 
