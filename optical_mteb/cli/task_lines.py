@@ -25,6 +25,8 @@ def evaluate_by_lines() -> None:
     """Have `mteb.evaluate` show a line a task from now on, which moves with the texts that the model reads."""
     mteb = import_module("mteb")
     evaluate: Callable[..., ModelResult] = getattr(mteb.evaluate, "_optical_mteb", mteb.evaluate)
+    # A second command in one process shows a line once, too.
+    evaluate = getattr(evaluate, "_by_lines", evaluate)
 
     def by_lines(
         model: Any,  # noqa: ANN401 - as mteb's
@@ -51,6 +53,7 @@ def evaluate_by_lines() -> None:
         whole.exceptions = [error for result in results for error in result.exceptions or []]
         return whole
 
+    by_lines._by_lines = evaluate  # type: ignore[attr-defined]
     vars(mteb)["evaluate"] = by_lines
 
 
