@@ -64,7 +64,7 @@ def run(
 
 def _check_model(arguments: list[str]) -> None:
     """Refuse a model's name that nobody knows, where mteb would ask the Hub for it: names of the Hub have a slash."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser("optical-mteb run", add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--model")
     name = parser.parse_known_args(arguments)[0].model
     known = [*model_renames(), *model_registry()]
