@@ -1,14 +1,13 @@
 """The command: exit codes, one-line errors, and help with an example."""
 
+import shlex
 import sys
+from importlib.metadata import version
 
 import pytest
-from typer.testing import CliRunner
+import typer
 
-from optical_mteb import cli
-
-RUNNER = CliRunner()
-COMMANDS = ["train", "models", "bases", "compare"]
+from optical_mteb import cli, doctor
 
 
 def run_main(monkeypatch, capsys, *arguments):
@@ -20,12 +19,50 @@ def run_main(monkeypatch, capsys, *arguments):
     return stopped.value.code or 0, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command):
-    """Pins help without an example."""
-    result = RUNNER.invoke(cli.app, [command, "--help"])
-    assert result.exit_code == 0
-    assert f"Example: optical-mteb {command}" in result.output
+def commands(group=None, path=()):
+    """Every command with the words that call it."""
+    for name, command in (group or typer.main.get_command(cli.app)).commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+
+
+def test_every_command_has_a_purpose_and_an_example_that_is_read():
+    """Guards against help without a purpose of one line, or with an example that is none or has a wrong option."""
+    found = dict(commands())
+    assert len(found) > 25
+    for path, command in found.items():
+        purpose = command.help.split("\n\n")[0]
+        assert len(purpose) <= 90, (path, purpose)
+        assert "\n" not in purpose, path
+        program, *words = shlex.split(command.epilog.removeprefix("Example: "))
+        assert (program, *words[: len(path)]) == ("optical-mteb", *path)
+        assert all(parameter.help for parameter in command.params if parameter.name != "context"), path
+        if "--help" not in words:
+            command.make_context(path[-1], words[len(path) :])
+
+
+def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
+    """Guards against a doctor that writes, waits for the network, or calls a broken set-up sound."""
+    monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "mteb" else version(name))
+    code, output, errors = run_main(monkeypatch, capsys, "doctor")
+    lines = {line.split("  ")[0]: line for line in output.splitlines()}
+    assert lines["Hugging Face Hub"].endswith("not asked: HF_HUB_OFFLINE is set")
+    assert f"{own_home / 'students'}, 0 students" in lines["student store"]
+    assert not own_home.exists()
+    assert code == 1
+    assert "mteb: pip install 'mteb<3,>=2.26'" in errors
+    monkeypatch.setattr(doctor, "_version", version)
+    monkeypatch.setenv("OPTICAL_MTEB_DISABLE", "1")
+    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "nothing"))
+    own_home.write_text("a file, not a folder")
+    code, output, errors = run_main(monkeypatch, capsys, "doctor")
+    assert code == 1
+    assert "off: OPTICAL_MTEB_DISABLE=1" in output
+    assert "data folder: OPTICAL_MTEB_DATA=" in errors
+    assert "student store: " in errors
+    assert "set OPTICAL_MTEB_HOME" in errors
 
 
 @pytest.mark.parametrize(

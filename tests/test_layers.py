@@ -13,7 +13,7 @@ LAYERS = [
     {"__init__"},
     {"__main__"},
     {"cli"},
-    {"api"},
+    {"api", "doctor"},
     {"study", "baselines", "submission", "report"},
     {"_startup"},
     {"_autoload"},

@@ -9,14 +9,13 @@ from typing import Annotated
 import typer
 
 from optical_mteb import __version__
-from optical_mteb.cli import evaluation, index, report, scores, study, submission, tasks, training
+from optical_mteb.cli import doctor, evaluation, index, report, scores, study, submission, tasks, training
 from optical_mteb.cli.guard import errors_in_one_line, print_anything, take_debug
 
 app = typer.Typer(
     name="optical-mteb",
     help="Low-resource cross-lingual retrieval for MTEB: train students, evaluate them, compare their scores.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(training.app)
@@ -25,6 +24,7 @@ app.add_typer(scores.app)
 app.add_typer(submission.app)
 app.add_typer(report.app)
 app.add_typer(study.app)
+app.add_typer(doctor.app)
 app.add_typer(tasks.app, name="tasks", epilog="Example: optical-mteb tasks")
 app.add_typer(index.app, name="index")
 

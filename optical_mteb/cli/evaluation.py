@@ -34,7 +34,10 @@ def run(
         float | None, typer.Option(help="With --index: share of the exact best to find; 0.99 by default.")
     ] = None,
 ) -> None:
-    """Run `mteb run` with this package's models and tasks, import hook or not; takes its arguments, and two of its own."""
+    """Run `mteb run` with this package's models and tasks, with or without the hook.
+
+    Takes the arguments of `mteb run`, and two more.
+    """
     if {"-h", "--help"} & set(context.args):
         typer.echo("Example: optical-mteb run -m optical-student -t CLDRNameRetrieval")
         typer.echo("Beside mteb's own: --index SPEC [--recall SHARE] searches by an index (auto, flat, hnsw32, ...)")
@@ -120,12 +123,12 @@ def compare(
         float | None,
         typer.Option(
             metavar="POINTS",
-            help="Exit with 1 where the first score of a subset or group is worse by more than so many hundredths, "
+            help="Exit with 1 where the first score of a subset or group is worse by more than this many points "
             "and the interval of the difference is below zero.",
         ),
     ] = None,
 ) -> None:
-    """Show the scores of models beside a baseline, subset by subset, and which differences are more than chance.
+    """Compare the scores of models with a baseline, with tests of significance.
 
     Results that keep the score of every query (this package's tasks do) get a 95% bootstrap interval of each
     difference, and a mark where a paired randomisation test, Holm-corrected, calls it significant.

@@ -25,7 +25,9 @@ def report(
         typer.Option(metavar="MODEL", help="Model to add by what MTEB's results repository has of it: means alone."),
     ] = None,
 ) -> None:
-    """Make one static page of all scores in a folder: groups of languages, every task, studies, speed, files.
+    """Write one static page of all scores in a folder.
+
+    It shows groups of languages, every task, studies, speed and files.
 
     Results that are damaged are left out and named on the page.
     """
@@ -49,7 +51,9 @@ def standings(
         Path | None, typer.Option(metavar="FILE", help="Markdown file whose table to replace, in place of printing it.")
     ] = None,
 ) -> None:
-    """Show where every model stands on the tasks of OPTICAL-CLIR: a mean for each group of languages, parameters, seconds.
+    """Show a table of all models on the tasks of OPTICAL-CLIR.
+
+    It has a mean for each group of languages, the parameters and the seconds.
 
     A mean is shown where a model has been run on all subsets of the group that `mteb run -t` takes by default.
     """

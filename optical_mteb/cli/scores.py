@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from optical_mteb.scores.reproduction import Finding
 
 app = typer.Typer(pretty_exceptions_enable=False)
-exchange = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+exchange = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, epilog="Example: optical-mteb scores export --help"
+)
 
 
 @app.command(epilog="Example: optical-mteb expect --only 'e5-*'")
@@ -25,7 +27,7 @@ def expect(
     ] = False,
     file: Annotated[Path, typer.Option(help="The expectations.")] = Path("results/expected.yaml"),
 ) -> None:
-    """Run commands whose scores are on record, and fail where the scores are others.
+    """Run commands whose scores are recorded, and fail if a score differs.
 
     A score is met within the tolerance, of the same revision of the model and of the task's data. Exit code 1 where
     one is not; with --update, where a command gave no scores to write.
@@ -65,7 +67,7 @@ def _difference(found: Finding) -> str:
 
 @exchange.callback()
 def scores() -> None:
-    """Hand scores to other programs."""
+    """Export scores for other programs."""
 
 
 @exchange.command(
@@ -81,7 +83,7 @@ def export(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder to write; NAME-FORMAT by default.")] = None,
 ) -> None:
-    """Write runs and judgements for TREC's tools or ranx, or the score of every query as a table."""
+    """Write runs and judgments for TREC's tools or ranx, or scores by query as CSV."""
     from optical_mteb.registry import register
 
     register()

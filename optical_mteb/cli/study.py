@@ -54,9 +54,9 @@ def study(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="With --engine ray: processes; a core each by default.")] = None,
 ) -> None:
-    """Train and score a grid over numbers of language pairs, approaches, budgets and seeds.
+    """Train and score a grid of language pairs, approaches, budgets and seeds.
 
-    What is done is not done again; the same command goes on after an interruption, and several processes may share an
+    What is done is not done again; the same command continues after an interruption, and several processes may share an
     output folder. Exit code 1 where a training failed, or its scores do not agree with the table of --against.
     """
     from optical_mteb.study.cells import CellFolder

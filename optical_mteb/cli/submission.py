@@ -28,7 +28,9 @@ def submit(
         bool, typer.Option("--push", help="Upload the weights and open the pull request of the results.")
     ] = False,
 ) -> None:
-    """Prepare a student's submission to MTEB's leaderboard, and check it as the results repository does.
+    """Prepare and check a submission to MTEB's leaderboard.
+
+    The checks are those of the results repository.
 
     Needs no network, but for --push. Exit code 1 where a check fails.
     """

@@ -15,14 +15,14 @@ app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 
 @app.callback()
 def tasks(context: typer.Context) -> None:
-    """List the tasks of this package and the user's own; add, remove and export tasks."""
+    """List, add, remove and export tasks."""
     if context.invoked_subcommand is None:
         list_tasks()
 
 
 @app.command(name="list", epilog="Example: optical-mteb tasks list")
 def list_tasks() -> None:
-    """List the tasks of this package and the user's own."""
+    """List the tasks of this package and your own."""
     from optical_mteb.registry import package_tasks, register
 
     register()
@@ -49,7 +49,10 @@ def _few(subsets: list[str]) -> str:
 def add_task(
     folder: Annotated[Path, typer.Argument(help="Has corpus.jsonl, queries.jsonl, qrels.tsv and task.toml.")],
 ) -> None:
-    """Check a collection of your own and make it a task; the folder stays where it is."""
+    """Check your own collection and make it a task.
+
+    The folder stays where it is.
+    """
     from optical_mteb.registry import register
 
     register()
@@ -66,7 +69,7 @@ def add_task(
 
 @app.command(name="remove", epilog="Example: optical-mteb tasks remove MyNewsRetrieval")
 def remove_task(name: Annotated[str, typer.Argument(help="Task that was added.")]) -> None:
-    """Forget a task of your own; its folder stays as it is."""
+    """Remove your own task from the list; its folder stays."""
     from optical_mteb.collection.own_task import remove_task as remove
 
     typer.echo(f"removed {name}; its folder stays: {remove(name)}")
@@ -105,7 +108,9 @@ def upstream(
     ] = None,
     to_push: Annotated[bool, typer.Option("--push", help="Upload the data to the Hub.")] = False,
 ) -> None:
-    """Write what a pull request to mteb needs: data for the Hub, the task's file, its descriptive statistics.
+    """Write what a pull request to mteb needs.
+
+    That is data for the Hub, the file of the task and its descriptive statistics.
 
     The task is then one on mteb's stock class and loader, without anything of this package: no scores by query, and
     documents that subsets share are read for each of them.

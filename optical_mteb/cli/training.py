@@ -29,12 +29,12 @@ def train(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="With --explain: heat map to write, PNG, SVG or PDF.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Train nothing; show what the batches hold.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a training to go on with.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a training to continue.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted training.")] = False,
 ) -> None:
-    """Distil a student from bitext and put it into the student store.
+    """Train a student from bitext and put it into the student store.
 
-    The same command goes on with a training that was interrupted. On several devices:
+    The same command continues a training that was interrupted. On several devices:
     torchrun --nproc-per-node 2 -m optical_mteb train RECIPE.
     """
     from optical_mteb.training.recipe import find_recipe, read_recipe
@@ -79,9 +79,9 @@ def train(
 
 @app.command(epilog="Example: optical-mteb models optical-student")
 def models(
-    name: Annotated[str | None, typer.Argument(help="Show all that is on record about this student.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Student whose whole record to show.")] = None,
 ) -> None:
-    """List the students in the store and those that the package brings, or show one."""
+    """List the students in the store and in the package, or show the record of one."""
     from optical_mteb.storage import students_folder
     from optical_mteb.students import read_student, student_names
     from optical_mteb.students.packed import shipped_packs
@@ -144,7 +144,7 @@ def average(
         list[float] | None, typer.Option(help="Weights, which sum to 1: --weights 0.7 0.3; all alike by default.")
     ] = None,
 ) -> None:
-    """Put the weighted mean of students, or of a student and its base, into the student store."""
+    """Average the weights of students, or of a student and its base."""
     from optical_mteb.students import student_path
     from optical_mteb.students.averaging import average as average_students
 
@@ -156,7 +156,10 @@ def average(
 
 @app.command(epilog="Example: optical-mteb bases")
 def bases() -> None:
-    """List the base models that PyPI wheels ship; any Hub id or folder is a base, too."""
+    """List the base models from PyPI wheels.
+
+    Any Hub id and any folder is a base, too.
+    """
     from optical_mteb.bases import pypi_bases
 
     table = table_of("base", "wheel", "installed", "languages", "licence", "origin")
@@ -182,7 +185,7 @@ def baselines(
     output_folder: Annotated[Path, typer.Option(help="Folder of MTEB results.")] = Path("results"),
     device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
 ) -> None:
-    """Train a recipe under each objective and score all beside the untrained base, in one table."""
+    """Train a recipe under each objective, and score all beside the untrained base."""
     from optical_mteb.training.recipe import find_recipe, read_recipe
 
     path = find_recipe(recipe)
