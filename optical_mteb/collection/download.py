@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -241,10 +242,14 @@ def _too_large(url: str, found: str, most: int) -> InputError:
     return InputError(f"{url}: has {found}, expected {most:,} bytes at most; if you trust it, get it by other means")
 
 
-def progress_bar(*columns: ProgressColumn) -> Progress:
+@contextmanager
+def progress_bar(*columns: ProgressColumn) -> Iterator[Progress]:
     """A bar on standard error that leaves no trace; none where that is no terminal."""
     console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    # Releases of rich before 14.3 print an empty line for a bar that is disabled.
+    with progress if console.is_terminal else nullcontext():
+        yield progress
 
 
 def _check(part: Path, url: str, sha256: str | None) -> None:
