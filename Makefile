@@ -22,8 +22,8 @@ demo: install
 	$(BIN)/optical-mteb run -m quickstart-student -t CLDRNameRetrieval --output-folder $(RESULTS)
 	$(BIN)/optical-mteb compare pypi:multilingual-e5-small quickstart-student -t CLDRNameRetrieval --results $(RESULTS)
 
-# Two processes; a thread each, or they wait for each other.
-PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two processes; a thread each, or they wait for each other. Slow files come first (tests/conftest.py).
+PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(PYTEST) --durations 20
@@ -34,7 +34,7 @@ fast: install
 
 # The fast tests with the lowest releases that setup.cfg allows, and with the newest there are. torch stays: another one
 # may be gigabytes. uv, because pip cannot choose the lowest.
-WITH := .[offline,ir-datasets,plot,ray,tensorboard] pytest>=9 pytest-xdist>=3.6
+WITH := .[offline,ir-datasets,plot,ray,tensorboard] pytest>=9 pytest-xdist>=3.8
 
 test-oldest: RESOLUTION := lowest-direct
 test-newest: RESOLUTION := highest

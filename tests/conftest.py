@@ -21,6 +21,12 @@ from_cldr_47 = pytest.mark.skipif(
 PROMPTS = {"query": "query: ", "document": "passage: "}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first, so that no process waits at the end for one that has just begun."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store and cache for this test alone."""
