@@ -276,10 +276,10 @@ def scale(share: float, pairs: int | None, rounds: int, threads: int | None) -> 
 def padding(sources: list[dict[str, Any]], pairs: int) -> float:
     """Share of padding in what the student reads in one epoch of a mix."""
     from optical_mteb.training.recipe import find_recipe, read_recipe
-    from optical_mteb.training.run import plan
+    from optical_mteb.training.run import count_examples
 
     changes = overrides("benchmark", sources, OBJECTIVES["optical"], max(1, pairs // BATCH_SIZE))
-    return plan(read_recipe(find_recipe("tico19"), changes), device="cpu", say=lambda _: None).total.padding
+    return count_examples(read_recipe(find_recipe("tico19"), changes), device="cpu", say=lambda _: None).total.padding
 
 
 def print_scaling(console: Console, rows: list[dict[str, Any]]) -> None:

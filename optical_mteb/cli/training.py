@@ -58,9 +58,9 @@ def train(
     if dry_run:
         if resume or fresh:
             raise InputError("--dry-run trains nothing; leave --resume and --fresh out")
-        from optical_mteb.training.run import plan
+        from optical_mteb.training.run import count_examples
 
-        composition = plan(checked, recipe_folder=path.parent, device=device, tasks=tasks, say=typer.echo)
+        composition = count_examples(checked, recipe_folder=path.parent, device=device, tasks=tasks, say=typer.echo)
         Console().print(composition.table())
         epochs = composition.steps / composition.steps_per_epoch
         typer.echo(f"{composition.steps:,} steps, {epochs:.2f} epochs of {composition.steps_per_epoch:,} steps")

@@ -13,7 +13,7 @@ CHECKSUMS = "checksums.json"
 _CHECKSUMS = TypeAdapter(dict[str, str])
 
 
-class Manifest(BaseModel):
+class RunRecord(BaseModel):
     """What a run was started with; another start goes on with it only if all of it is the same.
 
     Attributes:
@@ -30,7 +30,7 @@ class Manifest(BaseModel):
     base_revision: str
     teacher_revision: str
 
-    def difference(self, other: Manifest) -> str | None:
+    def difference(self, other: RunRecord) -> str | None:
         """What another start has otherwise, in words; None where nothing is."""
         if self.recipe != other.recipe:
             key, own, theirs = next(_differences(self.recipe, other.recipe))

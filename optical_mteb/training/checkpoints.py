@@ -24,12 +24,12 @@ from transformers.trainer import TRAINER_STATE_NAME
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, collect, remove
 from optical_mteb.students.tensors import mean_tensor
-from optical_mteb.training.checkpoint_record import DamagedError, Manifest, check, write_checksums
+from optical_mteb.training.checkpoint_record import DamagedError, RunRecord, check, write_checksums
 
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
-MANIFEST = "run.json"
+RUN = "run.json"
 
 
 class Checkpoints:
@@ -46,16 +46,16 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2) -> None:
         self._folder = Path(os.path.realpath(folder))
         self._keep = keep
-        self._run: Manifest | None = None
+        self._run: RunRecord | None = None
         self.progress: dict[str, Any] = {}
 
     def begin(
-        self, manifest: Manifest, *, resume: bool = False, fresh: bool = False, say: Callable[[str], None] = print
+        self, record: RunRecord, *, resume: bool = False, fresh: bool = False, say: Callable[[str], None] = print
     ) -> None:
         """Take up the run that is there, or begin one; no other process may have it.
 
         Args:
-            manifest: What this start has.
+            record: What this start has.
             resume: There must be a checkpoint to go on from.
             fresh: Forget one that is there.
             say: Takes a line for each checkpoint that is damaged.
@@ -64,14 +64,14 @@ class Checkpoints:
             InputError: There is nothing to resume, or the run that is there was started with something else, or the
                 folder cannot be written to.
         """
-        self._run = manifest
+        self._run = record
         try:
             collect(self._folder.parent)
             if fresh:
                 remove(self._folder)
             found = self._newest_whole(say)
             if found is not None:
-                self._check(found, manifest)
+                self._check(found, record)
             elif resume:
                 raise InputError(
                     f"nothing to resume: {self._folder} has no checkpoint; leave --resume out to start the training"
@@ -102,9 +102,9 @@ class Checkpoints:
             say(f"no checkpoint of {self._folder.name!r} is whole: the training starts over")
         return None
 
-    def _check(self, checkpoint: Path, manifest: Manifest) -> None:
-        found = Manifest.model_validate_json((checkpoint / MANIFEST).read_bytes())
-        if (difference := found.difference(manifest)) is not None:
+    def _check(self, checkpoint: Path, record: RunRecord) -> None:
+        found = RunRecord.model_validate_json((checkpoint / RUN).read_bytes())
+        if (difference := found.difference(record)) is not None:
             raise InputError(
                 f"an interrupted training of {self._folder.name!r} was started {difference}; "
                 "undo that to go on with it, or start over with --fresh"
@@ -151,7 +151,7 @@ class Checkpoints:
             save_file(trained_weights(model), scratch / WEIGHTS)
             save_file(moments, scratch / OPTIMIZER)
             (scratch / PROGRESS).write_text(json.dumps(progress) + "\n", encoding="utf-8")
-            (scratch / MANIFEST).write_text(run.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            (scratch / RUN).write_text(run.model_dump_json(indent=2) + "\n", encoding="utf-8")
             state.save_to_json(str(scratch / TRAINER_STATE_NAME))
 
         self._write("checkpoint", state.global_step, write)

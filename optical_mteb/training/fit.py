@@ -21,7 +21,7 @@ from optical_mteb.training.arguments import monolingual_prompt, training_argumen
 from optical_mteb.training.batching import HybridBatchSampler, Pool
 from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.composition import composition
-from optical_mteb.training.dev_split import DevEvaluation
+from optical_mteb.training.dev_evaluation import DevEvaluation
 from optical_mteb.training.evaluation import DevEvaluator
 from optical_mteb.training.examples import Examples, pool_of, with_passages
 from optical_mteb.training.losses.distillation import check_widths

@@ -19,7 +19,7 @@ from optical_mteb.hardware import check_device, on_cpu
 from optical_mteb.storage import atomic_folder, check_writable, held, not_writable, runs_folder
 from optical_mteb.students.sidecar import OverlapRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION, student_names, student_path
-from optical_mteb.training.checkpoint_record import Manifest
+from optical_mteb.training.checkpoint_record import RunRecord
 from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.composition import Composition, composition
 from optical_mteb.training.fit import Fitted, batches, examples_of, fit
@@ -110,14 +110,14 @@ def _train(
         corpus, overlaps = _bitext(recipe, recipe_folder, tasks, say)
         training, dev = split(recipe, corpus)
         models = load_models(recipe, training, device=device, say=say)
-        manifest = Manifest(
+        started_with = RunRecord(
             recipe=recipe.model_dump(mode="json"),
             bitext_fingerprint=corpus.fingerprint,
             base_revision=models.base_revision,
             teacher_revision=models.teacher_revision,
         )
         if processes.is_main_process:
-            checkpoints.begin(manifest, resume=resume, fresh=fresh, say=say)
+            checkpoints.begin(started_with, resume=resume, fresh=fresh, say=say)
     fitted = fit(recipe, models, training, dev=dev, checkpoints=checkpoints, say=say)
     processes.wait_for_everyone()
     if processes.is_main_process:
@@ -137,7 +137,7 @@ def _train(
     return Sidecar.read(target)
 
 
-def plan(
+def count_examples(
     recipe: Recipe,
     *,
     recipe_folder: Path | None = None,

@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from optical_mteb.errors import InputError
 from optical_mteb.storage import held, runs_folder
 from optical_mteb.students import student_path
-from optical_mteb.training.checkpoint_record import Manifest
+from optical_mteb.training.checkpoint_record import RunRecord
 from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.evaluation import DevEvaluator, DevScores
 from optical_mteb.training.recipe import read_recipe
@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_counts_as_not_there(monkeypatch, recipe, tmp_path)
     whole = train(recipe, say=lambda _: None)
     interrupted(monkeypatch, recipe, 9)
     run = runs_folder() / "tiny-student"
-    manifest = Manifest.model_validate_json((run / "checkpoint-00000008" / "run.json").read_bytes())
+    manifest = RunRecord.model_validate_json((run / "checkpoint-00000008" / "run.json").read_bytes())
     copy = tmp_path / "copy" / "tiny-student"
     # Step 4 is before the first evaluation, step 8 after it.
     for path in [*run.glob("checkpoint-00000008/*"), *run.glob("best-00000005/*")]:
@@ -369,7 +369,7 @@ def test_patience_ends_the_training(recipe):
 
 def test_difference_of_manifests_names_the_key():
     """Pins a message that does not say what changed."""
-    one = Manifest(recipe={"a": {"b": 1}, "c": [1]}, bitext_fingerprint="f", base_revision="r", teacher_revision="t")
+    one = RunRecord(recipe={"a": {"b": 1}, "c": [1]}, bitext_fingerprint="f", base_revision="r", teacher_revision="t")
     assert one.difference(one.model_copy()) is None
     assert "a.b = 1, now 2" in one.difference(one.model_copy(update={"recipe": {"a": {"b": 2}, "c": [1]}}))
     assert "other bitext" in one.difference(one.model_copy(update={"bitext_fingerprint": "g"}))
