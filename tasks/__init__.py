@@ -2,7 +2,7 @@
 
 `optical_mteb.tasks()` lists their names, and those of the user's own tasks.
 
-Example:
+Examples:
     >>> "CLDRNameRetrieval" in optical_mteb.tasks()
     True
 """

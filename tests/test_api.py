@@ -32,7 +32,7 @@ def test_help_shows_the_public_names_on_one_screen():
     for name in optical_mteb.__all__:
         assert f"optical_mteb.{name}" in shown
         if name not in ("InputError", "register"):
-            assert "Example:" in getattr(optical_mteb, name).__doc__
+            assert "Examples:" in getattr(optical_mteb, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = optical_mteb.trian
 

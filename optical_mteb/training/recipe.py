@@ -113,7 +113,19 @@ class _Term(_Table):
 
 
 class _TransportTerm(_Term):
-    """How tokens are transported; see `optical_mteb.training.losses.TokenTransport`."""
+    """How tokens are transported; see `optical_mteb.training.losses.TokenTransport`.
+
+    Attributes:
+        solver: `sinkhorn` (entropic), `unbalanced` (marginals relaxed), `ipot` (proximal points) or `exact` (slow).
+        epsilon: Weight of the entropy in `sinkhorn` and `unbalanced`, in units of the cost.
+        beta: Proximal step of `ipot`, in units of the cost.
+        relaxation: Weight of the marginals in `unbalanced`, in units of the cost.
+        iterations: Iterations of the solver, at most.
+        tolerance: Marginal error at which the solver may stop; by default it takes all iterations.
+        marginals: Mass of a token: `uniform`, `idf`, or the `norm` of its embedding.
+        centre: Take the mean of the batch's teacher tokens off both sides before the cosine.
+        layers: Transformer layers that the cost is the mean over, counted from the last.
+    """
 
     solver: Literal["sinkhorn", "ipot", "unbalanced", "exact"] = "sinkhorn"
     epsilon: Scale = 0.05
@@ -139,7 +151,14 @@ class OpticalTerm(_TransportTerm):
 
 
 class ContrastiveTerm(_Term):
-    """`[objective.contrastive]`: in-batch contrast; the score is that of the student's kind unless one is named."""
+    """`[objective.contrastive]`: in-batch contrast; the score is that of the student's kind unless one is named.
+
+    Attributes:
+        temperature: Divisor of the scores.
+        score: `cosine` of sentence embeddings, or `maxsim` of tokens.
+        margin: An English sentence whose cosine with the pair's own one, by the teacher, is above 1 - margin is no
+            negative.
+    """
 
     temperature: Scale = 0.02
     score: Literal["cosine", "maxsim"] | None = None
@@ -147,14 +166,22 @@ class ContrastiveTerm(_Term):
 
 
 class TransportContrastiveTerm(_TransportTerm):
-    """`[objective.transport_contrastive]`: in-batch contrast of transport costs."""
+    """`[objective.transport_contrastive]`: in-batch contrast of transport costs.
+
+    Attributes:
+        temperature: Divisor of the costs.
+    """
 
     temperature: Scale = 0.02
     iterations: Iterations = 20
 
 
 class SentenceTerm(_Term):
-    """`[objective.sentence]`: distance of the student's sentence embedding from the teacher's (`EmbedDistillLoss`)."""
+    """`[objective.sentence]`: distance of the student's sentence embedding from the teacher's (`EmbedDistillLoss`).
+
+    Attributes:
+        distance_metric: Distance of the two embeddings.
+    """
 
     distance_metric: Literal["cosine", "mse", "l2"] = "cosine"
 
