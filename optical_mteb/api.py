@@ -208,8 +208,8 @@ class Index:
         register()
         from optical_mteb.index.assembly import BuildSettings
         from optical_mteb.index.build import build_index
-        from optical_mteb.index.corpus import open_corpus
         from optical_mteb.index.encoder import load_encoder
+        from optical_mteb.index.sources import open_corpus
 
         settings = BuildSettings(spec=spec, recall=recall)
         documents = open_corpus(str(corpus))

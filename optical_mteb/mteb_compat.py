@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mteb import TaskResult
     from mteb.abstasks import AbsTask
     from mteb.models.model_meta import ModelMeta
+    from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper
+    from mteb.types import Array, BatchedInput
+    from torch.utils.data import DataLoader
     from transformers import TrainingArguments
 
 
@@ -70,6 +73,17 @@ def wrap_requires_merge(
         wrapped = wrap(current)
         wrapped._optical_mteb = current  # type: ignore[attr-defined]
         vars(import_module(module))[name] = wrapped
+
+
+def token_embeddings(
+    wrapper: MultiVectorWrapper,
+    inputs: DataLoader[BatchedInput],
+    **kwargs: Any,  # noqa: ANN401 - as mteb's
+) -> Array:
+    """What a late-interaction model gives for texts, as mteb's own search has them; its wrapper has no public `encode`."""
+    module = "mteb.models.sentence_transformer_wrapper"
+    _private(module, "MultiVectorWrapper._encode", "to encode by token")
+    return wrapper._encode(inputs, **kwargs)
 
 
 def read_run_settings(path: Path) -> list[dict[str, Any]]:

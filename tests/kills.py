@@ -228,7 +228,7 @@ def index_state() -> str:
 
     index = FaissIndex.open("index")
     positions = index.findable()
-    found = sorted({key for ranking in index.search(index.own_vectors(positions), 3) for key in ranking.ids})
+    found = sorted({key for ranking in index.search(index.own_rows(positions), 3) for key in ranking.ids})
     return f"{len(positions)} {' '.join(found)}"
 
 

@@ -55,10 +55,10 @@ def build(
     register()
     from optical_mteb.index.assembly import BuildSettings
     from optical_mteb.index.build import build_index
-    from optical_mteb.index.corpus import open_corpus
+    from optical_mteb.index.choice import parse_memory
     from optical_mteb.index.corpus_files import read_queries
     from optical_mteb.index.encoder import load_encoder
-    from optical_mteb.index.spec import parse_memory
+    from optical_mteb.index.sources import open_corpus
 
     fill = None
     if check_engine(engine, address, workers):
@@ -70,10 +70,7 @@ def build(
     documents = open_corpus(corpus, subset=subset, split=split)
     encoder = load_encoder(model, device=device)
     manifest = build_index(folder, documents, encoder, settings=settings, queries=asked, fill=fill, say=typer.echo)
-    typer.echo(
-        f"{folder}: {manifest.spec}, {manifest.count:,} documents, recall@{manifest.tuning.depth} "
-        f"{manifest.tuning.recall:.3f} on {manifest.tuning.queries} {manifest.tuning.sample}"
-    )
+    typer.echo(f"{folder}: {manifest.spec}, {manifest.count:,} documents, {manifest.tuning.found}")
     typer.echo(f'search it: optical-mteb index search {folder} "a query"')
 
 
@@ -145,7 +142,7 @@ def add(
 
     register()
     from optical_mteb.index.changes import add_documents
-    from optical_mteb.index.corpus import open_corpus
+    from optical_mteb.index.sources import open_corpus
 
     documents = open_corpus(corpus, subset=subset, split=split)
     manifest = add_documents(folder, documents, device=device, say=typer.echo)

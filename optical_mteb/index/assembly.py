@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import datetime
-import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from optical_mteb import __version__
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import Integers, writing
-from optical_mteb.index.faiss_file import make_room, new_index, read_index, write_index
-from optical_mteb.index.faiss_training import train, training_size
+from optical_mteb.index.choice import choose
+from optical_mteb.index.documents import write_documents
+from optical_mteb.index.faiss_file import make_room, new_index, read_index, sample_size, train, write_index
 from optical_mteb.index.manifest import (
     DOCUMENTS_FILE,
     FAISS_FILE,
     REMOVED_FILE,
-    VECTORS_FILE,
     CorpusRecord,
     FileRecord,
     IndexManifest,
     ModelRecord,
+    Tuning,
 )
 from optical_mteb.index.place import new_version, storing
+from optical_mteb.index.rows import ONE_ROW, Integers, Metric, Rows
 from optical_mteb.index.searcher import Searcher
-from optical_mteb.index.shards import ShardStore, Vectors, VectorShards
-from optical_mteb.index.spec import AUTO, IndexSpec, choose
+from optical_mteb.index.shards import SHARD_SIZE, ShardStore
+from optical_mteb.index.spec import AUTO, IndexSpec
+from optical_mteb.index.stored_rows import write_rows
 from optical_mteb.index.tuning import tune
-from optical_mteb.index.vectors_file import VectorsWriter
 from optical_mteb.progress import progress_line
-
-SHARD_SIZE = 8192
-"""Documents that are sorted by length and encoded together; those under way are encoded again after a kill."""
 
 SAVE_EVERY = 600.0
 """Seconds of adding that may be lost when a process is killed."""
+
+Say = Callable[[str], None]
+"""Takes the lines that report progress."""
+
+Sample = Callable[[], tuple[Rows, str]]
+"""Gives queries to tune on, of one row at least each, and where they came from, in words."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,14 @@ class BuildSettings:
         """
         if self.spec != AUTO:
             spec = IndexSpec.parse(self.spec)
-            spec.check(width or max(spec.parts, 1), count)
+            spec.check(width or max(spec.codec.parts, 1), count)
+
+    def for_late_interaction(self) -> BuildSettings:
+        """The same for documents of many rows, which are scored again with all of them unless each is compared."""
+        spec = self.spec if self.spec == AUTO else IndexSpec.parse(self.spec)
+        if isinstance(spec, IndexSpec) and not spec.exact:
+            spec = replace(spec, refine=True)
+        return replace(self, spec=str(spec))
 
 
 def assemble(
@@ -98,10 +110,10 @@ def assemble(
     corpus: CorpusRecord,
     model: ModelRecord | None,
     settings: BuildSettings,
-    queries: Vectors,
+    sample: Sample,
     *,
-    sample: str,
-    say: Callable[[str], None],
+    metric: Metric = ONE_ROW,
+    say: Say,
 ) -> IndexManifest:
     """Make an index of shards that are all there.
 
@@ -112,46 +124,54 @@ def assemble(
         corpus: What they are of.
         model: What encoded them.
         settings: How to build it.
-        queries: To tune on, [n, width].
-        sample: Where they came from, in words.
+        sample: Gives queries to tune on; not called where nothing is tuned.
+        metric: How documents are scored.
         say: Takes the lines that report progress.
 
     Raises:
         InputError: The index cannot be built over so few documents, none of them has a vector, a shard is damaged, or
             there is no room on the disk.
     """
-    count, width, truncated = store.key.count, store.width, store.truncated()
+    count, width = store.key.count, store.width
     say_truncated(store, model, say)
     bare = left_out(store, corpus.source, say)
-    spec, chosen = choose_spec(settings, count, width)
+    tokens = store.total if store.key.tokens else None
+    spec, chosen = _spec(settings, count, width, tokens)
     if chosen or spec.doubt(count):
         say(chosen or spec.doubt(count))
     index = filled(site, spec, store, settings.seed, say)
     with new_version(site, folder) as new:
         write_index(index, new / FAISS_FILE)
         del index
-        write_documents(new, store)
-        if spec.refine:
-            write_vectors(new, store)
-        searcher = Searcher(new, spec, count=count, width=width, removed=bare)
-        tuning = tune(searcher, spec, store, queries, target=settings.recall, depth=settings.depth, sample=sample)
-        names = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if spec.refine else [])]
+        write_documents(new / DOCUMENTS_FILE, store.schema, map(store.documents, range(len(store))))
+        if spec.refine or tokens is not None:
+            # Where each document is compared, its scores are those of its rows as they were encoded.
+            dtype = "float16" if spec.refine else store.key.dtype
+            lengths = store.all_lengths() if tokens is not None else None
+            write_rows(new, vectors_of(store), lengths, (store.total, width), dtype)
+        searcher = Searcher(new, spec, count=count, width=width, metric=metric, tokens=tokens, removed=bare)
+        tuning = Tuning(target=settings.recall, depth=min(settings.depth, searcher.live))
+        if not searcher.exact:
+            queries, source = sample()
+            tuning = tune(searcher, store, queries, target=settings.recall, depth=settings.depth, sample=source)
         if len(bare):
             np.save(new / REMOVED_FILE, bare, allow_pickle=False)
-            names.append(REMOVED_FILE)
         manifest = IndexManifest(
+            format=1 if tokens is None else 2,
             spec=str(spec),
             chosen=chosen,
+            metric=metric,
             width=width,
             count=count,
+            tokens=tokens,
             removed=len(bare),
             model=model,
-            corpus=corpus.model_copy(update={"truncated": truncated, "left_out": len(bare)}),
+            corpus=corpus.model_copy(update={"truncated": store.truncated(), "left_out": len(bare)}),
             tuning=tuning,
             seed=settings.seed,
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             versions=versions(),
-            files={name: FileRecord.of(new / name) for name in names},
+            files=FileRecord.of_all(new),
         )
         manifest.write(new)
     if tuning.recall < tuning.target:
@@ -162,7 +182,7 @@ def assemble(
     return manifest
 
 
-def say_truncated(store: ShardStore, model: ModelRecord | None, say: Callable[[str], None]) -> None:
+def say_truncated(store: ShardStore, model: ModelRecord | None, say: Say) -> None:
     """One line about documents that the model does not read to the end, where there are some."""
     truncated = store.truncated()
     if truncated and model is not None:
@@ -172,7 +192,7 @@ def say_truncated(store: ShardStore, model: ModelRecord | None, say: Callable[[s
         )
 
 
-def left_out(store: ShardStore, source: str, say: Callable[[str], None]) -> Integers:
+def left_out(store: ShardStore, source: str, say: Say) -> Integers:
     """Positions of the documents that no search is to find, as they have no vector; a line says how many they are.
 
     Args:
@@ -188,7 +208,7 @@ def left_out(store: ShardStore, source: str, say: Callable[[str], None]) -> Inte
         raise InputError(f"{source}: no document has a vector that is finite and not zero; use another model")
     if len(bare):
         number = int(bare[0]) // store.key.shard_size
-        first = store.documents(number).column("id")[int(bare[0]) - store.bounds(number)[0]].as_py()
+        first = store.documents(number)["id"][int(bare[0]) - store.bounds(number)[0]].as_py()
         say(
             f"left out {len(bare):,} of {count:,} documents, the first {first!r}: their vectors are zero or not finite, "
             "as of an empty text"
@@ -202,34 +222,23 @@ def versions() -> dict[str, str]:
     return {"optical-mteb": __version__, "faiss": faiss.__version__, **{name: version(name) for name in others}}
 
 
-def choose_spec(settings: BuildSettings, count: int, width: int, *, tokens: bool = False) -> tuple[IndexSpec, str]:
-    """The spec, and why where it was chosen.
-
-    Args:
-        settings: How to build the index.
-        count: Vectors.
-        width: Components of a vector.
-        tokens: Whether they are of tokens, not of documents.
-
-    Raises:
-        InputError: The index cannot be built over so few vectors, or none fits into the memory.
-    """
+def _spec(settings: BuildSettings, count: int, width: int, tokens: int | None) -> tuple[IndexSpec, str]:
+    """The spec, and why where it was chosen."""
     if settings.spec == AUTO:
-        memory = settings.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-        choice = choose(count, width, memory=memory, recall=settings.recall, tokens=tokens)
+        choice = choose(count, width, memory=settings.memory, recall=settings.recall, tokens=tokens)
         return choice.spec, choice.reason
     spec = IndexSpec.parse(settings.spec)
-    spec.check(width, count, "tokens" if tokens else "documents")
+    spec.check(width, count)
     return spec, ""
 
 
-def filled(site: Path, spec: IndexSpec, store: VectorShards, seed: int, say: Callable[[str], None]) -> faiss.Index:
+def filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Say) -> faiss.Index:
     """The index with all shards in it, from where it was last saved.
 
     Args:
         site: The folder that `building` gave, where it is saved on the way.
         spec: Of the index.
-        store: The vectors.
+        store: The shards.
         seed: Of k-means and samples.
         say: Takes the lines that report progress.
 
@@ -239,13 +248,17 @@ def filled(site: Path, spec: IndexSpec, store: VectorShards, seed: int, say: Cal
     name = f"{str(spec).removesuffix('+refine')}-{seed}"
     index, done = _saved(site, spec, store, name, say)
     if index is None:
-        index = _trained(spec, store, seed, say)
+        index = new_index(spec, store.width, seed)
+        if not index.is_trained:
+            size = min(sample_size(spec), store.key.count)
+            say(f"trains {spec} on {size:,} of {store.key.count:,} vectors")
+            train(index, spec, store.key.count, store.summaries, seed)
         _save(index, site, name, done)
-    make_room(index, spec, store.total)
+    make_room(index, spec, store.key.count)
     saved = time.monotonic()
-    with progress_line("add", store.total, index.ntotal, unit="documents") as advance:
+    with progress_line("add", store.key.count, index.ntotal, unit="documents") as advance:
         for number in range(done, len(store)):
-            vectors = store.vectors(number).astype(np.float32)
+            vectors = store.rows(number).summaries().astype(np.float32)
             index.add(vectors)
             advance(len(vectors))
             if time.monotonic() - saved > SAVE_EVERY:
@@ -254,9 +267,7 @@ def filled(site: Path, spec: IndexSpec, store: VectorShards, seed: int, say: Cal
     return index
 
 
-def _saved(
-    site: Path, spec: IndexSpec, store: VectorShards, name: str, say: Callable[[str], None]
-) -> tuple[faiss.Index | None, int]:
+def _saved(site: Path, spec: IndexSpec, store: ShardStore, name: str, say: Say) -> tuple[faiss.Index | None, int]:
     """The index as it was last saved, and how many shards it has; None where it has to be trained."""
     with storing(site):
         for file in site.glob("*.faiss"):
@@ -266,23 +277,13 @@ def _saved(
     if last is None:
         return None, 0
     done = int(last.stem.rpartition("-")[2])
-    filled = store.bounds(done - 1)[1] if done else 0
+    count = store.bounds(done - 1)[1] if done else 0
     try:
         index = read_index(last, spec, mapped=False)
     except InputError:
         say(f"{last.name}: is not whole; trains and adds again")
         return None, 0
-    return (index, done) if (index.d, index.ntotal) == (store.width, filled) else (None, 0)
-
-
-def _trained(spec: IndexSpec, store: VectorShards, seed: int, say: Callable[[str], None]) -> faiss.Index:
-    index = new_index(spec, store.width, seed)
-    if not index.is_trained:
-        count = store.total
-        size = min(training_size(spec), count)
-        say(f"trains {spec} on {size:,} of {count:,} vectors")
-        train(index, spec, store, seed)
-    return index
+    return (index, done) if (index.d, index.ntotal) == (store.width, count) else (None, 0)
 
 
 def _save(index: faiss.Index, site: Path, name: str, done: int) -> None:
@@ -294,15 +295,6 @@ def _save(index: faiss.Index, site: Path, name: str, done: int) -> None:
                 file.unlink()
 
 
-def write_documents(new: Path, store: ShardStore) -> None:
-    """Write the documents of all shards into an index."""
-    with writing(new / DOCUMENTS_FILE, store.schema) as documents:
-        for number in range(len(store)):
-            documents.write_batch(store.documents(number))
-
-
-def write_vectors(new: Path, store: VectorShards) -> None:
-    """Write the vectors of all shards into an index, in float16."""
-    with VectorsWriter(new / VECTORS_FILE, store.total, store.width) as vectors:
-        for number in range(len(store)):
-            vectors.append(store.vectors(number))
+def vectors_of(store: ShardStore) -> Iterator[NDArray[Any]]:
+    """The rows of all documents, shard by shard."""
+    return (store.rows(number).vectors for number in range(len(store)))

@@ -12,8 +12,8 @@ from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.manifest import CorpusRecord
-from optical_mteb.index.searcher import NOTHING
-from optical_mteb.index.shards import Vectors, unit, unit_or_zero
+from optical_mteb.index.maxsim import NOTHING, maxsim
+from optical_mteb.index.rows import ONE_ROW, Metric, Rows, comparable, unit, unit_or_zero
 from optical_mteb.index.stored_corpus import EXACT, StoredCorpus, missing, warn_of_left_out, write
 from optical_mteb.storage import indexes_folder
 
@@ -47,25 +47,27 @@ class FaissBackend:
         """
         self.settings = settings
         self._ids: list[str] = []
-        self._rows: list[Vectors] = []
+        self._rows: list[Rows] = []
         self._corpus: StoredCorpus | None = None
 
     def add_documents(self, embeddings: Array, idxs: Sequence[str]) -> None:
         """Take documents in.
 
         Args:
-            embeddings: [n, width].
+            embeddings: [n, width]; of late interaction, [tokens, width] each.
             idxs: Their ids.
 
         Raises:
-            InputError: The embeddings are not one vector a document.
+            InputError: The embeddings are neither.
         """
         self._rows.append(rows_of(embeddings))
         self._ids += map(str, idxs)
 
-    def added(self) -> tuple[list[str], Vectors]:
-        """Ids and vectors of the documents that were added, which are not kept here any longer."""
-        ids, rows = self._ids, np.concatenate(self._rows) if self._rows else np.empty((0, 0), np.float32)
+    def added(self) -> tuple[list[str], Rows]:
+        """Ids and rows of the documents that were added, which are not kept here any longer."""
+        ids, rows = self._ids, Rows.joined([rows.vectors for rows in self._rows])
+        if self._rows:
+            rows = Rows(rows.vectors, np.concatenate([rows.lengths for rows in self._rows]))
         self._ids, self._rows = [], []
         return ids, rows
 
@@ -84,7 +86,7 @@ class FaissBackend:
         """Rank all documents, or the pre-ranked ones, for queries.
 
         Args:
-            embeddings: Of the queries, [n, width].
+            embeddings: Of the queries, as those of documents.
             top_k: Documents a query.
             similarity_fn: How the model compares; must be the cosine for its vectors.
             top_ranked: Ids of the documents to rank by query; these are compared one by one, not through the index.
@@ -97,9 +99,14 @@ class FaissBackend:
             InputError: The model compares otherwise, or no index can be built over the documents.
         """
         rows = rows_of(embeddings)
-        queries = unit(rows, range(1, len(rows) + 1), kind="query")
-        check_similarity(rows, similarity_fn)
-        corpus = self._corpus or self._stored(similarity_fn)
+        metric = metric_of(rows, similarity_fn, late=is_late(embeddings))
+        names = range(1, len(rows) + 1)
+        if metric == ONE_ROW:
+            queries = Rows.single(unit(rows.vectors, names, kind="query"))
+        else:
+            queries = rows
+            queries.check_unit(names, kind="query", model="")
+        corpus = self._corpus or self._stored(metric)
         if top_ranked is not None:
             asked = [list(top_ranked.get((query_idx_to_id or {})[row], ())) for row in range(len(queries))]
             return _ranked(corpus, queries, asked, top_k)
@@ -116,75 +123,97 @@ class FaissBackend:
         self.added()
         self._corpus = None
 
-    def _stored(self, similarity_fn: Callable[[Array, Array], Array]) -> StoredCorpus:
+    def _stored(self, metric: Metric) -> StoredCorpus:
         """The documents that were added, in the place in the store that their ids and vectors name."""
         ids, rows = self.added()
         if not ids:
             raise InputError("there is no document to search; add some first")
-        directions = unit_or_zero(rows)
-        check_similarity(rows, similarity_fn)
+        kept = comparable(rows, ids, late=metric != ONE_ROW, model="")
         digest = hashlib.sha256(Corpus.of(ids, [""] * len(ids), source="vectors").fingerprint.encode())
-        digest.update(np.ascontiguousarray(rows).tobytes())
+        digest.update(np.ascontiguousarray(rows.vectors).tobytes())
         record = CorpusRecord(source="vectors", fingerprint=digest.hexdigest(), count=len(ids))
-        corpus = StoredCorpus(
-            indexes_folder() / "vectors" / record.fingerprint[:16], record, None, settings=self.settings
-        )
+        place = indexes_folder() / "vectors" / record.fingerprint[:16]
+        corpus = StoredCorpus(place, record, None, self.settings, metric)
         with corpus.held() as store:
             for number in missing(store):
                 start, stop = store.bounds(number)
-                write(store, number, ids[start:stop], directions[start:stop])
+                write(store, number, ids[start:stop], kept[start:stop])
             warn_of_left_out(store, record.source)
         self.use(corpus)
         return corpus
 
 
-def rows_of(embeddings: Array) -> Vectors:
-    """Embeddings as mteb has them as float32, [n, width].
+def is_late(embeddings: Array) -> bool:
+    """Whether embeddings as mteb has them are of late interaction: a matrix for each text."""
+    return isinstance(embeddings, list) and all(getattr(each, "ndim", 0) == 2 for each in embeddings)
+
+
+def rows_of(embeddings: Array) -> Rows:
+    """Embeddings as mteb has them, in float32.
 
     Raises:
-        InputError: They are sparse, or not one vector a text.
+        InputError: They are sparse, or neither one vector a text nor one a token.
     """
     import torch
 
-    if isinstance(embeddings, torch.Tensor):
-        embeddings = embeddings.to_dense().detach().cpu().float().numpy()
-    rows = np.asarray(embeddings, np.float32) if isinstance(embeddings, np.ndarray) else None
+    def array(found: Any) -> Any:  # noqa: ANN401 - a tensor or an array
+        if isinstance(found, torch.Tensor):
+            found = found.to_dense().detach().cpu().float().numpy()
+        return np.asarray(found, np.float32) if isinstance(found, np.ndarray) else None
+
+    if is_late(embeddings):
+        return Rows.joined([array(each) for each in embeddings])
+    rows = array(embeddings)
     if rows is None or rows.ndim != 2:
-        raise InputError("the model does not give one vector a text, which an index needs; leave --index out")
-    return rows
+        raise InputError(
+            "the model does not give one vector a text or a token, which an index needs; leave --index out"
+        )
+    return Rows.single(rows)
 
 
-def check_similarity(rows: Vectors, similarity_fn: Callable[[Array, Array], Array]) -> None:
-    """Check on a few vectors that a model compares them by the angle between them alone, as an index does.
+def metric_of(rows: Rows, similarity_fn: Callable[[Array, Array], Array], *, late: bool) -> Metric:
+    """How a model compares, tried on a few texts: as an index does, by angles alone.
 
     Args:
-        rows: [n, width].
-        similarity_fn: What mteb compares them by, [n, width] and [m, width] to [n, m].
+        rows: Of the texts.
+        similarity_fn: What mteb compares embeddings by.
+        late: Whether the embeddings are of late interaction.
 
     Raises:
         InputError: It compares otherwise.
     """
     import torch
 
-    probe = rows[unit_or_zero(rows).any(axis=1)][:PROBED]
-    directions = unit_or_zero(probe)
-    found = torch.as_tensor(similarity_fn(torch.from_numpy(probe), torch.from_numpy(probe))).cpu().float().numpy()
-    if not np.allclose(found, directions @ directions.T, atol=TOLERANCE):
-        raise InputError(
-            "the model compares vectors by more than the angle between them, as by the dot product of vectors of "
-            "several lengths, and an index by the angle alone; leave --index out, or use another model"
-        )
+    usable = rows.without_incomparable()
+    probe = usable.at(np.flatnonzero(usable.lengths)[:PROBED])
+    given: Any = [torch.from_numpy(text) for text in probe.texts] if late else torch.from_numpy(probe.vectors)
+    found = torch.as_tensor(similarity_fn(given, given)).cpu().float().numpy() if len(probe) else np.empty((0, 0))
+    directions = Rows(unit_or_zero(probe.vectors), probe.lengths)
+    scores = maxsim(directions, directions)
+    expected: dict[Metric, Any] = (
+        {"maxsim": scores, "meanmaxsim": scores / probe.lengths[:, None]} if late else {ONE_ROW: scores}
+    )
+    for metric, score in expected.items():
+        if np.allclose(found, score, atol=TOLERANCE):
+            return metric
+    raise InputError(
+        "the model compares vectors by more than the angle between them, as by the dot product of vectors of "
+        "several lengths, and an index by the angle alone; leave --index out, or use another model"
+    )
 
 
 def _ranked(
-    corpus: StoredCorpus, queries: Vectors, asked: list[list[str]], top_k: int
+    corpus: StoredCorpus, queries: Rows, asked: list[list[str]], top_k: int
 ) -> tuple[list[list[float]], list[list[int]]]:
-    """Pre-ranked documents of each query by their stored vectors: scores and places in the given order."""
-    vectors = corpus.vectors_of([name for names in asked for name in names])
+    """Pre-ranked documents of each query by their stored rows: scores and places in the given order."""
+    row_of, rows = corpus.rows_of([name for names in asked for name in names])
     values: list[list[float]] = []
     places: list[list[int]] = []
-    for query, names in zip(queries, asked, strict=True):
-        scores = np.array([vectors[name] @ query for name in names], np.float32)
+    for number, names in enumerate(asked):
+        documents = rows.at(np.array([row_of[name] for name in names], np.int64))
+        (scores,) = maxsim(queries[number : number + 1], documents)
+        if corpus.metric == "meanmaxsim":
+            scores = scores / queries.lengths[number]
         best = np.argsort(-scores, kind="stable")[:top_k]
         values.append(scores[best].tolist())
         places.append(best.tolist())

@@ -14,31 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.assembly import BuildSettings, assemble
+from optical_mteb.index.assembly import BuildSettings, Say, assemble
 from optical_mteb.index.corpus import Corpus
-from optical_mteb.index.documents import Documents, as_batch
+from optical_mteb.index.documents import IDS, Documents
 from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, CorpusRecord, IndexManifest, ModelRecord
 from optical_mteb.index.place import building
-from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit, unit_or_zero
+from optical_mteb.index.rows import Rows, Vectors, comparable, unit, unit_or_zero
+from optical_mteb.index.shards import ShardKey, ShardStore
 from optical_mteb.index.spec import AUTO
-from optical_mteb.index.tokens_assembly import assemble_tokens, fill_token_shards, of_tokens
-from optical_mteb.index.tokens_encoder import TokenEncoder
 from optical_mteb.progress import progress_line
 from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
+    from optical_mteb.index.encoding import Encoded
 
-SAMPLE = 500
-"""Queries that search parameters are tuned on."""
+SAMPLE, LATE_SAMPLE = 500, 100
+"""Queries that search parameters are tuned on: of one row each, or of many."""
 
 QUERY_CHARACTERS = 80
 """Characters of a document that stand for a query where there are no queries."""
-
-Say = Callable[[str], None]
 
 Fill = Callable[[ShardStore, Corpus, "Encoder", Say], None]
 """Encodes the documents of the shards that are missing."""
@@ -47,7 +46,7 @@ Fill = Callable[[ShardStore, Corpus, "Encoder", Say], None]
 def build_index(
     folder: Path,
     corpus: Corpus,
-    encoder: Encoder | TokenEncoder,
+    encoder: Encoder,
     *,
     settings: BuildSettings | None = None,
     queries: Sequence[str] = (),
@@ -59,10 +58,10 @@ def build_index(
     Args:
         folder: Where the index is put once it is whole; beside it, `NAME.build` holds what is finished until then.
         corpus: The documents.
-        encoder: The model; by one of late interaction, each token of a document has a vector.
+        encoder: The model; by one of late interaction, each token of a document has a row.
         settings: How to build it.
         queries: To tune on; the corpus's own by default, else the beginnings of its documents.
-        fill: Encodes the shards; `fill_shards`, in this process, by default; none for late interaction.
+        fill: Encodes the shards; `fill_shards`, in this process, by default.
         say: Takes the lines that report progress.
 
     Raises:
@@ -71,14 +70,9 @@ def build_index(
             finished is kept.
     """
     settings = settings or BuildSettings()
-    if isinstance(encoder, TokenEncoder):
-        if fill is not None:
-            raise InputError(
-                f"model {encoder.record.name}: late interaction is encoded in one process; leave --engine out"
-            )
-        settings = of_tokens(settings, encoder.width)
-    else:
-        settings.check(len(corpus), encoder.model.get_embedding_dimension())
+    if encoder.late:
+        settings = settings.for_late_interaction()
+    settings.check(len(corpus), encoder.width)
     if corpus.task is not None:
         encoder = encoder.for_task(corpus.task)
     if encoder.model.similarity_fn_name == "dot":
@@ -86,22 +80,24 @@ def build_index(
     source = CorpusRecord(source=corpus.source, fingerprint=corpus.fingerprint, count=len(corpus))
     folder = expanded(folder).absolute()
     with building(folder) as site:
-        late = isinstance(encoder, TokenEncoder)
-        existing = _existing(folder, source, encoder.record, settings, say, tokens=late)
+        existing = _existing(folder, source, encoder.record, settings, say, late=encoder.late)
         if existing is not None:
             return existing
-        store = ShardStore(site / "shards", _key(source, encoder.record, settings, tokens=late))
-        asked, sample = _sample(corpus, queries, settings.seed)
-        if isinstance(encoder, TokenEncoder):
-            fill_token_shards(store, corpus, encoder, say)
-            return assemble_tokens(site, folder, store, source, encoder, settings, asked, sample=sample, say=say)
+        key = ShardKey.of(
+            source, encoder.record, shard_size=settings.shard_size, texts=settings.texts, tokens=encoder.late
+        )
+        store = ShardStore(site / "shards", key)
         (fill or fill_shards)(store, corpus, encoder, say)
-        vectors = encoder.queries(asked)
-        # A text without a known word may have no direction.
-        vectors = vectors[np.isfinite(vectors).all(axis=1)]
-        if not len(vectors):
-            vectors, sample = _own_vectors(store, settings.seed), "documents"
-        return assemble(site, folder, store, source, encoder.record, settings, vectors, sample=sample, say=say)
+
+        def sample() -> tuple[Rows, str]:
+            asked, where = _sample(corpus, queries, settings.seed, LATE_SAMPLE if encoder.late else SAMPLE)
+            rows = encoder.queries(asked).without_incomparable()
+            # A text without a known word may have no direction.
+            rows = rows.at(np.flatnonzero(rows.lengths))
+            rows.check_unit(range(1, len(rows) + 1), kind="query", model=encoder.record.name)
+            return (rows, where) if len(rows) else (own_rows(store, settings.seed), "documents")
+
+        return assemble(site, folder, store, source, encoder.record, settings, sample, metric=encoder.metric, say=say)
 
 
 def build_from_vectors(
@@ -134,8 +130,9 @@ def build_from_vectors(
         raise InputError(
             f"expected query vectors of shape (n, {vectors.shape[1]}), at least one, found {queries.shape}"
         )
-    titles = [""] * len(ids)
-    digest = hashlib.sha256(Corpus.of(ids, titles, source="vectors").fingerprint.encode())
+    if queries is not None:
+        asked = unit(np.asarray(queries, np.float32), range(1, len(queries) + 1), kind="query")
+    digest = hashlib.sha256(Corpus.of(ids, [""] * len(ids), source="vectors").fingerprint.encode())
     size = settings.shard_size
     for start in range(0, len(ids), size):
         digest.update(np.ascontiguousarray(_rows(vectors, start, start + size)).tobytes())
@@ -145,16 +142,18 @@ def build_from_vectors(
         existing = _existing(folder, source, None, settings, say)
         if existing is not None:
             return existing
-        store = ShardStore(site / "shards", _key(source, None, settings))
+        store = ShardStore(site / "shards", ShardKey.of(source, None, shard_size=size, texts=False))
         for number in store.missing():
             start, stop = store.bounds(number)
             rows = unit_or_zero(np.asarray(_rows(vectors, start, stop), np.float32))
-            store.write(number, rows, as_batch(ids[start:stop], [], [], store.schema))
-        if queries is None:
-            asked, sample = _own_vectors(store, settings.seed), "documents"
-        else:
-            asked, sample = unit(np.asarray(queries, np.float32), range(1, len(queries) + 1), kind="query"), "queries"
-        return assemble(site, folder, store, source, None, settings, asked, sample=sample, say=say)
+            store.write(number, Rows.single(rows), pa.table([ids[start:stop]], schema=IDS))
+
+        def sample() -> tuple[Rows, str]:
+            if queries is None:
+                return own_rows(store, settings.seed), "documents"
+            return Rows.single(asked), "queries"
+
+        return assemble(site, folder, store, source, None, settings, sample, say=say)
 
 
 def _rows(vectors: NDArray[np.floating[Any]], start: int, stop: int) -> NDArray[np.floating[Any]]:
@@ -179,15 +178,24 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
     if finished:
         say(f"goes on: {finished:,} of {len(store):,} shards are encoded already")
     # Of the first documents, whichever are missing: a build that goes on encodes as it began.
-    precision = encoder.precision(corpus.read(0, 64).as_read())
+    precision = encoder.precision(corpus.texts(0, 64))
     with progress_line("encode", len(corpus), store.bounds(missing[0])[0], unit="documents") as advance:
         for number in missing:
             start, stop = store.bounds(number)
-            part = corpus.read(start, stop)
-            encoded = encoder.documents(part.as_read(), precision)
-            documents = as_batch(part.ids, part.titles, part.texts, store.schema)
-            store.write(number, unit_or_zero(encoded.vectors), documents, truncated=encoded.truncated)
-            advance(stop - start)
+            encoded = encoder.documents(corpus.texts(start, stop), precision)
+            advance(write_shard(store, number, corpus, encoder, encoded))
+
+
+def write_shard(store: ShardStore, number: int, corpus: Corpus, encoder: Encoder, encoded: Encoded) -> int:
+    """Write the encoded documents of a shard; how many they are.
+
+    Raises:
+        InputError: The vector of a token has another length than 1, or the shard cannot be written.
+    """
+    documents = corpus.read(*store.bounds(number))
+    rows = comparable(encoded.rows, documents["id"].to_pylist(), late=encoder.late, model=encoder.record.name)
+    store.write(number, rows, documents, truncated=encoded.truncated)
+    return len(documents)
 
 
 def _existing(
@@ -197,7 +205,7 @@ def _existing(
     settings: BuildSettings,
     say: Say,
     *,
-    tokens: bool = False,
+    late: bool = False,
 ) -> IndexManifest | None:
     """The index that is there already, if it is the one to build."""
     if not (folder / MANIFEST).is_file():
@@ -206,7 +214,7 @@ def _existing(
         return None
     try:
         found = IndexManifest.read(folder)
-        found.check_sizes(folder)
+        found.check_files(folder, read_up_to=0)
         texts = Documents(folder / DOCUMENTS_FILE).has_texts
     except InputError as error:
         raise InputError(f"{error} (to build it here, remove {folder} first)") from error
@@ -214,7 +222,7 @@ def _existing(
     alike = {
         "documents": found.corpus.fingerprint == source.fingerprint,
         "model or prompts": _same_model(found.model, model),
-        "what has a vector": tokens == (found.tokens is not None),
+        "what has a vector": late == (found.tokens is not None),
         "spec": settings.spec in (AUTO, found.spec),
         "recall": (tuning.target, tuning.depth) == (settings.recall, min(settings.depth, source.count)),
         "seed": found.seed == settings.seed,
@@ -239,34 +247,22 @@ def _same_model(found: ModelRecord | None, model: ModelRecord | None) -> bool:
     return found.model_copy(update={"name": model.name}) == model
 
 
-def _key(source: CorpusRecord, model: ModelRecord | None, settings: BuildSettings, *, tokens: bool = False) -> ShardKey:
-    return ShardKey(
-        fingerprint=source.fingerprint,
-        count=source.count,
-        revision=model.revision if model else "",
-        document_prompt=model.document_prompt if model else "",
-        max_tokens=model.max_tokens if model else None,
-        shard_size=settings.shard_size,
-        texts=settings.texts,
-        tokens=tokens,
-    )
-
-
-def _own_vectors(store: ShardStore, seed: int) -> Vectors:
-    """Vectors of some documents, to tune on."""
+def own_rows(store: ShardStore, seed: int) -> Rows:
+    """The rows of some documents, to tune on."""
     positions = np.random.default_rng(seed).permutation(store.key.count)
-    return store.rows(np.sort(positions[~np.isin(positions, store.bare())][:SAMPLE]))
+    kept = positions[~np.isin(positions, store.bare())]
+    return store.at(np.sort(kept[: LATE_SAMPLE if store.key.tokens else SAMPLE]))
 
 
-def _sample(corpus: Corpus, queries: Sequence[str], seed: int) -> tuple[list[str], str]:
+def _sample(corpus: Corpus, queries: Sequence[str], seed: int, size: int) -> tuple[list[str], str]:
     """Texts to tune on, and where they came from."""
     generator = np.random.default_rng(seed)
     for asked, sample in ((queries, "queries"), (corpus.queries, f"queries of {corpus.source}")):
         texts = [text for text in asked if text.strip()]
         if texts:
-            chosen = np.sort(generator.permutation(len(texts))[:SAMPLE])
+            chosen = np.sort(generator.permutation(len(texts))[:size])
             return [texts[index] for index in chosen], sample
     drawn: list[str] = []
-    for position in np.sort(generator.permutation(len(corpus))[:SAMPLE]).tolist():
-        drawn += [text[:QUERY_CHARACTERS] for text in corpus.read(position, position + 1).as_read() if text]
+    for position in np.sort(generator.permutation(len(corpus))[:size]).tolist():
+        drawn += [text[:QUERY_CHARACTERS] for text in corpus.texts(position, position + 1) if text]
     return drawn or ["?"], "beginnings of documents"

@@ -6,17 +6,20 @@ place, and are passed over in every search: their room is free again once the in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.assembly import SHARD_SIZE, left_out, say_truncated, versions
-from optical_mteb.index.build import Say, fill_shards
+from optical_mteb.index.assembly import Say, left_out, say_truncated, vectors_of, versions
+from optical_mteb.index.build import fill_shards
 from optical_mteb.index.corpus import Corpus
-from optical_mteb.index.documents import Integers, as_batch, writing
+from optical_mteb.index.documents import IDS, write_documents
 from optical_mteb.index.faiss_file import read_index, write_index
 from optical_mteb.index.faiss_index import FaissIndex
 from optical_mteb.index.manifest import (
@@ -24,13 +27,15 @@ from optical_mteb.index.manifest import (
     FAISS_FILE,
     REMOVED_FILE,
     VECTORS_FILE,
+    CorpusRecord,
     FileRecord,
     IndexManifest,
 )
 from optical_mteb.index.place import building, keep, new_version
-from optical_mteb.index.shards import ShardKey, ShardStore, Vectors, unit
+from optical_mteb.index.rows import Integers, Rows, Vectors, unit
+from optical_mteb.index.shards import SHARD_SIZE, ShardKey, ShardStore
 from optical_mteb.index.spec import IndexSpec
-from optical_mteb.index.vectors_file import VectorsWriter, mapped_vectors
+from optical_mteb.index.stored_rows import stored_rows, write_rows
 from optical_mteb.progress import progress_line
 from optical_mteb.storage import expanded
 
@@ -56,7 +61,7 @@ def add_documents(
     """
     folder = expanded(folder).absolute()
     with building(folder) as site:
-        index = _opened(folder, encoder=encoder, device=device)
+        index = FaissIndex.open(folder, encoder=encoder, device=device)
         model = index.encoder()
         store = _store(site, index, corpus, shard_size=SHARD_SIZE)
         fill_shards(store, corpus, model, say)
@@ -77,7 +82,7 @@ def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexMani
     """
     folder = expanded(folder).absolute()
     with building(folder) as site:
-        index = _opened(folder)
+        index = FaissIndex.open(folder)
         if vectors.shape != (len(ids), index.manifest.width):
             raise InputError(
                 f"{folder}: expected vectors of shape {(len(ids), index.manifest.width)}, found {vectors.shape}"
@@ -86,7 +91,7 @@ def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexMani
             raise InputError(f"{folder}: was built by {index.manifest.model.name}; add documents with their texts")
         rows = unit(np.asarray(vectors, np.float32), ids)
         store = _store(site, index, Corpus.of(ids, [""] * len(ids)), shard_size=max(len(ids), 1))
-        store.write(0, rows, as_batch(ids, [], [], store.schema))
+        store.write(0, Rows.single(rows), pa.table([list(ids)], schema=IDS))
         return _append(site, index, store, store.bare())
 
 
@@ -103,7 +108,7 @@ def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
     """
     folder = expanded(folder).absolute()
     with building(folder) as site:
-        index = _opened(folder)
+        index = FaissIndex.open(folder)
         found = _live(index, ids)
         lost = next((key for key in ids if key not in found), None)
         if lost is not None:
@@ -120,16 +125,6 @@ def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
     return manifest
 
 
-def _opened(folder: Path, *, encoder: Encoder | None = None, device: str | None = None) -> FaissIndex:
-    manifest = IndexManifest.read(folder)
-    if manifest.tokens is not None:
-        raise InputError(
-            f"{folder}: holds the tokens of a late-interaction model, to which no document is added, nor taken out; "
-            "build the index again"
-        )
-    return FaissIndex.open(folder, encoder=encoder, device=device)
-
-
 def _live(index: FaissIndex, ids: Sequence[str]) -> dict[str, int]:
     """Where documents stand that are not removed; an id that none of them has is no key."""
     removed = set(index.searcher.removed.tolist())
@@ -142,21 +137,14 @@ def _live(index: FaissIndex, ids: Sequence[str]) -> dict[str, int]:
 def _store(site: Path, index: FaissIndex, corpus: Corpus, *, shard_size: int) -> ShardStore:
     """A place for the vectors of documents that are none of the index's yet."""
     for start in range(0, len(corpus), SHARD_SIZE):
-        there = _live(index, corpus.read(start, start + SHARD_SIZE).ids)
+        there = _live(index, corpus.read(start, start + SHARD_SIZE)["id"].to_pylist())
         if there:
             raise InputError(
                 f"{index.folder}: has a document {next(iter(there))!r} already; remove it first, or leave it out"
             )
-    model = index.manifest.model
-    key = ShardKey(
-        fingerprint=corpus.fingerprint,
-        count=len(corpus),
-        revision=model.revision if model else "",
-        document_prompt=model.document_prompt if model else "",
-        max_tokens=model.max_tokens if model else None,
-        shard_size=shard_size,
-        texts=index.documents.has_texts,
-    )
+    record = CorpusRecord(source=corpus.source, fingerprint=corpus.fingerprint, count=len(corpus))
+    late, texts = index.manifest.tokens is not None, index.documents.has_texts
+    key = ShardKey.of(record, index.manifest.model, shard_size=shard_size, texts=texts, tokens=late)
     return ShardStore(site / "added", key)
 
 
@@ -167,34 +155,35 @@ def _append(site: Path, index: FaissIndex, store: ShardStore, bare: Integers) ->
     with new_version(site, folder) as new, progress_line("add", store.key.count, unit="documents") as advance:
         filled = read_index(folder / FAISS_FILE, spec, mapped=False)
         for number in range(len(store)):
-            vectors = store.vectors(number).astype(np.float32)
+            vectors = store.rows(number).summaries().astype(np.float32)
             filled.add(vectors)
             advance(len(vectors))
         write_index(filled, new / FAISS_FILE)
         del filled
-        with writing(new / DOCUMENTS_FILE, store.schema) as documents:
-            for batch in index.documents.batches():
-                documents.write_batch(batch)
-            for number in range(len(store)):
-                documents.write_batch(store.documents(number))
-        if spec.refine:
-            old = mapped_vectors(folder / VECTORS_FILE, manifest.count, manifest.width)
-            with VectorsWriter(new / VECTORS_FILE, count, manifest.width) as file:
-                for start in range(0, len(old), SHARD_SIZE):
-                    file.append(old[start : start + SHARD_SIZE])
-                for number in range(len(store)):
-                    file.append(store.vectors(number))
+        documents = chain([index.documents.table], map(store.documents, range(len(store))))
+        write_documents(new / DOCUMENTS_FILE, store.schema, documents)
+        tokens = manifest.tokens
+        if VECTORS_FILE in manifest.files:
+            old = stored_rows(folder, manifest.count, manifest.width, tokens)
+            shape = (len(old.vectors) + store.total, manifest.width)
+            lengths = np.concatenate([old.lengths, store.all_lengths()]) if tokens is not None else None
+            write_rows(new, chain(_in_parts(old), vectors_of(store)), lengths, shape, old.vectors.dtype)
+            tokens = shape[0] if tokens is not None else None
         removed = np.concatenate([index.searcher.removed, manifest.count + bare])
         if len(removed):
             np.save(new / REMOVED_FILE, removed, allow_pickle=False)
-        names = [*manifest.files, *([REMOVED_FILE] if len(removed) and REMOVED_FILE not in manifest.files else [])]
         changed = manifest.model_copy(
             update={
                 "count": count,
+                "tokens": tokens,
                 "removed": len(removed),
-                "files": {name: FileRecord.of(new / name) for name in names},
+                "files": FileRecord.of_all(new),
                 "versions": versions(),
             }
         )
         changed.write(new)
     return changed
+
+
+def _in_parts(rows: Rows) -> Iterator[NDArray[Any]]:
+    return (rows.vectors[start : start + SHARD_SIZE] for start in range(0, len(rows.vectors), SHARD_SIZE))

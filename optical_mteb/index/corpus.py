@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import expanded
+from optical_mteb.index.documents import TEXTS, as_read
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from mteb.abstasks.task_metadata import TaskMetadata
 
-HUB = "hub:"
 READ_AT_ONCE = 10_000
 """Documents that are held in memory while a corpus is checked."""
-
-
-@dataclass(frozen=True)
-class CorpusPart:
-    """Some documents of a corpus: ids, titles (empty where there are none) and texts."""
-
-    ids: list[str]
-    titles: list[str]
-    texts: list[str]
-
-    def as_read(self) -> list[str]:
-        """What a model reads of each document: as MTEB has it, title and text with a blank between."""
-        return [f"{title} {text}".strip() for title, text in zip(self.titles, self.texts, strict=True)]
 
 
 class Corpus:
@@ -63,8 +50,11 @@ class Corpus:
         if missing:
             raise InputError(f"{source}: has no column {sorted(missing)[0]!r}; expected id, text and perhaps title")
         self._documents = documents.select_columns(
-            [column for column in ("id", "title", "text") if column in documents.column_names]
-        )
+            [column for column in TEXTS.names if column in documents.column_names]
+        ).with_format("arrow")
+        if len(documents) and not _holds_text(self._documents[:1].schema.field("text").type):
+            (text,) = self._documents[:1]["text"].to_pylist()
+            raise InputError(f"{source}: document 1 has the text {text!r:.40}; expected a string")
         self.fingerprint = self._check()
 
     @classmethod
@@ -90,26 +80,32 @@ class Corpus:
     def __len__(self) -> int:
         return len(self._documents)
 
-    def read(self, start: int, stop: int) -> CorpusPart:
-        """The documents at positions `start` to `stop - 1`."""
-        columns: dict[str, list[Any]] = self._documents[start:stop]
-        titles = columns.get("title") or [""] * len(columns["id"])
-        ids = ["" if key is None else str(key) for key in columns["id"]]
-        return CorpusPart(ids, [title or "" for title in titles], columns["text"])
+    def read(self, start: int, stop: int) -> pa.Table:
+        """The documents at positions `start` to `stop - 1`, with the columns of `TEXTS`; titles are empty for none."""
+        found: pa.Table = self._documents[start:stop]
+        if "title" not in found.column_names:
+            found = found.append_column("title", pa.array([""] * len(found), pa.string()))
+        filled = {name: pc.fill_null(found[name].cast(pa.string()), "") for name in ("id", "title")}
+        return pa.table({**filled, "text": found["text"].cast(pa.string())}, schema=TEXTS)
+
+    def texts(self, start: int, stop: int) -> list[str]:
+        """What a model reads of the documents at positions `start` to `stop - 1`."""
+        return as_read(self.read(start, stop))
 
     def _check(self) -> str:
         digest, hashes = hashlib.sha256(), []
         for start in range(0, len(self), READ_AT_ONCE):
             part = self.read(start, start + READ_AT_ONCE)
-            for row, (key, text) in enumerate(zip(part.ids, part.texts, strict=True)):
-                if not key or not isinstance(text, str):
+            ids, titles, texts = (part[name].to_pylist() for name in TEXTS.names)
+            for row, (key, text) in enumerate(zip(ids, texts, strict=True)):
+                if not key or text is None:
                     raise InputError(
                         f"{self.source}: document {start + row + 1:,} has the id {key!r} and the text {text!r:.40}; "
                         "expected two strings; mend it, or take it out"
                     )
-            for columns in zip(part.ids, part.titles, part.texts, strict=True):
+            for columns in zip(ids, titles, texts, strict=True):
                 digest.update("\0".join((*columns, "")).encode())
-            hashes.append(np.fromiter(map(hash, part.ids), dtype=np.int64, count=len(part.ids)))
+            hashes.append(np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids)))
         if not hashes:
             raise InputError(f"{self.source}: there is no document; name a corpus that has some")
         self._check_unique(np.concatenate(hashes))
@@ -123,7 +119,7 @@ class Corpus:
         # Two ids may share a hash, so the ids themselves decide.
         first: dict[str, int] = {}
         for position in np.flatnonzero(np.isin(hashes, list(doubtful))).tolist():
-            (key,) = self.read(position, position + 1).ids
+            (key,) = self.read(position, position + 1)["id"].to_pylist()
             if key in first:
                 raise InputError(
                     f"{self.source}: document id {key!r} stands twice (documents {first[key] + 1:,} and "
@@ -132,27 +128,5 @@ class Corpus:
             first[key] = position
 
 
-def open_corpus(source: str, *, subset: str | None = None, split: str | None = None) -> Corpus:
-    """Find and check a corpus.
-
-    Args:
-        source: A folder or file (see `read_corpus`), `hub:OWNER/NAME` or `hub:OWNER/NAME@REVISION`, or an MTEB task.
-        subset: Of a Hub data set or a task; its only one by default.
-        split: Likewise; the first that a task evaluates, or `corpus` or `train` of a data set.
-
-    Raises:
-        InputError: It cannot be had, or something is wrong with it.
-    """
-    from optical_mteb.index.corpus_files import find_queries, read_corpus
-    from optical_mteb.index.corpus_published import hub_documents, task_corpus
-
-    path = expanded(source)
-    if source.startswith(HUB):
-        return Corpus(source, hub_documents(source.removeprefix(HUB), subset, split))
-    if path.exists() or path.suffix or len(path.parts) > 1:
-        if subset or split:
-            raise InputError(
-                f"{source}: files have no subsets and splits; leave them out, or name a task or {HUB} data set"
-            )
-        return Corpus(str(path), read_corpus(path), queries=[query.text for query in find_queries(path)])
-    return task_corpus(source, subset, split)
+def _holds_text(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null))

@@ -1,21 +1,16 @@
-"""`documents.arrow`: ids of documents by position, and their titles and texts where they are kept; memory-mapped."""
+"""Ids, titles and texts of documents as Arrow tables; `documents.arrow` holds an index's, memory-mapped, by position."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
-
-Integers = NDArray[np.int64]
-"""Positions of documents."""
+from optical_mteb.index.rows import Integers
 
 IDS = pa.schema([("id", pa.string())])
 TEXTS = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
@@ -28,20 +23,20 @@ class Documents:
         """Open the file.
 
         Args:
-            path: What `writing` wrote.
+            path: What `write_documents` wrote.
 
         Raises:
             InputError: The file is none of that kind.
         """
         try:
-            self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            self.table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{path}: truncated or edited ({_one_line(error)}); copy or build the index again"
             ) from error
-        if self._table.schema not in (IDS, TEXTS):
-            raise InputError(f"{path}: has the columns {self._table.column_names}; copy or build the index again")
-        self._starts = np.cumsum([0, *(len(chunk) for chunk in self._table.column("id").chunks)])
+        if self.table.schema not in (IDS, TEXTS):
+            raise InputError(f"{path}: has the columns {self.table.column_names}; copy or build the index again")
+        self._starts = np.cumsum([0, *(len(chunk) for chunk in self.table.column("id").chunks)])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -49,7 +44,7 @@ class Documents:
     @property
     def has_texts(self) -> bool:
         """Whether titles and texts are kept."""
-        return bool(self._table.schema == TEXTS)
+        return bool(self.table.schema == TEXTS)
 
     def ids(self, positions: Integers) -> list[str]:
         """The ids of documents."""
@@ -57,25 +52,20 @@ class Documents:
 
     def texts(self, positions: Integers) -> list[str]:
         """Titles and texts of documents as one; only where they are kept."""
-        columns = (self._rows("title", positions), self._rows("text", positions))
-        return [f"{title} {text}".strip() for title, text in zip(*columns, strict=True)]
+        columns = [pa.array(self._rows(name, positions), pa.string()) for name in TEXTS.names]
+        return as_read(pa.table(columns, schema=TEXTS))
 
     def positions(self, ids: Sequence[str]) -> dict[str, list[int]]:
         """Where documents of these ids stand, ascending; an id that nowhere stands is not a key."""
         found: dict[str, list[int]] = {}
         wanted = pa.array(ids, pa.string())
-        for start, chunk in zip(self._starts[:-1], self._table.column("id").chunks, strict=True):
+        for start, chunk in zip(self._starts[:-1], self.table.column("id").chunks, strict=True):
             for row in np.flatnonzero(pc.is_in(chunk, value_set=wanted)):
                 found.setdefault(chunk[row].as_py(), []).append(int(start + row))
         return found
 
-    def batches(self) -> list[pa.RecordBatch]:
-        """All documents."""
-        batches: list[pa.RecordBatch] = self._table.to_batches()
-        return batches
-
     def _rows(self, column: str, positions: Integers) -> list[str]:
-        chunks = self._table.column(column).chunks
+        chunks = self.table.column(column).chunks
         found = np.empty(len(positions), dtype=object)
         owners = np.searchsorted(self._starts, positions, side="right") - 1
         order = np.argsort(owners, kind="stable")
@@ -88,25 +78,26 @@ class Documents:
         return rows
 
 
-@contextmanager
-def writing(path: Path, schema: pa.Schema) -> Iterator[Any]:
-    """A writer of a file that `Documents` reads, batch by batch.
+def as_read(documents: pa.Table) -> list[str]:
+    """What a model reads of each document: as MTEB has it, title and text with a blank between."""
+    columns = (documents[name].to_pylist() for name in ("title", "text"))
+    return [f"{title} {text}".strip() for title, text in zip(*columns, strict=True)]
+
+
+def write_documents(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+    """Write a file that `Documents` reads, part by part.
 
     Args:
         path: The file.
         schema: `IDS` or `TEXTS`.
+        parts: Documents that have the columns of the schema at least.
 
     Raises:
         OSError: The file cannot be written.
     """
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        yield writer
-
-
-def as_batch(ids: Sequence[str], titles: Sequence[str], texts: Sequence[str], schema: pa.Schema) -> pa.RecordBatch:
-    """Documents as a batch; titles and texts are left out where the schema has none."""
-    columns = {"id": ids, "title": titles, "text": texts}
-    return pa.record_batch([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+        for part in parts:
+            writer.write_table(part.select(schema.names).cast(schema))
 
 
 def _one_line(error: Exception) -> str:

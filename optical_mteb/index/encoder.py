@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from optical_mteb.bases import base_revision, load_as_saved
 from optical_mteb.errors import InputError
 from optical_mteb.index.manifest import ModelRecord
-from optical_mteb.index.tokens_encoder import TokenEncoder
+from optical_mteb.index.rows import ONE_ROW, Metric, Rows
 from optical_mteb.mteb_compat import model_registry, model_renames
 from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from mteb.abstasks.task_metadata import TaskMetadata
-    from numpy.typing import NDArray
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
     from optical_mteb.index.encoding import Encoded
@@ -28,18 +26,18 @@ DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model with one vector a text.
+    """A model with one vector a text, or one a token.
 
     Attributes:
         model: The model.
         record: What an index keeps of it.
     """
 
-    model: SentenceTransformer
+    model: SentenceTransformer | MultiVectorEncoder
     record: ModelRecord
 
     @classmethod
-    def of(cls, model: SentenceTransformer, *, name: str, revision: str | None = None) -> Encoder:
+    def of(cls, model: SentenceTransformer | MultiVectorEncoder, *, name: str, revision: str | None = None) -> Encoder:
         """An encoder with a model's own prompts.
 
         Args:
@@ -47,7 +45,34 @@ class Encoder:
             name: What it is loaded by.
             revision: Of it; by default what `base_revision` says.
         """
-        return cls(model, model_record(model, name=name, revision=revision))
+        default = model.prompts.get(model.default_prompt_name or "") or ""
+        documents = next((model.prompts[key] for key in DOCUMENT_PROMPTS if key in model.prompts), default)
+        longest = getattr(model[0], "document_length", None) or model.max_seq_length
+        record = ModelRecord(
+            name=name,
+            revision=revision or base_revision(model),
+            document_prompt=documents or "",
+            query_prompt=model.prompts.get("query", default) or "",
+            # Tokenizers without a limit name a number that no text reaches.
+            max_tokens=longest if longest is not None and longest < 1 << 30 else None,
+        )
+        return cls(model, record)
+
+    @property
+    def metric(self) -> Metric:
+        """How the model compares: by one vector, the sum over the query's tokens, or their mean."""
+        how = self.model.similarity_fn_name
+        return cast("Metric", how) if how in ("maxsim", "meanmaxsim") else ONE_ROW
+
+    @property
+    def late(self) -> bool:
+        """Whether each token of a text has a vector."""
+        return self.metric != ONE_ROW
+
+    @property
+    def width(self) -> int | None:
+        """Components of a vector, where that is known."""
+        return self.model.get_embedding_dimension()
 
     def precision(self, texts: Sequence[str]) -> torch.dtype:
         """What documents are encoded in, by a sample of them; `fast_precision`."""
@@ -69,39 +94,15 @@ class Encoder:
             precision=precision,
         )
 
-    def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of queries, by the prompt for queries, [n, width]."""
+    def queries(self, texts: Sequence[str]) -> Rows:
+        """Vectors of queries, by the prompt for queries."""
         from optical_mteb.index.encoding import encode
 
-        return encode(self.model, texts, task="query", prompt=self.record.query_prompt).vectors
+        return encode(self.model, texts, task="query", prompt=self.record.query_prompt).rows
 
     def for_task(self, task: TaskMetadata) -> Encoder:
         """The encoder with the prompts that MTEB's order of precedence picks for a task."""
         return Encoder(self.model, self.record.model_copy(update=task_prompts(self.model, task)))
-
-
-def model_record(
-    model: SentenceTransformer | MultiVectorEncoder, *, name: str, revision: str | None = None
-) -> ModelRecord:
-    """What an index keeps of a model with its own prompts.
-
-    Args:
-        model: The model.
-        name: What it is loaded by.
-        revision: Of it; by default what `base_revision` says.
-    """
-    default = model.prompts.get(model.default_prompt_name or "") or ""
-    documents = next((model.prompts[key] for key in DOCUMENT_PROMPTS if key in model.prompts), default)
-    longest = getattr(model[0], "document_length", None) or model.max_seq_length
-    # Tokenizers without a limit name a number that no text reaches.
-    limit = longest if longest is not None and longest < 1 << 30 else None
-    return ModelRecord(
-        name=name,
-        revision=revision or base_revision(model),
-        document_prompt=documents or "",
-        query_prompt=model.prompts.get("query", default) or "",
-        max_tokens=limit,
-    )
 
 
 def task_prompts(model: SentenceTransformer | MultiVectorEncoder, task: TaskMetadata) -> dict[str, str]:
@@ -117,15 +118,12 @@ def task_prompts(model: SentenceTransformer | MultiVectorEncoder, task: TaskMeta
     return {field: text for field, text in prompts.items() if text is not None}
 
 
-def load_encoder(name: str, *, device: str | None = None) -> Encoder | TokenEncoder:
+def load_encoder(name: str, *, device: str | None = None) -> Encoder:
     """Load a model by MTEB's name for it, a student's name, a `pypi:` spec, a folder or a Hub id.
 
     Args:
         name: A model of MTEB's registry is loaded as MTEB does, with its prompts; others with their own.
         device: As in torch; None for the best one there is.
-
-    Returns:
-        A `TokenEncoder` for a model of late interaction.
 
     Raises:
         InputError: There is no such model, it cannot be loaded, the device is not there, or the model gives vectors
@@ -136,21 +134,11 @@ def load_encoder(name: str, *, device: str | None = None) -> Encoder | TokenEnco
     check_inference_device(device)
     if expanded(name).is_dir():
         folder = expanded(name).resolve()
-        return _encoder(load_as_saved(str(folder), device=device), name=str(folder))
-    return _registered(name, device) or _encoder(load_as_saved(name, device=device), name=name)
+        return Encoder.of(load_as_saved(str(folder), device=device), name=str(folder))
+    return _registered(name, device) or Encoder.of(load_as_saved(name, device=device), name=name)
 
 
-def _encoder(
-    model: SentenceTransformer | MultiVectorEncoder, *, name: str, revision: str | None = None
-) -> Encoder | TokenEncoder:
-    from sentence_transformers import MultiVectorEncoder
-
-    if isinstance(model, MultiVectorEncoder):
-        return TokenEncoder(model, model_record(model, name=name, revision=revision))
-    return Encoder.of(model, name=name, revision=revision)
-
-
-def _registered(name: str, device: str | None) -> Encoder | TokenEncoder | None:
+def _registered(name: str, device: str | None) -> Encoder | None:
     """A model of MTEB's registry, or None where it has none of that name."""
     import mteb
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
@@ -175,4 +163,4 @@ def _registered(name: str, device: str | None) -> Encoder | TokenEncoder | None:
     prompts = getattr(wrapper, "model_prompts", None)
     if prompts:
         model.prompts.update(prompts)
-    return _encoder(model, name=full, revision=model_registry()[full].revision)
+    return Encoder.of(model, name=full, revision=model_registry()[full].revision)

@@ -20,6 +20,7 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 from optical_mteb.hardware import computes_in_bfloat16
+from optical_mteb.index.rows import Rows
 
 TOKENS_PER_BATCH = {"cpu": 2048}
 """Tokens that the model reads at once by device, padding counted in: what stays in the caches of a processor."""
@@ -31,7 +32,8 @@ SAME = 0.999
 """Cosine with the vector computed in float32 from which another precision counts as as good."""
 
 Task = Literal["query", "document"]
-Model = TypeVar("Model", SentenceTransformer, MultiVectorEncoder)
+Model = SentenceTransformer | MultiVectorEncoder
+Lowered = TypeVar("Lowered", bound=Model)
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,16 @@ class Encoded:
     """Vectors of texts.
 
     Attributes:
-        vectors: Of length 1, [n, width], float32; not finite where the model gave no number, or only zeros.
+        rows: Float32; a dense model's are of length 1, and not finite where it gave no number, or only zeros.
         truncated: Texts that the model did not read to the end.
     """
 
-    vectors: NDArray[np.float32]
+    rows: Rows
     truncated: int
 
 
 def encode(
-    model: SentenceTransformer,
+    model: Model,
     texts: Sequence[str],
     *,
     task: Task,
@@ -57,10 +59,10 @@ def encode(
     tokens_per_batch: int | None = None,
     precision: torch.dtype = torch.float32,
 ) -> Encoded:
-    """The vectors that `model.encode_document`, or `encode_query`, gives, normalised.
+    """The vectors that `model.encode_document`, or `encode_query`, gives; a dense model's are normalised.
 
     Args:
-        model: The model; it is put into evaluation mode.
+        model: The model, dense or of late interaction; it is put into evaluation mode.
         texts: At least one, without the prompt.
         task: What the texts are, for models that tell the two apart.
         prompt: Text before every text.
@@ -74,7 +76,7 @@ def encode(
     budget = tokens_per_batch or TOKENS_PER_BATCH.get(model.device.type, MOST_TOKENS_PER_BATCH)
     order = np.argsort([-len(text) for text in texts], kind="stable")
     parts = [order[start : start + TOKENIZED_AT_ONCE] for start in range(0, len(order), TOKENIZED_AT_ONCE)]
-    rows: list[torch.Tensor] = []
+    texts_of: list[torch.Tensor] = []
     truncated = 0
 
     def tokenized(part: NDArray[np.int64]) -> tuple[dict[str, Any], int]:
@@ -89,31 +91,32 @@ def encode(
             if number + 1 < len(parts):
                 coming = ahead.submit(tokenized, parts[number + 1])
             truncated += longer
-            rows.append(_forward(model, features, len(part), task, budget))
-    sorted_vectors = torch.cat(rows)
-    vectors = np.empty(tuple(sorted_vectors.shape), np.float32)
-    # A vector of zeros has no direction: dividing by its length makes it not a number, which is what is looked for.
-    vectors[order] = (sorted_vectors / sorted_vectors.norm(dim=1, keepdim=True)).numpy()
-    return Encoded(vectors, truncated)
+            texts_of += _forward(model, features, len(part), task, budget)
+    rows = Rows.joined([texts_of[place].numpy() for place in np.argsort(order)])
+    if isinstance(model, SentenceTransformer):
+        # A vector of zeros has no direction: dividing by its length makes it not a number, which is what is looked for.
+        with np.errstate(invalid="ignore"):
+            rows = Rows(rows.vectors / np.linalg.norm(rows.vectors, axis=1, keepdims=True), rows.lengths)
+    return Encoded(rows, truncated)
 
 
-def as_good_as_float32(model: SentenceTransformer, texts: Sequence[str], precision: torch.dtype, prompt: str) -> bool:
+def as_good_as_float32(model: Model, texts: Sequence[str], precision: torch.dtype, prompt: str) -> bool:
     """Whether documents encoded in a precision have a cosine of `SAME` at least with those encoded in float32."""
     pair = [
-        encode(model, texts, task="document", prompt=prompt, precision=each).vectors
+        encode(model, texts, task="document", prompt=prompt, precision=each).rows.vectors
         for each in (torch.float32, precision)
     ]
-    return bool(np.einsum("nw,nw->n", *pair).min() >= SAME)
+    return bool(np.einsum("nw,nw->n", *pair).min(initial=1) >= SAME)
 
 
-def fast_precision(model: SentenceTransformer, texts: Sequence[str], prompt: str) -> torch.dtype:
+def fast_precision(model: Model, texts: Sequence[str], prompt: str) -> torch.dtype:
     """bfloat16 on a device that computes in it, where a sample of documents comes out as in float32; else float32."""
     if not computes_in_bfloat16(model.device):
         return torch.float32
     return torch.bfloat16 if as_good_as_float32(model, texts, torch.bfloat16, prompt) else torch.float32
 
 
-def lowered(model: Model, precision: torch.dtype) -> Model:
+def lowered(model: Lowered, precision: torch.dtype) -> Lowered:
     """A model that shares all but its first module, which computes in another precision and gives float32."""
     first: Any = model[0]
     shared = [getattr(first, name, None) for name in ("tokenizer", "processor")]
@@ -132,17 +135,19 @@ def _to_float32(module: torch.nn.Module, inputs: Any, output: dict[str, Any]) ->
     }
 
 
-def _forward(model: SentenceTransformer, features: dict[str, Any], count: int, task: Task, budget: int) -> torch.Tensor:
-    """What the model makes of tokenized texts, [count, width], float32 and in memory."""
-    device = model.device
-    vectors: list[torch.Tensor] = []
-    places: list[torch.Tensor] = []
-    for place, batch in _batches(features, count, budget):
-        output = model(batch_to_device(batch, device), task=task)["sentence_embedding"]
-        vectors.append(output[:, : model.truncate_dim].float())
-        places.append(place)
-    flat = torch.cat(vectors).cpu()
-    return torch.empty_like(flat).index_copy_(0, torch.cat(places), flat)
+def _forward(model: Model, features: dict[str, Any], count: int, task: Task, budget: int) -> list[torch.Tensor]:
+    """What the model makes of tokenized texts, [rows, width] each, float32 and in memory."""
+    found: list[torch.Tensor] = [torch.empty(0)] * count
+    for places, batch in _batches(features, count, budget):
+        output = model(batch_to_device(batch, model.device), task=task)
+        if isinstance(model, SentenceTransformer):
+            texts = output["sentence_embedding"][:, : model.truncate_dim].float().cpu().split(1)
+        else:
+            masks = output["attention_mask"].bool()
+            texts = [rows[mask].float().cpu() for rows, mask in zip(output["token_embeddings"], masks, strict=True)]
+        for place, rows in zip(places.tolist(), texts, strict=True):
+            found[place] = rows
+    return found
 
 
 def _batches(features: dict[str, Any], count: int, budget: int) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
@@ -170,7 +175,7 @@ def _cut(value: Any, rows: torch.Tensor, shape: torch.Size, first: int, last: in
 
 
 def count_truncated(
-    model: SentenceTransformer | MultiVectorEncoder,
+    model: Model,
     texts: Sequence[str],
     features: dict[str, Any],
     prompt: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +14,48 @@ from optical_mteb.errors import InputError
 from optical_mteb.index.spec import IndexSpec
 from optical_mteb.storage import take_place
 
-EF_CONSTRUCTION = 100
-"""Nodes that are kept in view while one is linked into a graph; FAISS's own 40 makes poorer graphs."""
-
 
 def new_index(spec: IndexSpec, width: int, seed: int) -> faiss.Index:
     """An empty index that is to be trained."""
-    index = faiss.index_factory(width, spec.factory(), faiss.METRIC_INNER_PRODUCT)
-    if spec.kind == "hnsw":
-        index.hnsw.efConstruction = EF_CONSTRUCTION
-    if spec.bits == 4:
+    index = faiss.index_factory(width, spec.factory, faiss.METRIC_INNER_PRODUCT)
+    spec.kind.prepare(index, seed)
+    if spec.codec.parts:
+        index.pq.cp.seed, index.pq.cp.min_points_per_centroid = seed, 1
+    if spec.codec.bits == 4:
         # Codes of the differences from the lists' centroids, as of 8 bits; FAISS's default here is the vectors' own.
         index.by_residual = True
-    for clustering in ([index.cp] if spec.kind == "ivf" else []) + ([index.pq.cp] if spec.codec == "pq" else []):
-        clustering.seed = seed
-        # Fewer than it likes are said in one line when an index is built.
-        clustering.min_points_per_centroid = 1
     return index
 
 
-def make_room(index: faiss.Index, spec: IndexSpec, count: int) -> None:
-    """Have an index take the memory of `count` vectors at once: as it grows, it would be copied, and twice in memory.
+def sample_size(spec: IndexSpec) -> int:
+    """Vectors to train an index on."""
+    return max(spec.kind.sample_size(), spec.codec.sample_size)
 
-    The lists of `ivf` grow one by one, and are small.
+
+def train(
+    index: faiss.Index, spec: IndexSpec, count: int, rows: Callable[[NDArray[np.int64], Any], NDArray[Any]], seed: int
+) -> None:
+    """Train an index on a sample, which is in memory as float16: where its lists lie, then what its codes stand for.
+
+    Args:
+        index: What `new_index` made.
+        spec: Of the index.
+        count: Vectors that there are.
+        rows: The vectors at some positions, in a type.
+        seed: Of the sample.
+
+    Raises:
+        InputError: A shard is missing.
     """
-    if spec.kind == "ivf":
-        return
-    own = faiss.downcast_index(index.storage) if spec.kind == "hnsw" else index
-    grown = [(own.codes, count * own.code_size)]
-    if spec.kind == "hnsw":
-        # A node has twice its links on the lowest level, and one in `size` nodes as many again above.
-        grown.append((index.hnsw.neighbors, count * (2 * spec.size + 2)))
-    for vector, size in grown:
+    drawn = np.random.default_rng(seed).choice(count, min(sample_size(spec), count), replace=False)
+    if spec.kind.sample_size():
+        spec.kind.place(index, rows(np.sort(drawn[: spec.kind.sample_size()]), np.float16))
+    index.train(rows(np.sort(drawn[: spec.codec.sample_size]), np.float32))
+
+
+def make_room(index: faiss.Index, spec: IndexSpec, count: int) -> None:
+    """Have an index take the memory of `count` vectors at once: as it grows, it would be copied, and twice in memory."""
+    for vector, size in spec.kind.grown(index, count):
         filled = vector.size()
         vector.resize(max(size, filled))
         vector.resize(filled)
@@ -79,10 +90,7 @@ def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: 
         InputError: FAISS cannot read it, or it is of another spec.
     """
     try:
-        # FAISS maps lists of vectors and all else in two different ways.
-        lists = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
-        how = (lists if spec.kind == "ivf" else faiss.IO_FLAG_MMAP_IFC) if mapped else 0
-        index = faiss.read_index(str(path), how)
+        index = faiss.read_index(str(path), spec.kind.open_flags if mapped else 0)
         if mapped and isinstance(index, faiss.IndexIVF):
             # Its threads that read ahead cost a query more than they gain once the file is in the page cache.
             faiss.downcast_InvertedLists(faiss.extract_index_ivf(index).invlists).prefetch_nthread = 0
@@ -93,18 +101,9 @@ def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: 
             f"{path}: FAISS {faiss.__version__} cannot read it (written {wrote}truncated, edited or of another version); "
             "copy or build the index again"
         ) from error
-    if _form(index) != (spec.kind, spec.size, spec.code_size(index.d)):
+    if spec.kind.form(index) != (spec.kind.size, spec.code_size(index.d)):
         raise InputError(f"{path}: is no {str(spec).removesuffix('+refine')}; copy or build the index again")
     return index
-
-
-def _form(index: faiss.Index) -> tuple[str, int, int]:
-    """Kind, size and bytes of a vector's code, as in a spec."""
-    if isinstance(index, faiss.IndexHNSW):
-        return "hnsw", index.hnsw.nb_neighbors(1), faiss.downcast_index(index.storage).code_size
-    if isinstance(index, faiss.IndexIVF):
-        return "ivf", index.nlist, index.code_size
-    return "flat", 0, index.code_size if isinstance(index, faiss.IndexFlat) else 0
 
 
 def rescored(index: faiss.Index, vectors: NDArray[np.float16]) -> faiss.Index:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import Documents, Integers
+from optical_mteb.index.documents import Documents
 from optical_mteb.index.forking import set_threads
 from optical_mteb.index.manifest import (
     DOCUMENTS_FILE,
     FAISS_FILE,
-    MANIFEST,
     REMOVED_FILE,
-    FileRecord,
     IndexManifest,
     read_unchanged,
 )
-from optical_mteb.index.searcher import NOTHING, Searcher
-from optical_mteb.index.shards import Vectors, unit
+from optical_mteb.index.maxsim import NOTHING
+from optical_mteb.index.rows import Integers, Rows, Vectors, unit
+from optical_mteb.index.searcher import Searcher
 from optical_mteb.index.spec import IndexSpec
-from optical_mteb.index.tokens_encoder import TokenEncoder
 from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
+
+Queries = Sequence[str] | Vectors | Sequence[Vectors] | Rows
+"""Texts; vectors, [n, width]; or by late interaction the token vectors of each query, [tokens, width]."""
 
 NAMED_AT_ONCE = 1024
 """Queries whose documents' ids are read together."""
@@ -56,7 +55,7 @@ class Ranking:
 
 
 class FaissIndex:
-    """An index on disk, of a vector a document; `open` gives a `TokenIndex` where each token has one.
+    """An index on disk, by a dense model or one of late interaction.
 
     Attributes:
         folder: The index.
@@ -66,25 +65,34 @@ class FaissIndex:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        manifest: IndexManifest,
-        documents: Documents,
-        searcher: Searcher,
-        *,
-        encoder: Encoder | TokenEncoder | None = None,
-        device: str | None = None,
+        self, folder: Path, manifest: IndexManifest, *, encoder: Encoder | None = None, device: str | None = None
     ) -> None:
-        self.folder, self.manifest, self.documents, self.searcher = folder, manifest, documents, searcher
+        manifest.check_files(folder, read_up_to=CHECKED_AT_OPENING)
+        self.folder, self.manifest, self._device = folder, manifest, device
+        self.documents = Documents(folder / DOCUMENTS_FILE)
+        if len(self.documents) != manifest.count:
+            raise InputError(
+                f"{folder / DOCUMENTS_FILE}: has {len(self.documents):,} documents, expected {manifest.count:,}; "
+                "copy or build the index again"
+            )
+        self.searcher = Searcher(
+            folder,
+            IndexSpec.parse(manifest.spec),
+            count=manifest.count,
+            width=manifest.width,
+            metric=manifest.metric,
+            tokens=manifest.tokens,
+            removed=_removed(folder / REMOVED_FILE, manifest) if REMOVED_FILE in manifest.files else None,
+            written_by=manifest.versions.get("faiss", ""),
+        )
         self._encoder = self._checked(encoder) if encoder is not None else None
-        self._device = device
 
     @classmethod
     def open(
         cls,
         folder: Path | str,
         *,
-        encoder: Encoder | TokenEncoder | None = None,
+        encoder: Encoder | None = None,
         device: str | None = None,
         threads: int | None = None,
     ) -> FaissIndex:
@@ -106,33 +114,7 @@ class FaissIndex:
         if threads is not None:
             set_threads(threads)
         folder = expanded(folder).absolute()
-        return read_unchanged(folder, lambda manifest: cls._open(folder, manifest, encoder, device))
-
-    @classmethod
-    def _open(
-        cls, folder: Path, manifest: IndexManifest, encoder: Encoder | TokenEncoder | None, device: str | None
-    ) -> FaissIndex:
-        _check_files(folder, manifest)
-        spec, count = IndexSpec.parse(manifest.spec), manifest.count
-        documents = Documents(folder / DOCUMENTS_FILE)
-        if len(documents) != count:
-            raise InputError(
-                f"{folder / DOCUMENTS_FILE}: has {len(documents):,} documents, expected {count:,}; "
-                "copy or build the index again"
-            )
-        searcher = Searcher(
-            folder,
-            spec,
-            count=manifest.tokens or count,
-            width=manifest.width,
-            removed=_removed(folder / REMOVED_FILE, manifest) if REMOVED_FILE in manifest.files else None,
-            written_by=manifest.versions.get("faiss", ""),
-        )
-        if manifest.tokens is not None:
-            from optical_mteb.index.tokens_index import TokenIndex
-
-            return TokenIndex(folder, manifest, documents, searcher, encoder=encoder, device=device)
-        return cls(folder, manifest, documents, searcher, encoder=encoder, device=device)
+        return read_unchanged(folder, lambda manifest: cls(folder, manifest, encoder=encoder, device=device))
 
     def __len__(self) -> int:
         """Documents that can be found."""
@@ -143,7 +125,7 @@ class FaissIndex:
         """Bytes of the FAISS file, which is what the index takes in memory once all of it was searched."""
         return self.manifest.files[FAISS_FILE].bytes
 
-    def search(self, queries: Sequence[str] | Vectors | Sequence[Vectors], k: int = 10) -> list[Ranking]:
+    def search(self, queries: Queries, k: int = 10) -> list[Ranking]:
         """Rank documents for queries.
 
         Args:
@@ -160,7 +142,7 @@ class FaissIndex:
         """
         if k < 1:
             raise InputError(f"top {k}: expected 1 document at least")
-        scores, positions = self._found(queries, k)
+        scores, positions = self.searcher.search(self._rows(queries), k, self.manifest.tuning)
         rankings = []
         for start in range(0, len(positions), NAMED_AT_ONCE):
             part = slice(start, start + NAMED_AT_ONCE)
@@ -170,47 +152,22 @@ class FaissIndex:
                 rankings.append(Ranking(ids[end - row.sum() : end], own_scores[row], own[row]))
         return rankings
 
-    def encode(self, queries: Sequence[str]) -> Vectors:
-        """The vectors of queries, [n, width].
+    def encode(self, queries: Sequence[str]) -> Rows:
+        """The vectors of queries.
 
         Raises:
             InputError: A query is empty, they are one text, or the model on record is not there in its revision.
         """
         texts = as_texts(queries)
-        if not texts:
-            return np.empty((0, self.manifest.width), np.float32)
-        return self.encoder().queries(texts)
+        return self.encoder().queries(texts) if texts else Rows.joined([], self.manifest.width)
 
     def encoder(self) -> Encoder:
         """The model of the index, with the prompts on record; loaded when it is first needed.
 
         Raises:
-            InputError: The index was built from vectors, its model is not there in the revision on record, or gives a
-                vector for each token.
+            InputError: The index was built from vectors, or the model is not there in the revision on record, or gives
+                vectors of tokens for an index of texts, or the other way round.
         """
-        encoder = self._loaded()
-        if isinstance(encoder, TokenEncoder):
-            raise InputError(
-                f"{self.folder}: holds one vector a text, and {encoder.record.name} gives one for each token; "
-                "build the index again"
-            )
-        return encoder
-
-    def findable(self) -> Integers:
-        """Positions of the documents that can be found."""
-        return np.setdiff1d(np.arange(self.manifest.count), self.searcher.removed)
-
-    def own_vectors(self, positions: Integers) -> Vectors | Sequence[Vectors]:
-        """The vectors of documents as the index has them, which `search` takes."""
-        return self.searcher.reconstruct(positions)
-
-    def _found(
-        self, queries: Sequence[str] | Vectors | Sequence[Vectors], k: int
-    ) -> tuple[NDArray[np.float32], Integers]:
-        """Scores and positions of the best documents."""
-        return self.searcher.search(self._vectors(queries), k, self.manifest.tuning)
-
-    def _loaded(self) -> Encoder | TokenEncoder:
         record = self.manifest.model
         if record is None:
             raise InputError(f"{self.folder}: was built from vectors, not by a model; search and change it by vectors")
@@ -218,17 +175,58 @@ class FaissIndex:
             from optical_mteb.index.encoder import load_encoder
 
             self._encoder = self._checked(load_encoder(record.name, device=self._device))
+        if self._encoder.late != self._late:
+            if self._late:
+                found = f"a vector for each token, and {record.name} gives one a text"
+            else:
+                found = f"one vector a text, and {record.name} gives one for each token"
+            raise InputError(f"{self.folder}: holds {found}; build the index again, or use the model on record")
         return self._encoder
 
-    def _vectors(self, queries: Sequence[str] | Vectors | Sequence[Vectors]) -> Vectors:
-        vectors = np.asarray(queries, np.float32) if isinstance(queries, np.ndarray) else self.encode(as_texts(queries))
-        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.width:
-            raise InputError(
-                f"{self.folder}: expected query vectors of shape (n, {self.manifest.width}), found {vectors.shape}"
-            )
-        return unit(vectors, range(1, len(vectors) + 1), kind="query")
+    def findable(self) -> Integers:
+        """Positions of the documents that can be found."""
+        return np.setdiff1d(np.arange(self.manifest.count), self.searcher.removed)
 
-    def _checked(self, encoder: Encoder | TokenEncoder) -> Encoder | TokenEncoder:
+    def own_rows(self, positions: Integers) -> Rows:
+        """The vectors of documents as the index has them, which `search` takes."""
+        return self.searcher.rows(positions)
+
+    @property
+    def _late(self) -> bool:
+        return self.manifest.tokens is not None
+
+    def _rows(self, queries: Queries) -> Rows:
+        """Queries as vectors of length 1 and of the index's width."""
+        if isinstance(queries, Rows):
+            rows = queries
+        elif self._late:
+            rows = self._token_rows(cast("Sequence[str] | Sequence[Vectors]", queries))
+        elif isinstance(queries, np.ndarray):
+            rows = Rows.single(np.asarray(queries, np.float32))
+        else:
+            rows = self.encode(as_texts(cast("Sequence[str]", queries)))
+        if rows.vectors.ndim != 2 or rows.width != self.manifest.width:
+            raise InputError(
+                f"{self.folder}: expected query vectors of shape (n, {self.manifest.width}), found {rows.vectors.shape}"
+            )
+        names = range(1, len(rows) + 1)
+        if not self._late:
+            return Rows.single(unit(rows.vectors, names, kind="query"))
+        rows.check_unit(names, kind="query", model=self.manifest.model.name if self.manifest.model else "")
+        return rows
+
+    def _token_rows(self, queries: Sequence[str] | Sequence[Vectors]) -> Rows:
+        if any(isinstance(query, str) for query in queries):
+            return self.encode(as_texts(queries))
+        texts = [np.asarray(query, np.float32) for query in queries]
+        wrong = next((each.shape for each in texts if each.ndim != 2 or each.shape[1] != self.manifest.width), None)
+        if wrong is not None:
+            raise InputError(
+                f"{self.folder}: expected a query's token vectors of shape (n, {self.manifest.width}), found {wrong}"
+            )
+        return Rows.joined(texts, self.manifest.width)
+
+    def _checked(self, encoder: Encoder) -> Encoder:
         """The encoder with the prompts on record, if it is the one that encoded the documents."""
         record = self.manifest.model
         if record is None:
@@ -239,23 +237,6 @@ class FaissIndex:
                 f"{encoder.record.revision[:12]}; build the index again, or get that revision of the model"
             )
         return replace(encoder, record=record)
-
-
-def _check_files(folder: Path, manifest: IndexManifest) -> None:
-    """Check that files are as they were written: all by their size, those that are small or newer by their checksum."""
-    manifest.check_sizes(folder)
-    written = (folder / MANIFEST).stat().st_mtime_ns
-    checked = False
-    for name, record in manifest.files.items():
-        newer = (folder / name).stat().st_mtime_ns > written
-        if record.bytes <= CHECKED_AT_OPENING or newer:
-            if FileRecord.of(folder / name) != record:
-                raise InputError(f"{folder / name}: has changed since it was written; copy or build the index again")
-            checked |= newer
-    if checked:
-        # A copy whose files were written after its manifest: once is enough.
-        with suppress(OSError):
-            os.utime(folder / MANIFEST)
 
 
 def _removed(path: Path, manifest: IndexManifest) -> Integers:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from optical_mteb.errors import InputError
+from optical_mteb.index.rows import Metric
 from optical_mteb.index.spec import IndexSpec
 from optical_mteb.storage import recover
 
@@ -45,6 +49,28 @@ class FileRecord(BaseModel):
         """The record of a file that is there."""
         with path.open("rb") as stream:
             return cls(bytes=path.stat().st_size, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
+
+    @classmethod
+    def of_all(cls, folder: Path) -> dict[str, FileRecord]:
+        """The records of the files of a new index, by name."""
+        return {file.name: cls.of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+
+    def problem(self, path: Path, *, read: bool = True) -> str:
+        """Why a file is not as it was written; empty where it is.
+
+        Args:
+            path: The file.
+            read: Compare checksums, and not sizes alone.
+        """
+        try:
+            size = path.stat().st_size
+            if size != self.bytes:
+                return f"has {size:,} bytes, expected {self.bytes:,} bytes"
+            return "has changed since it was written" if read and self.of(path) != self else ""
+        except FileNotFoundError:
+            return f"is not there, expected {self.bytes:,} bytes"
+        except OSError as error:
+            return f"cannot be read ({error.strerror or error})"
 
 
 class ModelRecord(BaseModel):
@@ -98,9 +124,7 @@ class Tuning(BaseModel):
         sample: Where they came from, in words.
         nprobe: Lists to look into, for `ivf`.
         ef_search: Nodes to keep in view, for `hnsw`.
-        candidates: Documents that are scored again, for `+refine` and late interaction; in proportion more where more
-            than `depth` are wanted.
-        tokens: Tokens found for each token of a query, for late interaction; in proportion more likewise.
+        candidates: Documents that are scored again, for `+refine`; in proportion more where more than `depth` are wanted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -113,20 +137,29 @@ class Tuning(BaseModel):
     nprobe: PositiveInt | None = None
     ef_search: PositiveInt | None = None
     candidates: PositiveInt | None = None
-    tokens: PositiveInt | None = None
+
+    @property
+    def found(self) -> str:
+        """The recall in words."""
+        on = f" on {self.queries} {self.sample}" if self.queries else ", compares with every document"
+        return f"recall@{self.depth} {self.recall:.3f}{on}"
+
+    def kept(self, depth: int) -> int:
+        """Documents that are found to score them again where `depth` are wanted."""
+        return max(depth, math.ceil((self.candidates or 0) * max(1.0, depth / self.depth)))
 
 
 class IndexManifest(BaseModel):
     """All that is on record about an index.
 
     Attributes:
-        format: Version of the folder's layout.
+        format: Version of the folder's layout: 1 for a dense model, 2 for late interaction.
         spec: What `IndexSpec.parse` reads.
         chosen: Why, where it was chosen by `auto`.
         metric: The inner product, of vectors of length 1; the model's MaxSim, or its mean, for late interaction.
         width: Components of a vector.
         count: Documents that were ever put in; each has the position of its row.
-        tokens: Their tokens, for late interaction, where each has a vector; else None.
+        tokens: Their tokens, for late interaction, where each has a row in `vectors.npy`; else None.
         removed: Of them, those that were left out or taken out again.
         model: What encoded them; None where vectors were given.
         corpus: What the index was built from.
@@ -139,10 +172,10 @@ class IndexManifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
     spec: str
     chosen: str = ""
-    metric: Literal["inner product", "maxsim", "meanmaxsim"] = "inner product"
+    metric: Metric = "inner product"
     width: PositiveInt
     count: PositiveInt
     tokens: PositiveInt | None = None
@@ -155,12 +188,22 @@ class IndexManifest(BaseModel):
     versions: dict[str, str]
     files: dict[str, FileRecord]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_layout(cls, data: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        if isinstance(data, dict) and data.get("tokens") is not None and data.get("format") == 1:
+            raise ValueError("is an index of late interaction by an earlier version, which is laid out otherwise")
+        if isinstance(data, dict) and isinstance(data.get("tuning"), dict):
+            # Earlier versions wrote a parameter of late interaction, null in all other indexes.
+            data = data | {"tuning": {key: value for key, value in data["tuning"].items() if key != "tokens"}}
+        return data
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         late = self.tokens is not None
         if late != (self.metric != "inner product"):
             raise ValueError(f"metric {self.metric} {'with' if late else 'without'} a number of tokens")
-        stored = IndexSpec.parse(self.spec).refine or late
+        stored = late or IndexSpec.parse(self.spec).refine
         needed = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if stored else []), *([OFFSETS_FILE] if late else [])]
         lacking = next((name for name in needed if name not in self.files), None)
         if lacking is not None:
@@ -199,18 +242,29 @@ class IndexManifest(BaseModel):
             place = ".".join(map(str, first["loc"])) or "the file"
             raise InputError(f"{path}: {place}: {first['msg']}; build the index again") from error
 
-    def check_sizes(self, folder: Path) -> None:
-        """Check that the files of an index are there, and of the sizes on record.
+    def check_files(self, folder: Path, *, read_up_to: float) -> None:
+        """Check that the files of an index are there, and as they were written.
+
+        Args:
+            folder: The index.
+            read_up_to: Bytes up to which a file's checksum is compared; larger ones where they are newer than the manifest.
 
         Raises:
-            InputError: One is missing, or of another size.
+            InputError: One is missing, or has changed.
         """
+        written = (folder / MANIFEST).stat().st_mtime_ns
+        copied = False
         for name, record in self.files.items():
             file = folder / name
-            size = file.stat().st_size if file.is_file() else None
-            if size != record.bytes:
-                found = "is not there" if size is None else f"has {size:,} bytes"
-                raise InputError(f"{file}: {found}, expected {record.bytes:,} bytes; copy or build the index again")
+            newer = file.is_file() and file.stat().st_mtime_ns > written
+            problem = record.problem(file, read=newer or record.bytes <= read_up_to)
+            if problem:
+                raise InputError(f"{file}: {problem}; copy or build the index again")
+            copied |= newer
+        if copied:
+            # A copy whose files were written after its manifest: once is enough.
+            with suppress(OSError):
+                os.utime(folder / MANIFEST)
 
 
 def read_unchanged(folder: Path, read: Callable[[IndexManifest], Read]) -> Read:

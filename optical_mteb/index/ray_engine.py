@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import as_batch
-from optical_mteb.index.shards import unit_or_zero
+from optical_mteb.index.build import write_shard
+from optical_mteb.index.rows import Rows
 from optical_mteb.progress import progress_line
 from optical_mteb.ray_cluster import cluster, own_error
 
@@ -51,7 +53,7 @@ class RayEngine:
         missing = store.missing()
         if not missing:
             return
-        precision = encoder.precision(corpus.read(0, 64).as_read())
+        precision = encoder.precision(corpus.texts(0, 64))
         with cluster(self.address, workers=self.workers) as workers:
             say(f"encodes {len(missing):,} of {len(store):,} shards by Ray, {workers} workers")
             import ray
@@ -70,7 +72,7 @@ class RayEngine:
             try:
                 with progress_line("encode", len(corpus), store.bounds(missing[0])[0], unit="documents") as advance:
                     for row in shards.iter_rows():
-                        advance(_write(store, corpus, row))
+                        advance(_write(store, corpus, encoder, row))
             except InputError:
                 raise
             except Exception as error:
@@ -110,37 +112,24 @@ class EncodeShard:
             self._error = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Vectors of the documents of a shard, not yet of length 1, or why there are none."""
-        import numpy as np
-
-        if self._error:
-            nothing = np.zeros((1, 0, 0), np.float32)
-            return {
-                "number": batch["number"],
-                "vectors": nothing,
-                "truncated": np.zeros(1, int),
-                "error": [self._error],
+        """The rows of the documents of a shard as the model gives them, or why there are none."""
+        found = {"vectors": np.zeros((1, 0, 0), np.float32), "lengths": np.zeros((1, 0), np.int64), "truncated": [0]}
+        if not self._error:
+            [(start, stop)] = batch["bounds"]
+            with self._lock:
+                encoded = self._encoder.documents(self._corpus.texts(int(start), int(stop)), self._precision)
+            found = {
+                "vectors": encoded.rows.vectors[np.newaxis],
+                "lengths": encoded.rows.lengths[np.newaxis],
+                "truncated": [encoded.truncated],
             }
-        [(start, stop)] = batch["bounds"]
-        with self._lock:
-            encoded = self._encoder.documents(self._corpus.read(int(start), int(stop)).as_read(), self._precision)
-        return {
-            "number": batch["number"],
-            "vectors": encoded.vectors[np.newaxis],
-            "truncated": np.array([encoded.truncated]),
-            "error": [""],
-        }
+        return {"number": batch["number"], "error": [self._error], **found}
 
 
 def _encoder(record: ModelRecord, device: str | None) -> Encoder:
     from optical_mteb.index.encoder import load_encoder
-    from optical_mteb.index.tokens_encoder import TokenEncoder
 
     loaded = load_encoder(record.name, device=device)
-    if isinstance(loaded, TokenEncoder):
-        raise InputError(
-            f"model {record.name}: a worker has one of late interaction; bring all machines to the same model"
-        )
     if loaded.record.revision != record.revision:
         raise InputError(
             f"model {record.name}: a worker has revision {loaded.record.revision[:12]}, expected {record.revision[:12]}; "
@@ -149,15 +138,13 @@ def _encoder(record: ModelRecord, device: str | None) -> Encoder:
     return replace(loaded, record=record)
 
 
-def _write(store: ShardStore, corpus: Corpus, row: dict[str, Any]) -> int:
-    import numpy as np
-
+def _write(store: ShardStore, corpus: Corpus, encoder: Encoder, row: dict[str, Any]) -> int:
     if row["error"]:
         raise InputError(str(row["error"]))
-    number = int(row["number"])
-    start, stop = store.bounds(number)
-    part = corpus.read(start, stop)
-    documents = as_batch(part.ids, part.titles, part.texts, store.schema)
-    vectors = np.asarray(row["vectors"], np.float32).reshape(stop - start, -1)
-    store.write(number, unit_or_zero(vectors), documents, truncated=int(row["truncated"]))
-    return stop - start
+    from optical_mteb.index.encoding import Encoded
+
+    lengths = np.asarray(row["lengths"], np.int64)
+    vectors = np.asarray(row["vectors"], np.float32).reshape(lengths.sum(), -1)
+    return write_shard(
+        store, int(row["number"]), corpus, encoder, Encoded(Rows(vectors, lengths), int(row["truncated"]))
+    )

@@ -1,4 +1,4 @@
-"""A dense model as MTEB evaluates it, with its documents in the store and its searches through an index."""
+"""A model as MTEB evaluates it, with its documents in the store and its searches through an index."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from mteb.models.abs_encoder import get_prompt
 from mteb.models.model_meta import ModelMeta
 from mteb.models.models_protocols import EncoderProtocol, SearchProtocol
 from mteb.models.search_wrappers import SearchEncoderWrapper
-from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper, SparseEncoderWrapper
+from mteb.models.sentence_transformer_wrapper import (
+    MultiVectorWrapper,
+    SentenceTransformerEncoderWrapper,
+    SparseEncoderWrapper,
+)
 from mteb.types import PromptType
 
 from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
-from optical_mteb.index.backend import FaissBackend, check_similarity, experiment_kwargs
+from optical_mteb.index.backend import FaissBackend, experiment_kwargs, metric_of
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.encoder import Encoder
 from optical_mteb.index.manifest import CorpusRecord, ModelRecord
-from optical_mteb.index.shards import unit_or_zero
+from optical_mteb.index.rows import ONE_ROW, comparable
 from optical_mteb.index.stored_corpus import StoredCorpus, missing, warn_of_left_out, write
-from optical_mteb.mteb_compat import model_registry, model_renames, mteb_version
+from optical_mteb.mteb_compat import model_registry, model_renames, mteb_version, token_embeddings
 from optical_mteb.storage import indexes_folder
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.models.models_protocols import MTEBModels
-    from mteb.types import CorpusDatasetType, EncodeKwargs
-    from sentence_transformers import SentenceTransformer
+    from mteb.types import Array, BatchedInput, CorpusDatasetType, EncodeKwargs
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+    from torch.utils.data import DataLoader
 
     from optical_mteb.index.assembly import BuildSettings
 
@@ -38,7 +43,7 @@ NOT_OF_VECTORS = ("batch_size", "show_progress_bar")
 
 
 class IndexedModel(SearchEncoderWrapper):
-    """mteb's wrapper for search by a dense model, which looks for the documents in the store before it encodes them.
+    """mteb's wrapper for search by an encoder, which looks for the documents in the store before it encodes them.
 
     Attributes:
         model: The model.
@@ -91,8 +96,8 @@ class IndexedModel(SearchEncoderWrapper):
                 model does not compare by the angle.
         """
         documents = Corpus(f"{task_metadata.name}/{hf_subset}/{hf_split}", corpus)
-        self._backend.settings.check(len(documents), None)
         stored = self._stored(documents, task_metadata, encode_kwargs)
+        stored.settings.check(len(documents), None)
         with stored.held() as store:
             for number in missing(store):
                 # mteb's own method encodes a part of the corpus and adds it to the backend.
@@ -106,8 +111,8 @@ class IndexedModel(SearchEncoderWrapper):
                     **kwargs,
                 )
                 ids, rows = self._backend.added()
-                check_similarity(rows, self.model.similarity)
-                write(store, number, ids, unit_or_zero(rows))
+                metric_of(rows, self.model.similarity, late=stored.late)
+                write(store, number, ids, comparable(rows, ids, late=stored.late, model=stored.record.source))
             warn_of_left_out(store, documents.source)
         # All that searching by a backend needs of it; a column of a data set would be read anew for every hit.
         self.task_corpus = cast("CorpusDatasetType", {"id": list(corpus["id"])})
@@ -117,9 +122,10 @@ class IndexedModel(SearchEncoderWrapper):
         """The place of documents in the store, by their text and whatever else their vectors depend on."""
         name, settings = self.mteb_model_meta.name or "model", self._backend.settings
         model = ModelRecord(name=name, revision=self._revision)
-        dense = _sentence_transformer(self.model)
-        if dense is not None:
-            model = Encoder.of(dense, name=name, revision=self._revision).for_task(task).record
+        inner, metric = _sentence_transformer(self.model), ONE_ROW
+        if inner is not None:
+            encoder = Encoder.of(inner, name=name, revision=self._revision).for_task(task)
+            model, metric = encoder.record, encoder.metric
         depends_on = {
             "model": model.model_dump(),
             "settings": self._own_settings,
@@ -133,10 +139,32 @@ class IndexedModel(SearchEncoderWrapper):
         digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=repr).encode()).hexdigest()
         record = CorpusRecord(source=documents.source, fingerprint=documents.fingerprint, count=len(documents))
         place = indexes_folder() / _file_name(name) / f"{documents.fingerprint[:16]}-{digest[:16]}"
-        return StoredCorpus(place, record, model, settings)
+        return StoredCorpus(place, record, model, settings, metric)
 
 
-def indexed(model: MTEBModels | ModelMeta | SentenceTransformer, settings: BuildSettings) -> IndexedModel:
+class LateInteraction:
+    """mteb's wrapper of a late-interaction model as an `EncoderProtocol`: by itself it only searches all documents.
+
+    Attributes:
+        model: The model itself.
+        mteb_model_meta: Its metadata.
+        model_prompts: As mteb resolved them.
+    """
+
+    def __init__(self, wrapper: MultiVectorWrapper) -> None:
+        """Take the wrapper's model, prompts and comparison."""
+        self._wrapper, self.model, self.mteb_model_meta = wrapper, wrapper.model, wrapper.mteb_model_meta
+        self.model_prompts = wrapper.model_prompts
+        self.similarity, self.similarity_pairwise = wrapper.similarity, wrapper.similarity_pairwise
+
+    def encode(self, inputs: DataLoader[BatchedInput], **kwargs: Any) -> Array:  # noqa: ANN401 - mteb's protocol
+        """The token vectors of texts, [tokens, width] each."""
+        return token_embeddings(self._wrapper, inputs, **kwargs)
+
+
+def indexed(
+    model: MTEBModels | ModelMeta | SentenceTransformer | MultiVectorEncoder, settings: BuildSettings
+) -> IndexedModel:
     """A model that `mteb.evaluate` takes, with its searches through an index.
 
     Args:
@@ -144,28 +172,32 @@ def indexed(model: MTEBModels | ModelMeta | SentenceTransformer, settings: Build
         settings: As for `FaissBackend`.
 
     Raises:
-        InputError: The model does not give one vector a text, or has no revision.
+        InputError: The model does not give one vector a text or a token, or has no revision.
     """
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
     if isinstance(model, IndexedModel):
         return model
     if isinstance(model, ModelMeta):
-        if "dense" not in model.model_type:
-            raise _not_dense(model, ", ".join(model.model_type))
+        if not {"dense", "late-interaction"} & set(model.model_type):
+            raise _no_vectors(model, ", ".join(model.model_type))
         model = model.load_model()
     elif isinstance(model, SentenceTransformer):
         model = SentenceTransformerEncoderWrapper(model)
+    elif isinstance(model, MultiVectorEncoder):
+        model = MultiVectorWrapper(model)
+    if isinstance(model, MultiVectorWrapper):
+        return IndexedModel(cast("EncoderProtocol", LateInteraction(model)), settings)
     if isinstance(model, EncoderProtocol) and not isinstance(model, SearchProtocol | SparseEncoderWrapper):
         return IndexedModel(model, settings)
     meta = getattr(model, "mteb_model_meta", None)
-    raise _not_dense(meta, ", ".join(meta.model_type) if meta else type(model).__name__)
+    raise _no_vectors(meta, ", ".join(meta.model_type) if meta else type(model).__name__)
 
 
-def _not_dense(meta: ModelMeta | None, found: str) -> InputError:
+def _no_vectors(meta: ModelMeta | None, found: str) -> InputError:
     return InputError(
-        f"model {(meta and meta.name) or found}: does not give one vector a text (found: {found}), which an index needs; "
-        "leave --index and OPTICAL_MTEB_INDEX out, or use a dense model"
+        f"model {(meta and meta.name) or found}: does not give one vector a text or a token (found: {found}), which an "
+        "index needs; leave --index and OPTICAL_MTEB_INDEX out, or use a dense model, or one of late interaction"
     )
 
 
@@ -184,16 +216,16 @@ def _revision(model: EncoderProtocol) -> str:
     return base_revision(dense)
 
 
-def _sentence_transformer(model: EncoderProtocol) -> SentenceTransformer | None:
-    from sentence_transformers import SentenceTransformer
+def _sentence_transformer(model: EncoderProtocol) -> SentenceTransformer | MultiVectorEncoder | None:
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
     inner = getattr(model, "model", None)
-    return inner if isinstance(inner, SentenceTransformer) else None
+    return inner if isinstance(inner, SentenceTransformer | MultiVectorEncoder) else None
 
 
 def _read_as(model: EncoderProtocol, task: TaskMetadata) -> tuple[str, str | None]:
     """What a task changes in vectors of documents: its kind, and the prompt; its name where MTEB does not pick the prompt."""
-    if isinstance(model, SentenceTransformerEncoderWrapper):
+    if isinstance(model, SentenceTransformerEncoderWrapper | LateInteraction):
         return str(task.type), get_prompt(model.model_prompts or {}, task, PromptType.document)
     return str(task.type), task.name
 

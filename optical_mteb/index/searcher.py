@@ -1,33 +1,43 @@
-"""Searching the files of an index by vectors: the best positions and their scores."""
+"""Searching the files of an index: FAISS finds documents by one vector each, and the best are scored with all their rows."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import Integers
 from optical_mteb.index.faiss_file import read_index, rescored
 from optical_mteb.index.forking import note_opened
-from optical_mteb.index.manifest import FAISS_FILE, VECTORS_FILE, Tuning
-from optical_mteb.index.shards import Vectors
+from optical_mteb.index.kind import SCATTERED
+from optical_mteb.index.manifest import FAISS_FILE, Tuning
+from optical_mteb.index.maxsim import NOTHING, best, maxsim
+from optical_mteb.index.rows import ONE_ROW, Integers, Metric, Rows
 from optical_mteb.index.spec import IndexSpec
-from optical_mteb.index.vectors_file import mapped_vectors
+from optical_mteb.index.stored_rows import stored_rows
 
 BATCH = 1024
 """Queries that FAISS is given at once."""
 
-NOTHING = -1
-"""Position of a rank that no document has."""
+SCORES_AT_ONCE = 1 << 24
+"""Scores of documents that are in memory together where all of them are compared."""
+
+Ranked = tuple[NDArray[np.float32], Integers]
+"""Scores and positions of the best documents of each query, [n, depth], best first."""
 
 
 class Searcher:
-    """An opened index; any number of searches with any parameters."""
+    """An opened index; any number of searches with any parameters.
+
+    Attributes:
+        spec: Of the index.
+        count: Documents that it has.
+        live: Of them, those that can be found.
+        removed: Positions of the others.
+        exact: Whether a search finds the best whatever it is told.
+    """
 
     def __init__(
         self,
@@ -36,6 +46,8 @@ class Searcher:
         *,
         count: int,
         width: int,
+        metric: Metric = ONE_ROW,
+        tokens: int | None = None,
         removed: Integers | None = None,
         written_by: str = "",
     ) -> None:
@@ -46,6 +58,8 @@ class Searcher:
             spec: Of the index.
             count: Documents that it has.
             width: Components of a vector.
+            metric: How documents are scored.
+            tokens: Rows of all documents, for late interaction; else None.
             removed: Positions that are not to be found.
             written_by: Version of FAISS that wrote it, for the error message.
 
@@ -54,32 +68,34 @@ class Searcher:
         """
         note_opened()
         path = folder / FAISS_FILE
-        self._spec, self.count = spec, count
-        self._index = read_index(path, spec, written_by=written_by)
+        self.spec, self.count, self.exact = spec, count, spec.exact and not spec.refine
+        self._metric, self._late = metric, tokens is not None
+        self._index = self._by_rows = read_index(path, spec, written_by=written_by)
         found = (self._index.d, self._index.ntotal, self._index.metric_type)
         if found != (width, count, faiss.METRIC_INNER_PRODUCT):
             raise InputError(
                 f"{path}: holds {found[1]:,} vectors of {found[0]} components, expected {count:,} of {width} "
                 "by inner product; copy or build the index again"
             )
-        if spec.refine:
-            self._vectors = mapped_vectors(folder / VECTORS_FILE, count, width)
-            self._index = rescored(self._index, self._vectors)
-        self._live = np.ones(count, bool)
-        self._live[removed if removed is not None else []] = False
-        self.live = int(self._live.sum())
-        self._selector = None
+        self._stored = self._late or spec.refine
+        self._rows = stored_rows(folder, count, width, tokens) if self._stored else Rows.joined([], width)
+        if spec.refine and not self._late:
+            self._by_rows = rescored(self._index, self._rows.vectors)
+        live = np.ones(count, bool)
+        live[removed if removed is not None else []] = False
+        self.live, self.removed = int(live.sum()), np.flatnonzero(~live)
+        self._selector: dict[str, faiss.IDSelector] = {}
         if self.live < count:
-            self._bits = np.packbits(self._live, bitorder="little")
-            self._selector = faiss.IDSelectorBitmap(self._bits)
+            self._bits = np.packbits(live, bitorder="little")
+            self._selector = {"sel": faiss.IDSelectorBitmap(self._bits)}
 
-    def search(self, queries: Vectors, k: int, tuning: Tuning) -> tuple[NDArray[np.float32], Integers]:
+    def search(self, queries: Rows, k: int, tuning: Tuning) -> Ranked:
         """The best documents of each query, best first.
 
         Where the parameters find fewer than `min(k, documents)` for a query, they are widened until they do not.
 
         Args:
-            queries: [n, width].
+            queries: Of length 1.
             k: Documents wanted; more than there are give all.
             tuning: Search parameters.
 
@@ -87,59 +103,97 @@ class Searcher:
             Scores and positions, [n, min(k, documents)]; `NOTHING` where even so none was found.
         """
         depth = min(k, self.live)
-        scores = np.full((len(queries), depth), -np.inf, np.float32)
-        positions = np.full((len(queries), depth), NOTHING, np.int64)
+        if not self._late:
+            return self._found(self._by_rows, queries, depth, tuning.kept(depth), tuning, needed=depth)
+        compared = self._compared if self.exact else self._scored
+        scores, positions = compared(queries, depth, tuning)
+        if self._metric == "meanmaxsim":
+            scores /= np.maximum(queries.lengths, 1)[:, None]
+        return scores, positions
+
+    def candidates(self, queries: Rows, number: int, tuning: Tuning, *, needed: int) -> Integers:
+        """Positions of documents that would be scored again, most promising first, [n, min(number, documents)].
+
+        Args:
+            queries: Of length 1.
+            number: Documents of each query.
+            tuning: Search parameters; widened where fewer than `needed` are found.
+            needed: Documents that a ranking is made of.
+        """
+        number = min(number, self.live)
+        return self._found(self._index, queries, number, number, tuning, needed=needed)[1]
+
+    def efforts(self, depth: int) -> tuple[int, int]:
+        """Least and most effort of a search for `depth` documents."""
+        return self.spec.kind.efforts(depth, self.count)
+
+    def work(self, tuning: Tuning) -> float:
+        """Bytes that a search reads, estimated; the measure by which parameters are preferred, the same on any machine."""
+        width: int = self._index.d
+        effort = max(self._effort(tuning), self.efforts(tuning.kept(tuning.depth))[0])
+        rows = len(self._rows.vectors) / self.count
+        again = SCATTERED * 2 * width * rows * (tuning.candidates or 0)
+        return self.spec.kind.read(effort, self.count) * self.spec.code_size(width) + again
+
+    def rows(self, positions: Integers) -> Rows:
+        """The rows of documents as the index has them; those to score again with where it has them."""
+        if self._stored:
+            found = self._rows.at(positions)
+            return Rows(found.vectors.astype(np.float32), found.lengths)
+        return Rows.single(self.spec.kind.reconstruct(self._index, positions))
+
+    def _effort(self, tuning: Tuning) -> int:
+        effort: int | None = getattr(tuning, self.spec.kind.effort) if self.spec.kind.effort else None
+        return effort or 1
+
+    def _found(
+        self, index: faiss.Index, queries: Rows, depth: int, kept: int, tuning: Tuning, *, needed: int
+    ) -> Ranked:
+        """The best documents by one vector each; of an index that scores again, the best of those kept."""
+        vectors = queries.summaries()
+        scores = np.full((len(vectors), depth), -np.inf, np.float32)
+        positions = np.full((len(vectors), depth), NOTHING, np.int64)
         if not depth:
             return scores, positions
-        for start in range(0, len(queries), BATCH):
-            batch = np.ascontiguousarray(queries[start : start + BATCH], np.float32)
-            wanting, effort = np.arange(len(batch)), 1
+        least, most = self.efforts(kept)
+        for start in range(0, len(vectors), BATCH):
+            batch = np.ascontiguousarray(vectors[start : start + BATCH], np.float32)
+            wanting, effort = np.arange(len(batch)), max(self._effort(tuning), least)
             while len(wanting):
-                found = self._index.search(batch[wanting], depth, params=self._parameters(depth, tuning, effort))
+                parameters = self.spec.kind.parameters(min(effort, most), **self._selector)
+                if isinstance(index, faiss.IndexRefine):
+                    parameters = faiss.IndexRefineSearchParameters(k_factor=kept / depth, base_index_params=parameters)
+                found = index.search(batch[wanting], depth, params=parameters)
                 scores[start + wanting], positions[start + wanting] = found
-                wanting = wanting[(positions[start + wanting] < 0).any(1)]
-                if effort * self._effort(depth, tuning) >= self._most():
+                wanting = wanting[positions[start + wanting, min(needed, depth) - 1] < 0]
+                if effort >= most:
                     break
                 effort *= 4
         return scores, positions
 
-    def reconstruct(self, positions: Integers) -> Vectors:
-        """The vectors at some positions, as the index has them, [n, width]; those to rescore with where it has them."""
-        if self._spec.refine:
-            return self._vectors[positions].astype(np.float32)
-        if self._spec.kind == "ivf":
-            self._index.make_direct_map()
-        return np.stack([self._index.reconstruct(int(position)) for position in positions])
+    def _scored(self, queries: Rows, depth: int, tuning: Tuning) -> Ranked:
+        """The best documents of late interaction: found by one vector each, scored by MaxSim."""
+        scores = np.full((len(queries), depth), -np.inf, np.float32)
+        positions = np.full((len(queries), depth), NOTHING, np.int64)
+        near = self.candidates(queries, tuning.kept(depth), tuning, needed=depth)
+        for row, found in enumerate(near):
+            documents = np.sort(found[found != NOTHING])
+            if queries.lengths[row]:
+                of_query = maxsim(queries[row : row + 1], self._rows.at(documents))
+                (scores[row, : len(documents)],), (places,) = best(of_query, depth)
+                positions[row, : len(documents)] = documents[places]
+        return scores, positions
 
-    @property
-    def removed(self) -> Integers:
-        """Positions that are not found."""
-        return np.flatnonzero(~self._live)
-
-    def _effort(self, depth: int, tuning: Tuning) -> int:
-        if self._spec.kind == "ivf":
-            return tuning.nprobe or 1
-        return max(tuning.ef_search or 1, _candidates(depth, tuning)) if self._spec.kind == "hnsw" else 1
-
-    def _most(self) -> int:
-        return {"flat": 1, "ivf": self._spec.size, "hnsw": self.count}[self._spec.kind]
-
-    def _parameters(self, depth: int, tuning: Tuning, widened: int) -> faiss.SearchParameters:
-        effort = min(self._effort(depth, tuning) * widened, self._most())
-        chosen: dict[str, Any] = {} if self._selector is None else {"sel": self._selector}
-        if self._spec.kind == "ivf":
-            parameters = faiss.SearchParametersIVF(nprobe=effort, **chosen)
-        elif self._spec.kind == "hnsw":
-            parameters = faiss.SearchParametersHNSW(efSearch=effort, **chosen)
-        else:
-            parameters = faiss.SearchParameters(**chosen)
-        if self._spec.refine:
-            return faiss.IndexRefineSearchParameters(
-                k_factor=_candidates(depth, tuning) / depth, base_index_params=parameters
-            )
-        return parameters
-
-
-def _candidates(depth: int, tuning: Tuning) -> int:
-    """Documents to find before some are scored again, for `depth` of them wanted."""
-    return max(depth, math.ceil((tuning.candidates or 0) * max(1.0, depth / tuning.depth)))
+    def _compared(self, queries: Rows, depth: int, tuning: Tuning) -> Ranked:  # noqa: ARG002 - as `_scored`
+        """The best documents of late interaction by comparing with all of them."""
+        step = max(SCORES_AT_ONCE // self.count, 1)
+        parts = []
+        for start in range(0, len(queries), step):
+            scores = maxsim(queries[start : start + step], self._rows)
+            scores[:, self.removed] = -np.inf
+            parts.append(best(scores, depth))
+        if not parts:
+            return np.empty((0, depth), np.float32), np.empty((0, depth), np.int64)
+        scores, positions = (np.concatenate(each) for each in zip(*parts, strict=True))
+        positions[np.isneginf(scores)] = NOTHING
+        return scores, positions

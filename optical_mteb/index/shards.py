@@ -1,12 +1,12 @@
-"""Encoded documents on disk, on the way into an index: shards of vectors, each complete when its manifest is."""
+"""Encoded documents on disk, on the way into an index: shards of rows, each complete when its manifest is."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,40 +14,27 @@ from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import IDS, TEXTS, Documents, Integers, writing
-from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, VECTORS_FILE, FileRecord
+from optical_mteb.index.documents import IDS, TEXTS, Documents, write_documents
+from optical_mteb.index.manifest import (
+    DOCUMENTS_FILE,
+    MANIFEST,
+    VECTORS_FILE,
+    CorpusRecord,
+    FileRecord,
+    ModelRecord,
+)
 from optical_mteb.index.place import storing
+from optical_mteb.index.rows import Integers, Rows
 from optical_mteb.storage import atomic_file, take_place
 
-Vectors = NDArray[np.float32]
-"""One vector of length 1 a row."""
+SHARD_SIZE = 8192
+"""Documents that are sorted by length and encoded together; those under way are encoded again after a kill."""
+
+TOKEN_SHARD_SIZE = 512
+"""The same of a late-interaction model, whose documents have many rows each."""
 
 LENGTHS_FILE = "lengths.npy"
 _KEY = "key.json"
-
-
-class VectorShards(Protocol):
-    """Vectors of length 1 in shards, by position: of documents, or of their tokens."""
-
-    def __len__(self) -> int:
-        """Shards."""
-
-    @property
-    def total(self) -> int:
-        """Vectors of all shards."""
-
-    @property
-    def width(self) -> int:
-        """Components of a vector."""
-
-    def bounds(self, number: int) -> tuple[int, int]:
-        """First position of a shard, and the one past its last."""
-
-    def vectors(self, number: int) -> NDArray[np.floating[Any]]:
-        """The vectors of a shard, [n, width]."""
-
-    def rows(self, positions: Integers, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-        """The vectors at some positions, [n, width]."""
 
 
 class ShardKey(BaseModel):
@@ -79,6 +66,20 @@ class ShardKey(BaseModel):
     dtype: Literal["float16", "float32"] = "float16"
     tokens: bool = False
 
+    @classmethod
+    def of(cls, corpus: CorpusRecord, model: ModelRecord | None, *, shard_size: int, **more: Any) -> ShardKey:  # noqa: ANN401
+        """The key of documents as a model reads them.
+
+        Args:
+            corpus: The documents.
+            model: The model; None where vectors are given.
+            shard_size: Documents of a shard; fewer where each has a row a token.
+            **more: The other fields.
+        """
+        read = {name: getattr(model, name) for name in ("revision", "document_prompt", "max_tokens")} if model else {}
+        size = min(shard_size, TOKEN_SHARD_SIZE) if more.get("tokens") else shard_size
+        return cls(fingerprint=corpus.fingerprint, count=corpus.count, shard_size=size, **read, **more)
+
 
 class ShardManifest(BaseModel):
     """What a finished shard holds.
@@ -86,7 +87,7 @@ class ShardManifest(BaseModel):
     Attributes:
         count: Documents.
         truncated: Of them, those that the model did not read to the end.
-        bare: Of them, those whose vector is zero, as they have none that can be compared.
+        bare: Of them, those that have no row that can be compared.
         files: Its files.
     """
 
@@ -133,12 +134,12 @@ class ShardStore:
 
     @property
     def total(self) -> int:
-        """Documents."""
-        return self.key.count
+        """Rows of all documents."""
+        return sum(len(self.mapped(number)) for number in range(len(self)))
 
     @property
     def width(self) -> int:
-        """Components of a vector."""
+        """Components of a row."""
         return int(self.mapped(0).shape[1])
 
     def bounds(self, number: int) -> tuple[int, int]:
@@ -155,36 +156,24 @@ class ShardStore:
         return sum(self._whole(number).truncated for number in range(len(self)))
 
     def bare(self) -> Integers:
-        """Positions of the documents whose vector is zero, ascending: they have none, and are not to be found.
+        """Positions of the documents that have no row that can be compared, ascending: they are not to be found.
 
         Raises:
             InputError: A shard is missing or damaged.
         """
         found = [
-            self.bounds(number)[0] + np.flatnonzero(~self.vectors(number).any(axis=1))
-            for number in range(len(self))
-            if self._whole(number).bare
+            self.bounds(number)[0] + self.rows(number).bare() for number in range(len(self)) if self._whole(number).bare
         ]
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
-    def write(
-        self,
-        number: int,
-        vectors: Vectors,
-        documents: pa.RecordBatch,
-        *,
-        truncated: int = 0,
-        lengths: Integers | None = None,
-    ) -> None:
+    def write(self, number: int, rows: Rows, documents: pa.Table, *, truncated: int = 0) -> None:
         """Write a shard.
 
         Args:
             number: From 0.
-            vectors: Of its documents, [n, width], zero for those without one; or of their tokens, one document's after
-                the other's.
-            documents: Its n documents, of `schema`.
+            rows: Of its n documents; zero, or none, for those that cannot be compared.
+            documents: Its n documents, with the columns of `schema`.
             truncated: Of them, those that the model did not read to the end.
-            lengths: Tokens of each document, [n], where tokens have vectors.
 
         Raises:
             InputError: The folder cannot be written to.
@@ -195,58 +184,81 @@ class ShardStore:
             for left in (target, scratch):
                 shutil.rmtree(left, ignore_errors=True)
             scratch.mkdir()
-            stored = vectors.astype(np.dtype(self.key.dtype).newbyteorder("<"))
-            np.save(scratch / VECTORS_FILE, stored, allow_pickle=False)
-            with writing(scratch / DOCUMENTS_FILE, self.schema) as writer:
-                writer.write_batch(documents)
-            if lengths is not None:
-                np.save(scratch / LENGTHS_FILE, lengths.astype("<i8"), allow_pickle=False)
+            stored = Rows(rows.vectors.astype(np.dtype(self.key.dtype).newbyteorder("<")), rows.lengths)
+            np.save(scratch / VECTORS_FILE, stored.vectors, allow_pickle=False)
+            write_documents(scratch / DOCUMENTS_FILE, self.schema, [documents])
+            if self.key.tokens:
+                np.save(scratch / LENGTHS_FILE, rows.lengths.astype("<i8"), allow_pickle=False)
             files = {name: FileRecord.of(scratch / name) for name in self._files}
-            bare = 0 if self.key.tokens else int((~stored.any(axis=1)).sum())
-            manifest = ShardManifest(count=documents.num_rows, truncated=truncated, bare=bare, files=files)
+            bare = len(stored.bare())
+            manifest = ShardManifest(count=len(documents), truncated=truncated, bare=bare, files=files)
             (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
             take_place(scratch, target)
 
-    def vectors(self, number: int) -> NDArray[np.floating[Any]]:
-        """The vectors of a shard, [n, width].
+    def rows(self, number: int) -> Rows:
+        """The rows of the documents of a shard.
 
         Raises:
             InputError: The shard is missing or damaged.
         """
-        path = self._checked(number, VECTORS_FILE)
         # Not as a memory map: its pages would count as this process's memory.
-        return cast("NDArray[np.floating[Any]]", np.load(path, allow_pickle=False))
+        return Rows(np.load(self._checked(number, VECTORS_FILE), allow_pickle=False), self.lengths(number))
 
     def lengths(self, number: int) -> Integers:
-        """Tokens of each document of a shard, [n].
+        """Rows of each document of a shard, [n].
 
         Raises:
             InputError: The shard is missing or damaged.
         """
-        return cast("Integers", np.load(self._checked(number, LENGTHS_FILE), allow_pickle=False))
+        if not self.key.tokens:
+            start, stop = self.bounds(number)
+            return np.ones(stop - start, np.int64)
+        lengths: Integers = np.load(self._checked(number, LENGTHS_FILE), allow_pickle=False)
+        return lengths
 
-    def documents(self, number: int) -> pa.RecordBatch:
+    def all_lengths(self) -> Integers:
+        """Rows of each document of all shards, [count]."""
+        return np.concatenate([self.lengths(number) for number in range(len(self))])
+
+    def documents(self, number: int) -> pa.Table:
         """The documents of a shard.
 
         Raises:
             InputError: The shard is missing or damaged.
         """
-        (batch,) = Documents(self._checked(number, DOCUMENTS_FILE)).batches()
-        return batch
+        return Documents(self._checked(number, DOCUMENTS_FILE)).table
 
-    def rows(self, positions: Integers, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-        """The vectors at some positions, [n, width]."""
-        rows = np.empty((len(positions), self.width), dtype)
-        owners = positions // self.key.shard_size
+    def summaries(self, documents: Integers, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """One vector each of some documents, as `Rows.summaries` makes it, [n, width]."""
+        vectors = np.empty((len(documents), self.width), dtype)
+        for chosen, rows, places in self._by_shard(documents):
+            vectors[chosen] = rows.summaries()[places]
+        return vectors
+
+    def at(self, documents: Integers) -> Rows:
+        """The rows of some documents, in float32."""
+        texts: list[NDArray[Any]] = [np.empty(0)] * len(documents)
+        for chosen, rows, places in self._by_shard(documents):
+            for place, text in zip(np.flatnonzero(chosen), rows.at(places).texts, strict=True):
+                texts[place] = text.astype(np.float32)
+        return Rows.joined(texts, self.width)
+
+    def _by_shard(self, documents: Integers) -> Iterator[tuple[NDArray[np.bool_], Rows, Integers]]:
+        """By shard: which of the documents are in it, its rows as a memory map that is not checked, and their places."""
+        owners = documents // self.key.shard_size
         for owner in np.unique(owners):
             chosen = owners == owner
-            rows[chosen] = self.mapped(int(owner))[positions[chosen] % self.key.shard_size]
-        return rows
+            yield (
+                chosen,
+                Rows(self.mapped(int(owner)), self.lengths(int(owner))),
+                documents[chosen] % self.key.shard_size,
+            )
 
     def mapped(self, number: int) -> NDArray[np.floating[Any]]:
-        """The vectors of a shard as a memory map, not checked."""
+        """The rows of a shard as a memory map, not checked, [n, width]."""
         path = self._path(number) / VECTORS_FILE
-        return cast("NDArray[np.floating[Any]]", np.load(path, mmap_mode="r", allow_pickle=False))
+        rows: NDArray[np.floating[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return rows
 
     @property
     def _files(self) -> tuple[str, ...]:
@@ -255,8 +267,9 @@ class ShardStore:
     def _checked(self, number: int, name: str) -> Path:
         """A file of a shard, its checksum compared."""
         path = self._path(number) / name
-        if FileRecord.of(path) != self._whole(number).files[name]:
-            raise InputError(f"{path}: has changed since it was written; remove {path.parent} and repeat the command")
+        problem = self._whole(number).files[name].problem(path)
+        if problem:
+            raise InputError(f"{path}: {problem}; remove {path.parent} and repeat the command")
         return path
 
     def _path(self, number: int) -> Path:
@@ -291,36 +304,3 @@ class ShardStore:
                     f"({field} {getattr(found, field)!r}, expected {getattr(self.key, field)!r}); "
                     "repeat the command that began it, or remove that folder"
                 )
-
-
-def unit_or_zero(vectors: Vectors) -> Vectors:
-    """Vectors brought to length 1; zero for those that cannot be: zero ones, and those that are not finite.
-
-    Args:
-        vectors: [n, width].
-    """
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    good = np.isfinite(lengths) & (lengths > 0)
-    brought: Vectors = np.divide(vectors, lengths, out=np.zeros(vectors.shape, np.float32), where=good)
-    return brought
-
-
-def unit(vectors: Vectors, names: Sequence[object], *, kind: str = "document") -> Vectors:
-    """Vectors brought to length 1.
-
-    Args:
-        vectors: [n, width].
-        names: What they are vectors of, for error messages.
-        kind: "document" or "query".
-
-    Raises:
-        InputError: One is zero, or has a component that is not finite.
-    """
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
-    if len(bad):
-        raise InputError(
-            f"{kind} {names[int(bad[0])]!r}: its vector is not finite, or zero; take it out, or use another model"
-        )
-    brought: Vectors = vectors / lengths
-    return brought

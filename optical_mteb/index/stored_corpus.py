@@ -8,6 +8,7 @@ shards.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings, assemble, left_out
-from optical_mteb.index.build import SAMPLE
-from optical_mteb.index.documents import as_batch
+from optical_mteb.index.build import LATE_SAMPLE, SAMPLE
+from optical_mteb.index.choice import choose
+from optical_mteb.index.documents import IDS
 from optical_mteb.index.faiss_index import FaissIndex
-from optical_mteb.index.manifest import MANIFEST, CorpusRecord, FileRecord, IndexManifest, ModelRecord
+from optical_mteb.index.manifest import MANIFEST, CorpusRecord, IndexManifest, ModelRecord
 from optical_mteb.index.place import building, storing
-from optical_mteb.index.shards import ShardKey, ShardStore, Vectors
-from optical_mteb.index.spec import AUTO, choose
+from optical_mteb.index.rows import ONE_ROW, Metric, Rows
+from optical_mteb.index.shards import ShardKey, ShardStore
+from optical_mteb.index.spec import AUTO
 
 # Below mteb's own logger, so that its --verbosity counts here, too.
 logger = logging.getLogger("mteb.optical_mteb")
@@ -45,10 +49,20 @@ class StoredCorpus:
         record: The corpus.
         model: What encodes it; None where that is not known.
         settings: How its indexes are built; `texts` and `memory` count for nothing.
+        metric: How the model compares.
     """
 
-    def __init__(self, folder: Path, record: CorpusRecord, model: ModelRecord | None, settings: BuildSettings) -> None:
-        self.folder, self.record, self.model, self.settings = folder, record, model, settings
+    def __init__(
+        self,
+        folder: Path,
+        record: CorpusRecord,
+        model: ModelRecord | None,
+        settings: BuildSettings,
+        metric: Metric = ONE_ROW,
+    ) -> None:
+        self.folder, self.record, self.model, self.metric = folder, record, model, metric
+        self.late = metric != ONE_ROW
+        self.settings = settings.for_late_interaction() if self.late else settings
 
     def __len__(self) -> int:
         return self.record.count
@@ -78,11 +92,11 @@ class StoredCorpus:
         finally:
             lock.release()
 
-    def index(self, queries: Vectors) -> FaissIndex:
+    def index(self, queries: Rows) -> FaissIndex:
         """The index over the documents; built and tuned on the queries where there is none, or a damaged one.
 
         Args:
-            queries: Of length 1, [n, width].
+            queries: Of length 1.
 
         Raises:
             InputError: The index cannot be built over these documents, or there is no room on the disk.
@@ -90,7 +104,8 @@ class StoredCorpus:
         with self.held() as store:
             settings = self.settings
             if settings.spec == AUTO:
-                choice = choose(len(self), store.width, memory=NO_LIMIT, recall=settings.recall)
+                tokens = store.total if self.late else None
+                choice = choose(len(self), store.width, memory=NO_LIMIT, recall=settings.recall, tokens=tokens)
                 logger.info(choice.reason)
                 settings = replace(settings, spec=str(choice.spec))
             if settings.spec == EXACT:
@@ -99,24 +114,26 @@ class StoredCorpus:
             folder = self.folder / f"{settings.spec}-{settings.recall}"
             index = self._opened(folder, settings)
             if index is None:
-                chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(queries))[:SAMPLE])
-                source = f"queries of {self.record.source}"
                 with building(folder) as site:
                     assemble(
-                        *(site, folder, store, self.record, self.model, settings, queries[chosen]),
-                        sample=source,
+                        *(site, folder, store, self.record, self.model, settings, lambda: self._sample(queries)),
+                        metric=self.metric,
                         say=logger.info,
                     )
                 index = FaissIndex.open(folder)
         tuning = index.manifest.tuning
         tuned = {"nprobe": tuning.nprobe, "efSearch": tuning.ef_search, "candidates": tuning.candidates}
         parameters = "".join(f", {name} {value:,}" for name, value in tuned.items() if value is not None)
-        found = f"recall@{tuning.depth} {tuning.recall:.3f} on {tuning.queries} {tuning.sample}"
-        logger.info(f"{folder}: {found}{parameters}")
+        logger.info(f"{folder}: {tuning.found}{parameters}")
         return index
 
-    def vectors_of(self, ids: Sequence[str]) -> dict[str, Vectors]:
-        """The vectors of documents by their ids, [width] each.
+    def _sample(self, queries: Rows) -> tuple[Rows, str]:
+        asked = np.random.default_rng(self.settings.seed).permutation(np.flatnonzero(queries.lengths))
+        chosen = np.sort(asked[: LATE_SAMPLE if self.late else SAMPLE])
+        return queries.at(chosen), f"queries of {self.record.source}"
+
+    def rows_of(self, ids: Sequence[str]) -> tuple[dict[str, int], Rows]:
+        """The rows of documents, and which of them are those of an id.
 
         Raises:
             InputError: There is no document of an id.
@@ -125,7 +142,7 @@ class StoredCorpus:
         with self.held() as store:
             places: dict[str, int] = {}
             for number in range(len(store)):
-                names = store.documents(number).column("id").to_pylist()
+                names = store.documents(number)["id"].to_pylist()
                 start, _ = store.bounds(number)
                 places |= {name: start + row for row, name in enumerate(names) if name in wanted}
             lost = next((name for name in ids if name not in places), None)
@@ -133,21 +150,12 @@ class StoredCorpus:
                 raise InputError(
                     f"{self.record.source}: has no document {lost!r}, which is to be ranked; mend the task"
                 )
-            rows = store.rows(np.fromiter(places.values(), np.int64, len(places)))
-        return dict(zip(places, rows, strict=True))
+            rows = store.at(np.fromiter(places.values(), np.int64, len(places)))
+        return {name: row for row, name in enumerate(places)}, rows
 
     def _key(self) -> ShardKey:
-        model = self.model
-        return ShardKey(
-            fingerprint=self.record.fingerprint,
-            count=self.record.count,
-            revision=model.revision if model else "",
-            document_prompt=model.document_prompt if model else "",
-            max_tokens=model.max_tokens if model else None,
-            shard_size=self.settings.shard_size,
-            texts=False,
-            dtype="float32",
-        )
+        size = self.settings.shard_size
+        return ShardKey.of(self.record, self.model, shard_size=size, texts=False, dtype="float32", tokens=self.late)
 
     def _opened(self, folder: Path, settings: BuildSettings) -> FaissIndex | None:
         """The index in a folder, or None where it is to be built."""
@@ -163,21 +171,12 @@ class StoredCorpus:
 
     def _check(self, manifest: IndexManifest, folder: Path, settings: BuildSettings) -> None:
         """Check that an index is the one that its folder is named after, to the last byte."""
-        left_out = manifest.corpus.left_out
-        expected = (self.record.fingerprint, settings.spec, settings.recall, settings.seed, len(self), left_out)
         corpus, tuning = manifest.corpus, manifest.tuning
-        if (
-            corpus.fingerprint,
-            manifest.spec,
-            tuning.target,
-            manifest.seed,
-            manifest.count,
-            manifest.removed,
-        ) != expected:
+        expected = (self.record.fingerprint, settings.spec, settings.recall, settings.seed, len(self), corpus.left_out)
+        found = (corpus.fingerprint, manifest.spec, tuning.target, manifest.seed, manifest.count, manifest.removed)
+        if found != expected:
             raise InputError(f"{folder}: is over other documents, or tuned otherwise, than its place says")
-        for name, record in manifest.files.items():
-            if FileRecord.of(folder / name) != record:
-                raise InputError(f"{folder / name}: has changed since it was written")
+        manifest.check_files(folder, read_up_to=math.inf)
 
 
 def warn_of_left_out(store: ShardStore, source: str) -> None:
@@ -195,18 +194,18 @@ def missing(store: ShardStore) -> list[int]:
     return [number for number in range(len(store)) if number in absent or _damaged(store, number)]
 
 
-def write(store: ShardStore, number: int, ids: Sequence[str], vectors: Vectors) -> None:
-    """Write a shard of vectors of length 1, zero for documents that have none.
+def write(store: ShardStore, number: int, ids: Sequence[str], rows: Rows) -> None:
+    """Write a shard of rows of length 1; zero, or none, for documents that cannot be compared.
 
     Raises:
         InputError: The folder cannot be written to.
     """
-    store.write(number, vectors, as_batch(ids, [], [], store.schema))
+    store.write(number, rows, pa.table([list(ids)], schema=IDS))
 
 
 def _damaged(store: ShardStore, number: int) -> bool:
     try:
-        store.vectors(number)
+        store.rows(number)
         store.documents(number)
     except InputError as error:
         logger.warning(f"{_finding(error)}; encodes its documents again")

@@ -1,146 +1,131 @@
-"""Search parameters that reach a recall with little work, found on sample queries against exact search."""
+"""Search parameters that reach a recall with little work, found on sample queries against exact search.
+
+A search finds candidates, and scores the best of them again. One search that finds many candidates tells the recall for any
+number of them: a document that belongs to the best is found by the first so many, or it is not.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from optical_mteb.index.documents import Integers
 from optical_mteb.index.manifest import Tuning
-from optical_mteb.index.searcher import NOTHING, Searcher
-from optical_mteb.index.shards import ShardStore, Vectors
-from optical_mteb.index.spec import IndexSpec
+from optical_mteb.index.maxsim import best, maxsim
+from optical_mteb.index.rows import Integers, Rows
+from optical_mteb.index.searcher import Searcher
+from optical_mteb.index.shards import ShardStore
 
-REFINE_FACTORS = (1, 2, 4, 8, 16, 32)
-"""Documents that are scored again, as multiples of those wanted."""
+CANDIDATES, LATE_CANDIDATES = 32, 256
+"""Documents that are scored again at most, as a multiple of those wanted, by one row each or by many."""
+
 PLATEAU = 0.0005
 """Recall that doubling the work must gain while the target is not reached."""
 
 TIE = 1e-5
 """Difference of scores that does not count: of two documents as good as each other, either may be found."""
 
-COMPARED_AT_ONCE = 128
-"""Queries whose documents are in memory together."""
-
-SCATTERED = 4
-"""Reading a vector from anywhere costs as much as so many in a row."""
+SPARE = 8
+"""One candidate more for so many: what the sample needs is a little less than what other queries do."""
 
 
-def exact_scores(store: ShardStore, queries: Vectors, depth: int) -> NDArray[np.float32]:
-    """Scores of the best documents by comparing with every vector, [n, depth], best first.
+def best_documents(store: ShardStore, queries: Rows, depth: int) -> list[Integers]:
+    """Positions of the documents that are as good as the `depth`-th, by comparing with every one; of each query.
 
     One shard at a time is in memory.
 
     Args:
-        store: The vectors.
-        queries: [n, width].
-        depth: Ranks; as many as there are documents with a vector at most.
+        store: The documents.
+        queries: Of one row at least each.
+        depth: Ranks; as many as there are documents that can be compared at most.
     """
-    best = np.full((len(queries), depth), -np.inf, np.float32)
+    # Of those as good as the last, as many again are known.
+    known = 2 * depth
+    scores, positions = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for number in range(len(store)):
-        vectors = store.vectors(number).astype(np.float32)
-        vectors = vectors[vectors.any(axis=1)]
-        if not len(vectors):
-            continue
-        found, _ = faiss.knn(queries, vectors, min(depth, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
-        best = -np.sort(-np.concatenate([best, found], axis=1), axis=1)[:, :depth]
-    return best
+        rows = store.rows(number)
+        of_shard = maxsim(queries, rows)
+        of_shard[:, rows.bare()] = -np.inf
+        found, places = best(of_shard, known)
+        scores, kept = best(np.concatenate([scores, found], axis=1), known)
+        positions = np.take_along_axis(
+            np.concatenate([positions, places + store.bounds(number)[0]], axis=1), kept, axis=1
+        )
+    # Every row of a query adds a rounding of its own.
+    good = scores >= scores[:, depth - 1 : depth] - TIE * queries.lengths[:, None]
+    return [row[chosen] for row, chosen in zip(positions, good, strict=True)]
 
 
-def recall(store: ShardStore, queries: Vectors, found: Integers, best: NDArray[np.float32]) -> float:
-    """Share of the best documents that were found, mean over the queries.
+def recall(found: Integers, good: list[Integers], depth: int) -> NDArray[np.float64]:
+    """Share of the best `depth` documents among the first 1, 2, ... that were found, mean over the queries, [ranks].
 
     Args:
-        store: The vectors.
-        queries: [n, width].
-        found: Positions, [n, depth].
-        best: What `exact_scores` returned.
+        found: Positions, [n, ranks].
+        good: What `best_documents` gave.
+        depth: Ranks that count.
     """
-    hits = np.zeros(found.shape, bool)
-    for start in range(0, len(found), COMPARED_AT_ONCE):
-        part = slice(start, start + COMPARED_AT_ONCE)
-        rows = store.rows(np.maximum(found[part], 0).reshape(-1)).reshape(*found[part].shape, -1)
-        scores = np.where(found[part] == NOTHING, -np.inf, np.einsum("ndw,nw->nd", rows, queries[part]))
-        hits[part] = scores >= best[part, -1:] - TIE
-    return float(hits.mean())
+    hits = np.stack([np.isin(row, own) for row, own in zip(found, good, strict=True)])
+    shares: NDArray[np.float64] = np.minimum(np.cumsum(hits, axis=1), depth).mean(axis=0) / depth
+    return shares
 
 
-def tune(
-    searcher: Searcher, spec: IndexSpec, store: ShardStore, queries: Vectors, *, target: float, depth: int, sample: str
-) -> Tuning:
-    """The parameters of least work whose recall on the sample is the target, or else is the highest.
+def tune(searcher: Searcher, store: ShardStore, queries: Rows, *, target: float, depth: int, sample: str) -> Tuning:
+    """The parameters of little work whose recall on the sample is the target, or else is the highest.
 
     Args:
         searcher: The index, with all documents of the store.
-        spec: Of the index.
-        store: The vectors that it was built from.
-        queries: Sample, [n, width].
+        store: What it was built from.
+        queries: Sample, of one row at least each.
         target: Recall to reach.
         depth: Ranks that the recall counts.
         sample: Where the queries came from, in words.
     """
     depth = min(depth, searcher.live)
-    best = exact_scores(store, queries, depth)
+    good = best_documents(store, queries, depth)
     start = Tuning(target=target, depth=depth, queries=len(queries), sample=sample)
+    kind, again = searcher.spec.kind, searcher.spec.refine
+    most = CANDIDATES if queries.one_each else LATE_CANDIDATES
 
-    def measured(tuning: Tuning) -> Tuning:
-        _, found = searcher.search(queries, depth, tuning)
-        return tuning.model_copy(update={"recall": round(recall(store, queries, found, best), 4)})
+    def measured(effort: int) -> Tuning:
+        tuning = start.model_copy(update={kind.effort: effort} if kind.effort else {})
+        number = min(most * depth, kind.most_found(effort, searcher.live)) if again else depth
+        shares = recall(searcher.candidates(queries, number, tuning, needed=depth), good, depth)[depth - 1 :]
+        enough = int(np.argmax(shares >= min(target, shares[-1] - PLATEAU)))
+        spare = depth + enough + (depth + enough) // SPARE
+        chosen = min(spare, depth - 1 + len(shares)) if again else depth
+        update = {"candidates": chosen if again else None, "recall": round(float(shares[chosen - depth]), 4)}
+        return tuning.model_copy(update=update)
 
-    def cost(tuning: Tuning) -> float:
-        return work(spec, tuning, store.width, searcher.count)
-
-    tried: list[Tuning] = []
-    enough: list[Tuning] = []
-    pools = {min(depth * factor, searcher.live) for factor in REFINE_FACTORS}
-    for candidates in sorted(pools) if spec.refine else (None,):
-        limit = min(map(cost, enough), default=math.inf)
-        for attempt in _attempts(spec, start.model_copy(update={"candidates": candidates}), measured, searcher.count):
-            tried.append(attempt)
-            if cost(attempt) >= limit:
-                break
-        enough = [tuning for tuning in tried if tuning.recall >= target]
+    tried = list(_attempts(searcher, target, measured, *searcher.efforts(depth)))
     highest = max(tuning.recall for tuning in tried)
-    near = [tuning for tuning in tried if tuning.recall >= highest - PLATEAU]
-    return min(enough or near, key=cost)
+    enough = [tuning for tuning in tried if tuning.recall >= min(target, highest - PLATEAU)]
+    chosen = min(enough, key=searcher.work)
+    _, found = searcher.search(queries, depth, chosen)
+    return chosen.model_copy(update={"recall": round(float(recall(found, good, depth)[-1]), 4)})
 
 
-def work(spec: IndexSpec, tuning: Tuning, width: int, count: int) -> float:
-    """Bytes that a search reads, estimated; the measure by which parameters are preferred, the same on any machine."""
-    code = spec.code_size(width)
-    again = SCATTERED * 2 * width * (tuning.candidates or 0)
-    if spec.kind == "ivf":
-        return (tuning.nprobe or 1) / spec.size * count * code + again
-    if spec.kind == "hnsw":
-        kept = max(tuning.ef_search or 1, tuning.candidates or tuning.depth)
-        return SCATTERED * kept * spec.size * code + again
-    return count * code + again
-
-
-def _attempts(spec: IndexSpec, start: Tuning, measured: Callable[[Tuning], Tuning], count: int) -> Iterator[Tuning]:
-    """Measured parameters for one number of candidates: work is doubled up to the target, then halved back towards it."""
-    if spec.kind == "flat":
-        yield measured(start)
-        return
-    # A graph keeps as many nodes in view as it returns, whatever it is told.
-    kept = start.candidates or start.depth
-    name, least, most = ("nprobe", 1, spec.size) if spec.kind == "ivf" else ("ef_search", kept, max(count, kept))
-    value, below, before = least, 0, -1.0
+def _attempts(
+    searcher: Searcher, target: float, measured: Callable[[int], Tuning], least: int, most: int
+) -> Iterator[Tuning]:
+    """Measured parameters: the effort is doubled while that gains, then halved back towards the least work."""
+    effort, before, kept = least, -1.0, None
     while True:
-        attempt = measured(start.model_copy(update={name: value}))
+        attempt = measured(effort)
         yield attempt
-        if attempt.recall >= start.target:
+        if attempt.recall >= target and (kept is None or searcher.work(attempt) < searcher.work(kept[1])):
+            kept = (effort, attempt)
+        elif kept is not None:
             break
-        if value >= most or (attempt.recall - before < PLATEAU and value >= 4 * least):
-            return
-        below, before, value = value, attempt.recall, min(2 * value, most)
+        if effort >= most or (attempt.recall < target and attempt.recall - before < PLATEAU and effort >= 4 * least):
+            break
+        before, effort = attempt.recall, min(2 * effort, most)
+    if kept is None:
+        return
     # Within an eighth of the least that would do.
+    value, below = kept[0], kept[0] // 2 if kept[0] > least else least - 1
     while value - below > max(value // 8, 1):
         middle = (below + value) // 2
-        attempt = measured(start.model_copy(update={name: middle}))
+        attempt = measured(middle)
         yield attempt
-        below, value = (below, middle) if attempt.recall >= start.target else (middle, value)
+        below, value = (below, middle) if attempt.recall >= target else (middle, value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.faiss_index import FaissIndex
-from optical_mteb.index.manifest import FileRecord, IndexManifest
+from optical_mteb.index.manifest import IndexManifest
 from optical_mteb.storage import expanded
 
 SELVES = 200
@@ -43,7 +43,7 @@ def verify(folder: Path) -> Iterator[Check]:
     manifest = IndexManifest.read(folder)
     whole = True
     for name, record in manifest.files.items():
-        problem = _problem(folder / name, record)
+        problem = record.problem(folder / name)
         if problem and IndexManifest.read(folder) != manifest:
             raise InputError(f"{folder}: another process changed it meanwhile; run the command again")
         whole &= not problem
@@ -62,24 +62,9 @@ def verify(folder: Path) -> Iterator[Check]:
     yield _selves(index)
 
 
-def _problem(path: Path, record: FileRecord) -> str:
-    try:
-        found = FileRecord.of(path)
-    except FileNotFoundError:
-        return "is not there"
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
-    if found.bytes != record.bytes:
-        return f"has {found.bytes:,} bytes, {record.bytes:,} were written"
-    return "" if found == record else "has changed since it was written: another checksum"
-
-
 def _unique(index: FaissIndex) -> Check:
-    hashes = []
-    for batch in index.documents.batches():
-        ids = batch.column("id").to_pylist()
-        hashes.append(np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids)))
-    every = np.concatenate(hashes)
+    ids = index.documents.table["id"].chunks
+    every = np.concatenate([np.fromiter(map(hash, part.to_pylist()), np.int64, len(part)) for part in ids])
     kept = np.delete(every, index.searcher.removed)
     twice = len(kept) - len(np.unique(kept))
     return Check("ids", not twice, f"{twice:,} stand twice" if twice else "no two documents share one")
@@ -90,7 +75,7 @@ def _selves(index: FaissIndex) -> Check:
     if not len(live):
         return Check("self-retrieval", True, "no document is left to be found")
     chosen = np.random.default_rng(index.manifest.seed).choice(live, min(SELVES, len(live)), replace=False)
-    rankings = index.search(index.own_vectors(np.sort(chosen)), SELF_DEPTH)
+    rankings = index.search(index.own_rows(np.sort(chosen)), SELF_DEPTH)
     found = [position in ranking.positions for position, ranking in zip(np.sort(chosen), rankings, strict=True)]
     share = float(np.mean(found))
     text = f"{sum(found)} of {len(found)} documents are among the best {SELF_DEPTH} for their own vectors"

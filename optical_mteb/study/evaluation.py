@@ -145,5 +145,5 @@ class _SortedEncoder:
         texts = [text for batch in inputs for text in batch["text"]]
         encoder = self._encoder.for_task(task_metadata)
         if prompt_type != PromptType.document:
-            return encoder.queries(texts)
-        return encoder.documents(texts, torch.float32).vectors
+            return encoder.queries(texts).vectors
+        return encoder.documents(texts, torch.float32).rows.vectors

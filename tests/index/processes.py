@@ -21,7 +21,7 @@ from optical_mteb.index.changes import add_vectors, remove_documents
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.manifest import ModelRecord
 from optical_mteb.index.place import building, new_version
-from optical_mteb.index.tokens_encoder import EncodedTokens, TokenEncoder
+from optical_mteb.index.rows import Rows
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.index.processes"])
@@ -122,9 +122,8 @@ class StubEncoder:
     log: Path | None = None
     encoded: list = field(default_factory=list)
 
-    model = SimpleNamespace(
-        similarity_fn_name="cosine", device=SimpleNamespace(type="cpu"), get_embedding_dimension=lambda: WIDTH
-    )
+    metric, late, width = "inner product", False, WIDTH
+    model = SimpleNamespace(similarity_fn_name="cosine", device=SimpleNamespace(type="cpu"))
 
     def precision(self, texts):
         return None
@@ -134,11 +133,11 @@ class StubEncoder:
         if self.log is not None:
             with Path(self.log).open("a", encoding="utf-8") as file:
                 file.writelines(f"{text}\n" for text in texts)
-        truncated = sum(len(text.split()) > self.record.max_tokens for text in texts)
-        return SimpleNamespace(vectors=stub_vectors(texts), truncated=truncated)
+        longest = self.record.max_tokens or 1000
+        return SimpleNamespace(rows=self.queries(texts), truncated=sum(len(text.split()) > longest for text in texts))
 
     def queries(self, texts):
-        return stub_vectors(texts)
+        return Rows.single(stub_vectors(texts))
 
 
 def stub_encoder(log=None, **record):
@@ -154,30 +153,19 @@ def stub_vectors(texts):
     return vectors
 
 
-@dataclass(frozen=True)
-class StubTokenEncoder(TokenEncoder):
-    """As `TokenEncoder`, with a vector for each word that depends a little on the text; notes what it encodes."""
+class StubTokenEncoder(StubEncoder):
+    """The same for late interaction, with a row for each word that depends a little on the text."""
 
-    metric = "maxsim"
-    width = WIDTH
-    log: Path | None = None
-
-    def documents(self, ids, texts):
-        if self.log is not None:
-            with Path(self.log).open("a", encoding="utf-8") as file:
-                file.writelines(f"{text}\n" for text in texts)
-        rows = [stub_tokens(text) for text in texts]
-        lengths = np.array([len(each) for each in rows], np.int64)
-        return EncodedTokens(np.concatenate(rows), lengths, truncated=0)
+    metric, late = "maxsim", True
+    model = SimpleNamespace(similarity_fn_name="maxsim")
 
     def queries(self, texts):
-        return [stub_tokens(text) for text in texts]
+        return Rows.joined([stub_tokens(text) for text in texts], WIDTH)
 
 
 def stub_token_encoder(log=None, **record):
     """A stub, with what is on record about it."""
-    model = SimpleNamespace(similarity_fn_name="maxsim")
-    return StubTokenEncoder(model, ModelRecord(**{"name": "stub", "revision": "1" * 40} | record), log=log)
+    return StubTokenEncoder(ModelRecord(**{"name": "stub", "revision": "1" * 40} | record), log)
 
 
 def stub_tokens(text):
@@ -195,11 +183,10 @@ def stub_tokens(text):
 
 def build_tokens(folder, texts, spec, log=None, save_every=600.0):
     """Build an index of the tokens of texts, whose model notes in a file what it encodes; no torch is loaded."""
-    from optical_mteb.index import assembly, tokens_assembly
+    from optical_mteb.index import assembly
 
     faiss.omp_set_num_threads(1)
     assembly.SAVE_EVERY = save_every
-    tokens_assembly.TOKEN_SAMPLE = 10
     build_index(
         Path(folder),
         Corpus.of([f"d{number}" for number in range(len(texts))], texts),

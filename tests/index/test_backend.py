@@ -16,14 +16,19 @@ import pytest
 import torch
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.models.search_wrappers import SearchEncoderWrapper
-from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper, SparseEncoderWrapper
+from mteb.models.sentence_transformer_wrapper import (
+    MultiVectorWrapper,
+    SentenceTransformerEncoderWrapper,
+    SparseEncoderWrapper,
+)
 
+from optical_mteb.bases import as_late_interaction
 from optical_mteb.errors import InputError
 from optical_mteb.index import stored_corpus
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.backend import FaissBackend
+from optical_mteb.index.rows import unit
 from optical_mteb.index.search_model import IndexedModel, indexed
-from optical_mteb.index.shards import unit
 from optical_mteb.registry import register, search_by_index
 from optical_mteb.scores.compare import compare_models
 from optical_mteb.scores.results import find_results
@@ -124,7 +129,7 @@ def inodes(folder):
 
 
 def test_flat_has_the_exact_scores_and_a_graph_nearly():
-    """Pins vectors of half precision, prompts that are not the task's, and positions of other documents."""
+    """Guards against vectors of half precision, prompts that are not the task's, and positions of other documents."""
     exact = numbers(evaluate())
     assert 0.3 < exact["ndcg_at_10"] < 1
     assert numbers(evaluate("flat")) == pytest.approx(exact, abs=1e-6, nan_ok=True)
@@ -133,7 +138,7 @@ def test_flat_has_the_exact_scores_and_a_graph_nearly():
 
 
 def test_no_document_is_encoded_twice():
-    """Pins an index that is built for every run, and one that only the same spec and recall find again."""
+    """Guards against an index that is built for every run, and one that only the same spec and recall find again."""
     scores = evaluate("hnsw32")
     assert CountingModel.encoded == DOCUMENTS
     (place,) = places()
@@ -145,6 +150,40 @@ def test_no_document_is_encoded_twice():
     assert CountingModel.encoded == DOCUMENTS
     names = sorted(path.name for path in place.iterdir() if path.is_dir())
     assert names == ["flat-1.0", "hnsw32-0.9", "hnsw32-0.99", "vectors"]
+
+
+class LateModel(MultiVectorWrapper):
+    """The tiny encoder by late interaction in mteb's wrapper; how many documents it encoded is in `encoded`."""
+
+    encoded = 0
+
+    def __init__(self, name, revision=None, device=None, **_):
+        super().__init__(as_late_interaction(build_tiny_model()), device=device)
+
+    def _encode(self, inputs, *, prompt_type=None, **kwargs):
+        if prompt_type == mteb.types.PromptType.document:
+            type(self).encoded += len(inputs.dataset)
+        return super()._encode(inputs, prompt_type=prompt_type, **kwargs)
+
+
+def test_late_interaction_goes_through_the_index_too(monkeypatch):
+    """Guards against other scores than MTEB's own MaxSim, and against documents that are encoded for every run."""
+    from mteb.models.model_implementations import MODEL_REGISTRY
+    from mteb.models.model_meta import ModelMeta
+
+    known = {"name": "tests/late", "revision": "0", "loader": LateModel, "model_type": ["late-interaction"]}
+    monkeypatch.setitem(MODEL_REGISTRY, "tests/late", ModelMeta.create_empty(overwrites=known))
+    exact = {task: numbers(evaluate(model="tests/late", task=task())) for task in (TinyRetrieval, RankedRetrieval)}
+    assert 0.05 < exact[TinyRetrieval]["ndcg_at_10"] < 1
+    LateModel.encoded = 0
+    for task, scores in exact.items():
+        found = numbers(evaluate("flat", model="tests/late", task=task()))
+        assert found == pytest.approx(scores, abs=1e-6, nan_ok=True)
+    found = evaluate("ivf4,sq8", model="tests/late")
+    assert found["ndcg_at_10"] == pytest.approx(exact[TinyRetrieval]["ndcg_at_10"], abs=0.02)
+    assert LateModel.encoded == DOCUMENTS
+    (place,) = places()
+    assert {path.name for path in place.iterdir() if path.is_dir()} == {"flat-1.0", "ivf4,sq8+refine-0.99", "vectors"}
 
 
 class ChangedRetrieval(TinyRetrieval):
@@ -185,7 +224,7 @@ def test_what_changes_a_vector_has_it_encoded_again(changed, encoded_again, monk
 
 
 def test_exact_and_approximate_scores_share_no_file(tmp_path):
-    """Pins a result of one that is taken for the other's, and a comparison that is silent about it."""
+    """Guards against a result of one that is taken for the other's, and a comparison that is silent about it."""
     cache = mteb.ResultCache(tmp_path)
     exact = evaluate(cache=cache)
     assert CountingModel.encoded == DOCUMENTS
@@ -211,7 +250,7 @@ def test_exact_and_approximate_scores_share_no_file(tmp_path):
 
 
 def test_a_model_given_by_its_metadata_is_kept_apart_too(stock, monkeypatch, tmp_path):
-    """Pins OPTICAL_MTEB_INDEX, and approximate scores in the exact ones' file: mteb looks there before it loads a model."""
+    """Guards against approximate scores in the exact ones' file, by OPTICAL_MTEB_INDEX: mteb looks there before it loads a model."""
     cache = mteb.ResultCache(tmp_path)
     exact = evaluate(cache=cache)
     monkeypatch.setenv("OPTICAL_MTEB_INDEX", "hnsw8")
@@ -227,7 +266,7 @@ def test_a_model_given_by_its_metadata_is_kept_apart_too(stock, monkeypatch, tmp
 
 
 def test_a_sentence_transformer_is_known_by_its_weights(stock):
-    """Pins a model from nowhere whose index is taken for that of other weights."""
+    """Guards against a model from nowhere whose index is taken for that of other weights."""
     search_by_index("flat")
     for seed in (3, 4, 3):
         model = build_tiny_model(seed=seed)
@@ -244,7 +283,7 @@ def damage(path):
 
 
 def test_a_damaged_shard_is_encoded_again(caplog):
-    """Pins scores by damaged vectors, and all documents encoded again for one shard."""
+    """Guards against scores by damaged vectors, and all documents encoded again for one shard."""
     scores = numbers(evaluate("flat"))
     (place,) = places()
     damage(place / "vectors" / "000001" / "vectors.npy")
@@ -259,7 +298,7 @@ def test_a_damaged_shard_is_encoded_again(caplog):
 
 @pytest.mark.parametrize("part", ["index.faiss", "documents.arrow", "manifest.json", "no documents.arrow", "removed"])
 def test_a_damaged_index_is_built_again_from_the_vectors(part, caplog, monkeypatch):
-    """Pins scores by a damaged or edited index, large ones too, a traceback for it, and documents encoded again."""
+    """Guards against scores by a damaged or edited index, large ones too, a traceback for it, and documents encoded again."""
     monkeypatch.setattr("optical_mteb.index.faiss_index.CHECKED_AT_OPENING", 0)
     scores = numbers(evaluate("flat"))
     (place,) = places()
@@ -305,7 +344,7 @@ def test_a_store_that_may_only_be_read_needs_no_lock(monkeypatch):
 
 
 def test_another_process_is_waited_for_even_one_that_is_killed(caplog):
-    """Pins two processes that write into one place, and a lock that outlives its process."""
+    """Guards against two processes that write into one place, and a lock that outlives its process."""
     evaluate("flat")
     (place,) = places()
     (place / "vectors" / "000001" / "manifest.json").unlink()
@@ -338,7 +377,7 @@ def test_another_process_is_waited_for_even_one_that_is_killed(caplog):
 
 @pytest.mark.slow
 def test_stock_command_in_another_process_encodes_nothing(tmp_path, own_home):
-    """Pins OPTICAL_MTEB_INDEX with the stock command, and documents known again within one process only."""
+    """Guards against OPTICAL_MTEB_INDEX without effect on the stock command, and documents known again within one process only."""
     from optical_mteb.bases import base_revision
     from optical_mteb.students import student_path
     from tests.test_registry import sidecar_of
@@ -378,7 +417,7 @@ def unloadable(*_, **__):
 
 @pytest.mark.parametrize("spec", ["hnsw", "flat,sq8", ""])
 def test_a_wrong_spec_is_one_line_before_anything_is_loaded(monkeypatch, capsys, stock, spec):
-    """Pins a spec that is found to be wrong once a model is there, or that means exact search."""
+    """Guards against a spec that is found to be wrong once a model is there, or that means exact search."""
     monkeypatch.setattr("mteb.models.model_meta.ModelMeta.load_model", unloadable)
     code, output, errors = run_main(
         monkeypatch, capsys, "run", "--index", spec, "-m", "tests/tiny", "-t", "CLDRNameRetrieval"
@@ -401,14 +440,14 @@ def test_a_wrong_spec_is_one_line_before_anything_is_loaded(monkeypatch, capsys,
     ],
 )
 def test_a_wrong_recall_is_one_line(monkeypatch, capsys, stock, arguments, message):
-    """Pins a recall that has no effect."""
+    """Guards against a recall that has no effect."""
     code, _, errors = run_main(monkeypatch, capsys, "run", *arguments, "-m", "tests/tiny")
     assert code == 2
     assert message in errors
 
 
 def test_the_command_keeps_its_own_options_to_itself(monkeypatch, stock):
-    """Pins options that mteb is handed, or does not get, and --index without effect."""
+    """Guards against options that mteb is handed, or does not get, and --index without effect."""
     from typer.testing import CliRunner
 
     from optical_mteb import cli
@@ -436,29 +475,25 @@ def sparse():
     return model
 
 
-def late():
-    known = {"model_type": ["late-interaction"], "loader": unloadable}
-    return mteb.get_model_meta("tests/tiny").model_copy(update=known)
-
-
 @pytest.mark.parametrize(
     ("model", "found"),
     [
         (lambda: mteb.get_model("mteb/baseline-random-cross-encoder"), "cross-encoder"),
         (sparse, "sparse"),
-        (late, "late-interaction"),
     ],
-    ids=["cross-encoder", "sparse", "late interaction"],
+    ids=["cross-encoder", "sparse"],
 )
-def test_models_without_one_vector_a_text_are_refused(model, found):
-    """Pins an exact search in the place of the index that was asked for, and a traceback."""
-    with pytest.raises(InputError, match=rf"^model .*: does not give one vector a text \(found: {found}\)") as caught:
+def test_models_without_vectors_are_refused(model, found):
+    """Guards against an exact search in the place of the index that was asked for, and a traceback."""
+    with pytest.raises(
+        InputError, match=rf"^model .*: does not give one vector a text or a token \(found: {found}\)"
+    ) as caught:
         indexed(model(), BuildSettings("flat"))
     assert "\n" not in str(caught.value)
 
 
 def test_a_model_that_compares_lengths_too_is_refused(monkeypatch):
-    """Pins scores by the angle for a model that is made for the dot product of vectors of several lengths."""
+    """Guards against scores by the angle for a model that is made for the dot product of vectors of several lengths."""
     from sentence_transformers import SentenceTransformer
 
     def longer(model, *args, **kwargs):
@@ -477,7 +512,7 @@ def test_a_model_that_compares_lengths_too_is_refused(monkeypatch):
 
 
 def test_too_few_documents_are_refused_before_they_are_encoded():
-    """Pins documents encoded for an index that cannot be built."""
+    """Guards against documents encoded for an index that cannot be built."""
     with pytest.raises(InputError, match="needs 4,096 documents at least, found 300; use flat or auto"):
         evaluate("ivf4096")
     assert CountingModel.encoded == 0
@@ -494,14 +529,14 @@ class RankedRetrieval(TinyRetrieval):
 
 @pytest.mark.parametrize("spec", ["flat", "ivf4,sq8"])
 def test_pre_ranked_documents_are_compared_one_by_one(spec):
-    """Pins places among the pre-ranked documents that are taken for places in the corpus, and codes of them."""
+    """Guards against places among the pre-ranked documents that are taken for places in the corpus, and codes of them."""
     assert numbers(evaluate(spec, task=RankedRetrieval())) == pytest.approx(
         numbers(evaluate(task=RankedRetrieval())), abs=1e-6, nan_ok=True
     )
 
 
 def test_mtebs_own_wrapper_takes_the_backend(collection):
-    """Pins mteb's protocol: documents in parts, scores and positions best first, and an index that is found again."""
+    """Guards against documents of one part alone, scores worst first, and an index that is not found again."""
     backend = FaissBackend(BuildSettings("flat", shard_size=512))
     wrapper = SearchEncoderWrapper(mteb.get_model("tests/tiny"), index_backend=backend)
     cosines = unit(collection.queries, range(40)) @ unit(collection.vectors, range(2000)).T
@@ -525,7 +560,7 @@ def test_mtebs_own_wrapper_takes_the_backend(collection):
 
 
 def test_an_indexed_model_is_not_indexed_twice():
-    """Pins a wrapper around a wrapper."""
+    """Guards against a wrapper around a wrapper."""
     model = indexed(mteb.get_model("tests/tiny"), BuildSettings("flat"))
     assert isinstance(model, IndexedModel)
     assert indexed(model, BuildSettings("hnsw32")) is model

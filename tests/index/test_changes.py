@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.index import FaissIndex, faiss_index, manifest
+from optical_mteb.index import FaissIndex, IndexManifest, faiss_index, manifest
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_from_vectors, build_index
 from optical_mteb.index.changes import add_documents, add_vectors, remove_documents
@@ -42,7 +42,7 @@ def agreement(folder, collection, among):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_added_documents_are_found(half, collection, spec):
-    """Pins added documents under the ids of others, or without the vectors that they are scored again with."""
+    """Guards against added documents under the ids of others, or without the vectors that they are scored again with."""
     folder = half(spec)
     manifest = add_vectors(folder, collection.ids[1500:], 3 * collection.vectors[1500:])
     assert (manifest.count, manifest.corpus.count) == (2000, 1500)
@@ -55,7 +55,7 @@ def test_added_documents_are_found(half, collection, spec):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_removed_documents_are_not_found(half, collection, spec):
-    """Pins a removed document in a ranking, with a graph that cannot remove, too; and one that cannot come back."""
+    """Guards against a removed document in a ranking, with a graph that cannot remove, too; and one that cannot come back."""
     folder = half(spec)
     gone = np.unique(collection.best(3, among=np.arange(1500)))
     manifest = remove_documents(folder, [collection.ids[place] for place in gone])
@@ -74,7 +74,7 @@ def test_removed_documents_are_not_found(half, collection, spec):
 
 
 def test_exact_search_after_changes_is_that_of_an_index_built_so(half, collection, tmp_path):
-    """Pins scores that depend on how a document came into the index."""
+    """Guards against scores that depend on how a document came into the index."""
     folder = half("flat")
     add_vectors(folder, collection.ids[1500:], collection.vectors[1500:])
     build_from_vectors(tmp_path / "whole", collection.ids, collection.vectors, settings=settings("flat"), say=str)
@@ -98,7 +98,7 @@ def test_exact_search_after_changes_is_that_of_an_index_built_so(half, collectio
     ],
 )  # fmt: skip
 def test_changes_that_cannot_be_made_change_nothing(half, collection, change, expected):
-    """Pins half a change, and anything left that the next change would stumble over."""
+    """Guards against half a change, and anything left that the next change would stumble over."""
     folder = half("hnsw8")
     before = contents(folder)
     with pytest.raises(InputError, match=expected):
@@ -110,7 +110,7 @@ def test_changes_that_cannot_be_made_change_nothing(half, collection, change, ex
 
 @pytest.mark.parametrize("change", [lambda f: remove_documents(f, ["a"]), lambda f: add_vectors(f, ["a"], np.eye(1))])
 def test_what_is_no_index_is_not_changed(tmp_path, change):
-    """Pins an index that comes into being because one of another name was meant."""
+    """Guards against an index that comes into being because one of another name was meant."""
     with pytest.raises(InputError, match="no index there"):
         change(tmp_path / "idnex")
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == []
@@ -120,12 +120,12 @@ def test_what_is_no_index_is_not_changed(tmp_path, change):
     ("step", "number"),
     [
         ("changes:write_index", 1),
-        ("changes:VectorsWriter.append", 1),
+        ("changes:write_rows", 1),
         ("changes:IndexManifest.write", 1),
     ],
 )  # fmt: skip
 def test_a_killed_change_leaves_the_index_as_it_was(half, collection, step, number):
-    """Pins an index of which a killed process had written one file."""
+    """Guards against an index of which a killed process had written one file."""
     folder = half("ivf16,sq8+refine")
     before = contents(folder)
     new = (collection.ids[1500:], collection.vectors[1500:])
@@ -139,7 +139,7 @@ def test_a_killed_change_leaves_the_index_as_it_was(half, collection, step, numb
 
 
 def test_a_full_disk_leaves_the_index_as_it_was(half, collection):
-    """Pins an index that is gone because there was no room for its next version."""
+    """Guards against an index that is gone because there was no room for its next version."""
     folder = half("flat")
     before = contents(folder)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -156,8 +156,9 @@ def test_a_full_disk_leaves_the_index_as_it_was(half, collection):
 def test_a_reader_sees_the_version_before_or_after_a_change(half, collection, monkeypatch):
     """Guards against an opening that fails, or mixes two versions, while another process changes the index."""
     folder = half("flat+refine")
-    for number, step in enumerate(["_check_files", "Documents", "Searcher"]):
-        original, pending = getattr(faiss_index, step), [f"d{number}"]
+    steps = [(IndexManifest, "check_files"), (faiss_index, "Documents"), (faiss_index, "Searcher")]
+    for number, (place, step) in enumerate(steps):
+        original, pending = getattr(place, step), [f"d{number}"]
 
         def change_first(*args, original=original, pending=pending, **kwargs):
             if pending:
@@ -165,7 +166,7 @@ def test_a_reader_sees_the_version_before_or_after_a_change(half, collection, mo
             return original(*args, **kwargs)
 
         with monkeypatch.context() as patched:
-            patched.setattr(faiss_index, step, change_first)
+            patched.setattr(place, step, change_first)
             assert len(FaissIndex.open(folder)) == 1500 - number - 1
     monkeypatch.setattr(manifest, "ATTEMPTS", 3)
     ids = iter(collection.ids[10:])
@@ -196,7 +197,7 @@ def texts_index(tmp_path):
 
 
 def test_texts_are_added_by_the_model_of_the_index(texts_index):
-    """Pins added texts that are not encoded, not kept, or read only in part without a word."""
+    """Guards against added texts that are not encoded, not kept, or read only in part without a word."""
     said = []
     corpus = Corpus.of([f"d{number}" for number in range(200, 300)], TEXTS[200:])
     encoder = stub_encoder()
@@ -213,7 +214,7 @@ def test_texts_are_added_by_the_model_of_the_index(texts_index):
 
 
 def test_texts_are_not_added_by_another_model(texts_index):
-    """Pins an index of two models."""
+    """Guards against an index of two models."""
     with pytest.raises(InputError, match=r"was built by stub at revision 1{12}, found revision 2{12}"):
         add_documents(texts_index, Corpus.of(["new"], ["text"]), encoder=stub_encoder(revision="2" * 40))
     with pytest.raises(InputError, match="was built by stub; add documents with their texts"):

@@ -8,15 +8,16 @@ import pytest
 from datasets import Dataset
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.corpus import Corpus, open_corpus
+from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.corpus_files import read_queries
+from optical_mteb.index.sources import open_corpus
 
 DOCUMENTS = [("a", "Mvua", "Mvua kubwa leo."), ("b", "", "የዛሬ ዜና"), ("c", "Only a title", "")]
 
 
 def rows(corpus):
     part = corpus.read(0, len(corpus))
-    return list(zip(part.ids, part.titles, part.texts, strict=True))
+    return list(zip(*(part[name].to_pylist() for name in ("id", "title", "text")), strict=True))
 
 
 def write_lines(path, lines):
@@ -39,25 +40,25 @@ def beir(tmp_path):
 
 
 def test_a_beir_folder_has_documents_and_queries(beir):
-    """Pins titles that are lost, and queries that parameters are not tuned on."""
+    """Guards against titles that are lost, and queries that parameters are not tuned on."""
     corpus = open_corpus(str(beir))
     assert rows(corpus) == DOCUMENTS
     assert corpus.queries == ["rain today"]
-    assert corpus.read(0, 3).as_read() == ["Mvua Mvua kubwa leo.", "የዛሬ ዜና", "Only a title"]
+    assert corpus.texts(0, 3) == ["Mvua Mvua kubwa leo.", "የዛሬ ዜና", "Only a title"]
 
 
 def test_documents_are_read_as_mteb_does():
-    """Pins a document that the index encodes otherwise than an evaluation."""
+    """Guards against a document that the index encodes otherwise than an evaluation."""
     from mteb._create_dataloaders import _corpus_to_dict
 
     expected = [_corpus_to_dict({"id": key, "title": title, "text": text})["text"] for key, title, text in DOCUMENTS]
     corpus = Corpus.of(*([row[column] for row in DOCUMENTS] for column in (0, 2)), titles=[row[1] for row in DOCUMENTS])
-    assert corpus.read(0, 3).as_read() == expected
+    assert corpus.texts(0, 3) == expected
 
 
 @pytest.mark.parametrize("name", ["news.jsonl", "news.jsonl.gz"])
 def test_json_lines_with_the_keys_of_others(tmp_path, name):
-    """Pins a corpus of Pyserini or ir_datasets that has to be rewritten first."""
+    """Guards against a corpus of Pyserini or ir_datasets that has to be rewritten first."""
     lines = [json.dumps({"docid": key, "contents": text or title, "title": title}) for key, title, text in DOCUMENTS]
     lines.append(json.dumps({"docid": 7, "contents": "seven", "title": None}))
     corpus = open_corpus(str(write_lines(tmp_path / name, lines)))
@@ -70,7 +71,7 @@ def test_json_lines_with_the_keys_of_others(tmp_path, name):
 
 
 def test_a_file_of_beirs_json_lines(tmp_path):
-    """Pins a corpus.jsonl that is read only inside a folder."""
+    """Guards against a corpus.jsonl that is read only inside a folder."""
     assert rows(open_corpus(str(write_lines(tmp_path / "c.jsonl", beir_lines())))) == DOCUMENTS
 
 
@@ -82,12 +83,12 @@ def test_a_file_of_beirs_json_lines(tmp_path):
     ],
 )
 def test_tables(tmp_path, lines, expected):
-    """Pins a title that is taken for the text."""
+    """Guards against a title that is taken for the text."""
     assert rows(open_corpus(str(write_lines(tmp_path / "c.tsv", lines)))) == expected
 
 
 def test_a_folder_of_trec_documents(tmp_path):
-    """Pins files of a TREC folder that are passed over, and a README that is taken for one."""
+    """Guards against files of a TREC folder that are passed over, and a README that is taken for one."""
     folder = tmp_path / "trec"
     (folder / "1994").mkdir(parents=True)
     head = "<DOC>\n<DOCNO> {} </DOCNO>\n<HEADLINE>Rain</HEADLINE>\n<TEXT>\nHeavy &amp; long\n</TEXT>\n</DOC>"
@@ -101,7 +102,7 @@ def test_a_folder_of_trec_documents(tmp_path):
 
 
 def test_an_mteb_task_has_documents_and_queries():
-    """Pins a task whose corpus is another one in the index than in an evaluation."""
+    """Guards against a task whose corpus is another one in the index than in an evaluation."""
     import mteb
 
     from optical_mteb.registry import register
@@ -125,7 +126,7 @@ def test_an_mteb_task_has_documents_and_queries():
 
 
 def test_a_hub_data_set_is_looked_for_in_the_data_folder(tmp_path, monkeypatch):
-    """Pins a download of what is there already, and a column of ids that is not found."""
+    """Guards against a download of what is there already, and a column of ids that is not found."""
     folder = tmp_path / "data" / "someone" / "news"
     folder.mkdir(parents=True)
     write_lines(folder / "corpus.jsonl", [json.dumps({"docid": number, "text": f"text {number}"}) for number in (1, 2)])
@@ -140,7 +141,7 @@ def test_a_hub_data_set_is_looked_for_in_the_data_folder(tmp_path, monkeypatch):
 
 
 def test_the_fingerprint_is_of_ids_titles_and_texts_in_order():
-    """Pins a build that goes on with shards of other documents."""
+    """Guards against a build that goes on with shards of other documents."""
 
     def fingerprint(documents):
         columns = list(zip(*documents, strict=True))
@@ -158,7 +159,7 @@ def test_the_fingerprint_is_of_ids_titles_and_texts_in_order():
 
 
 def test_a_corpus_is_read_in_parts(monkeypatch):
-    """Pins a check that leaves out what lies past its first part."""
+    """Guards against a check that leaves out what lies past its first part."""
     monkeypatch.setattr("optical_mteb.index.corpus.READ_AT_ONCE", 2)
     ids = ["a", "b", "c", "d", "a"]
     with pytest.raises(InputError, match=r"id 'a' stands twice \(documents 1 and 5\)"):
@@ -176,7 +177,7 @@ def test_a_corpus_is_read_in_parts(monkeypatch):
     ],
 )
 def test_columns_that_are_no_corpus(columns, expected):
-    """Pins an empty corpus, and a missing text, that end in an error of a library."""
+    """Guards against an empty corpus, and a missing text, that end in an error of a library."""
     with pytest.raises(InputError, match=expected):
         Corpus("news", Dataset.from_dict(columns))
 
@@ -201,13 +202,13 @@ def test_columns_that_are_no_corpus(columns, expected):
     ],
 )
 def test_broken_files_are_refused_with_their_line(tmp_path, name, lines, expected):
-    """Pins a broken file that is indexed in part, or refused without its line."""
+    """Guards against a broken file that is indexed in part, or refused without its line."""
     with pytest.raises(InputError, match=expected):
         open_corpus(str(write_lines(tmp_path / name, lines)))
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    """Pins a traceback for a misspelt path, folder or task."""
+    """Guards against a traceback for a misspelt path, folder or task."""
     (tmp_path / "empty").mkdir()
     for source, expected in (
         (str(tmp_path / "no.jsonl"), "no such file or folder"),
@@ -221,7 +222,7 @@ def test_what_is_not_there_is_said(tmp_path):
 
 
 def test_queries(tmp_path, beir):
-    """Pins a file of queries that is taken for another kind, and ids that stand twice in a run."""
+    """Guards against a file of queries that is taken for another kind, and ids that stand twice in a run."""
     assert [(query.id, query.text) for query in read_queries(beir / "queries.jsonl")] == [("q1", "rain today")]
     table = write_lines(tmp_path / "q.tsv", ["1\tmvua", "2\tየዛሬ ዜና"])
     assert [(query.id, query.text) for query in read_queries(table)] == [("1", "mvua"), ("2", "የዛሬ ዜና")]

@@ -18,23 +18,23 @@ def cosines(found, expected):
 
 
 def test_documents_and_queries_are_encoded_as_the_model_does(tiny_model):
-    """Pins vectors in another order, with another prompt, or not of length 1."""
+    """Guards against vectors in another order, with another prompt, or not of length 1."""
     model = tiny_model()
     encoder = Encoder.of(model, name="tiny")
     documents = encoder.documents(TEXTS, torch.float32)
-    assert cosines(documents.vectors, model.encode_document(TEXTS)).min() > 0.9999
-    assert cosines(encoder.queries(TEXTS), model.encode_query(TEXTS)).min() > 0.9999
-    assert np.linalg.norm(documents.vectors, axis=1) == pytest.approx(1)
-    assert documents.vectors.dtype == np.float32
+    assert cosines(documents.rows.vectors, model.encode_document(TEXTS)).min() > 0.9999
+    assert cosines(encoder.queries(TEXTS).vectors, model.encode_query(TEXTS)).min() > 0.9999
+    assert np.linalg.norm(documents.rows.vectors, axis=1) == pytest.approx(1)
+    assert documents.rows.vectors.dtype == np.float32
 
 
 def test_more_texts_than_are_tokenized_at_once(tiny_model, monkeypatch):
-    """Pins texts that are lost or exchanged between one part and the next."""
+    """Guards against texts that are lost or exchanged between one part and the next."""
     monkeypatch.setattr("optical_mteb.index.encoding.TOKENIZED_AT_ONCE", 32)
     assert TOKENIZED_AT_ONCE > 32
     model = tiny_model()
     found = encode(model, TEXTS, task="document", prompt="passage: ", tokens_per_batch=100)
-    assert cosines(found.vectors, model.encode_document(TEXTS)).min() > 0.9999
+    assert cosines(found.rows.vectors, model.encode_document(TEXTS)).min() > 0.9999
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def shapes(monkeypatch):
 
 
 def test_batches_fill_the_budget_with_little_padding(tiny_model, shapes):
-    """Pins batches of a fixed number of texts, and batches of texts as they come."""
+    """Guards against batches of a fixed number of texts, and batches of texts as they come."""
     model = tiny_model()
     tokens = [len(ids) for ids in model.tokenizer([f"passage: {text}" for text in TEXTS])["input_ids"]]
     encode(model, TEXTS, task="document", prompt="passage: ", tokens_per_batch=400)
@@ -62,27 +62,27 @@ def test_batches_fill_the_budget_with_little_padding(tiny_model, shapes):
 
 
 def test_a_text_of_more_tokens_than_the_budget_is_a_batch_by_itself(tiny_model, shapes):
-    """Pins an endless loop over a batch of no text."""
+    """Guards against an endless loop over a batch of no text."""
     model = tiny_model()
     found = encode(model, ["rain " * 20, "rain"], task="document", tokens_per_batch=4)
     assert [rows for rows, _ in shapes] == [1, 1]
-    assert cosines(found.vectors, model.encode(["rain " * 20, "rain"])).min() > 0.9999
+    assert cosines(found.rows.vectors, model.encode(["rain " * 20, "rain"])).min() > 0.9999
 
 
 def test_padding_on_the_left_is_cut_on_the_left(tiny_model):
-    """Pins tokens that are cut off where a tokenizer pads on the other side."""
+    """Guards against tokens that are cut off where a tokenizer pads on the other side."""
     model = tiny_model()
     model.tokenizer.padding_side = "left"
     found = encode(model, TEXTS, task="document", prompt="passage: ", tokens_per_batch=100)
     # BERT counts positions from the padding on, so only texts of one length are comparable.
     alone = np.concatenate([model.encode_document([text]) for text in TEXTS[:5]])
-    single = [encode(model, [text], task="document", prompt="passage: ").vectors for text in TEXTS[:5]]
+    single = [encode(model, [text], task="document", prompt="passage: ").rows.vectors for text in TEXTS[:5]]
     assert cosines(np.concatenate(single), alone).min() > 0.9999
-    assert np.isfinite(found.vectors).all()
+    assert np.isfinite(found.rows.vectors).all()
 
 
 def test_texts_longer_than_the_model_reads_are_counted(tiny_model):
-    """Pins a count that takes a text of exactly the limit for a longer one, or forgets the prompt."""
+    """Guards against a count that takes a text of exactly the limit for a longer one, or forgets the prompt."""
     model = tiny_model()
     model.max_seq_length = 12
     # A letter is one piece, and so are [CLS] and [SEP].
@@ -100,16 +100,16 @@ def test_texts_longer_than_the_model_reads_are_counted(tiny_model):
 
 
 def test_a_vector_without_direction_is_not_a_number(tiny_model):
-    """Pins a zero vector that passes for a document's."""
+    """Guards against a zero vector that passes for a document's."""
     model = tiny_model()
     model[2] = torch.nn.Identity()
     for parameter in model[0].parameters():
         parameter.data.zero_()
-    assert np.isnan(encode(model, ["rain"], task="document").vectors).all()
+    assert np.isnan(encode(model, ["rain"], task="document").rows.vectors).all()
 
 
 def test_a_lower_precision_is_used_only_where_it_is_as_good(tiny_model, monkeypatch):
-    """Pins a check that always says yes, and a lower precision on a device that gains nothing by it."""
+    """Guards against a check that always says yes, and a lower precision on a device that gains nothing by it."""
     model = tiny_model()
     assert as_good_as_float32(model, TEXTS[:8], torch.bfloat16, "passage: ")
     monkeypatch.setattr("optical_mteb.index.encoding.computes_in_bfloat16", lambda device: False)
@@ -131,7 +131,7 @@ def test_a_lower_precision_is_used_only_where_it_is_as_good(tiny_model, monkeypa
 
 
 def test_the_prompts_are_those_of_the_model(tiny_model):
-    """Pins documents that are encoded as queries, and models that call their prompt something else."""
+    """Guards against documents that are encoded as queries, and models that call their prompt something else."""
     model = tiny_model()
     record = Encoder.of(model, name="tiny").record
     assert (record.document_prompt, record.query_prompt, record.max_tokens) == ("passage: ", "query: ", 128)
@@ -144,7 +144,7 @@ def test_the_prompts_are_those_of_the_model(tiny_model):
 
 
 def test_a_task_has_the_prompts_that_mteb_picks_for_it(tiny_model):
-    """Pins an index of a task's corpus whose scores are not MTEB's."""
+    """Guards against an index of a task's corpus whose scores are not MTEB's."""
     import mteb
 
     model = tiny_model()

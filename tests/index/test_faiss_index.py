@@ -22,7 +22,7 @@ TEXTS = [sentence(number) for number in range(120)]
 
 
 def test_exact_search_is_a_product_of_matrices(build, collection):
-    """Pins ids, scores or positions of other documents."""
+    """Guards against ids, scores or positions of other documents."""
     index, _ = build("flat")
     best = collection.best(7)
     queries = collection.queries / np.linalg.norm(collection.queries, axis=1, keepdims=True)
@@ -35,7 +35,7 @@ def test_exact_search_is_a_product_of_matrices(build, collection):
 
 
 def test_queries_need_not_be_of_length_1(build, collection):
-    """Pins scores that grow with the length of a query."""
+    """Guards against scores that grow with the length of a query."""
     index, _ = build("flat")
     (long,) = index.search(collection.queries[:1] * 50, 3)
     (short,) = index.search(collection.queries[:1].astype(np.float64), 3)
@@ -44,7 +44,7 @@ def test_queries_need_not_be_of_length_1(build, collection):
 
 
 def test_more_than_there_are_gives_all(build, collection):
-    """Pins empty ranks, and a traceback, for a large k."""
+    """Guards against empty ranks, and a traceback, for a large k."""
     index, _ = build("ivf16")
     (ranking,) = index.search(collection.queries[:1], 10**6)
     assert sorted(ranking.ids) == sorted(collection.ids)
@@ -67,13 +67,13 @@ def test_more_than_there_are_gives_all(build, collection):
     ],
 )  # fmt: skip
 def test_queries_that_cannot_be_searched(build, queries, k, expected):
-    """Pins an assertion of FAISS, and letters of one text that are searched one by one."""
+    """Guards against an assertion of FAISS, and letters of one text that are searched one by one."""
     with pytest.raises(InputError, match=expected):
         build("flat")[0].search(queries, k)
 
 
 def test_threads(build, monkeypatch):
-    """Pins a number of threads that has no effect, and none at all."""
+    """Guards against a number of threads that has no effect, and none at all."""
     index, _ = build("flat")
     FaissIndex.open(index.folder, threads=2)
     assert faiss.omp_get_max_threads() == 2
@@ -99,7 +99,7 @@ def damage(path, how):
     [("cut", "has .* bytes, expected .* bytes; copy"), ("emptied", "has 0 bytes, expected"), ("edited", "has changed since it was")],
 )  # fmt: skip
 def test_a_damaged_file_is_refused(build, name, how, expected):
-    """Pins rankings from a file that is cut short or was edited."""
+    """Guards against rankings from a file that is cut short or was edited."""
     index, _ = build("ivf16,sq8+refine")
     damage(index.folder / name, how)
     with pytest.raises(InputError, match=rf"{name}: {expected}"):
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_refused(build, name, how, expected):
 
 
 def test_a_missing_file_is_refused(build):
-    """Pins a traceback where a copy of the folder was not complete."""
+    """Guards against a traceback where a copy of the folder was not complete."""
     index, _ = build("flat")
     (index.folder / "documents.arrow").unlink()
     with pytest.raises(InputError, match=r"documents.arrow: is not there, expected [\d,]+ bytes; copy or build"):
@@ -124,7 +124,7 @@ def test_a_missing_file_is_refused(build):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"format": 2}, "format: Input should be 1; build the index again"),
+        ({"format": 3}, "format: Input should be 1 or 2; build the index again"),
         ({"metric": "l2"}, "metric: Input should be 'inner product'"),
         ({"spec": "ivf"}, "index spec 'ivf': expected auto, or one like"),
         ({"spec": "flat+refine"}, "has no record of vectors.npy"),
@@ -141,7 +141,7 @@ def test_a_missing_file_is_refused(build):
     ],
 )
 def test_an_edited_manifest_is_refused(build, change, expected):
-    """Pins a manifest that describes another index than what is there."""
+    """Guards against a manifest that describes another index than what is there."""
     index, _ = build("flat")
     path = index.folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -151,9 +151,19 @@ def test_an_edited_manifest_is_refused(build, change, expected):
     assert "\n" not in str(raised.value)
 
 
+def test_an_index_of_an_earlier_version_opens(build, collection):
+    """Guards against an index that has to be built again for a parameter that it never had."""
+    index, _ = build("hnsw8+refine")
+    path = index.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["tuning"]["tokens"] = None
+    path.write_text(json.dumps(manifest))
+    assert FaissIndex.open(index.folder).manifest == index.manifest
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
 def test_a_manifest_that_is_none_is_refused(build, data):
-    """Pins a traceback for a manifest that was cut short."""
+    """Guards against a traceback for a manifest that was cut short."""
     index, _ = build("flat")
     (index.folder / "manifest.json").write_bytes(data)
     with pytest.raises(InputError, match=r"manifest.json: .*; build the index again"):
@@ -161,7 +171,7 @@ def test_a_manifest_that_is_none_is_refused(build, data):
 
 
 def test_a_file_of_another_version_of_faiss_is_refused(build):
-    """Pins an error that does not name the version that wrote the file, which is what helps."""
+    """Guards against an error that does not name the version that wrote the file, which is what helps."""
     index, _ = build("hnsw16")
     path = index.folder / "index.faiss"
     data = b"IHNz" + path.read_bytes()[4:]
@@ -177,10 +187,10 @@ def test_a_file_of_another_version_of_faiss_is_refused(build):
 
 
 def test_large_files_are_not_read_when_they_are_opened(build, monkeypatch):
-    """Pins seconds of checksums before the first query, which `verify` is for."""
+    """Guards against seconds of checksums before the first query, which `verify` is for."""
     index, _ = build("flat")
     monkeypatch.setattr("optical_mteb.index.faiss_index.CHECKED_AT_OPENING", 1000)
-    monkeypatch.setattr("optical_mteb.index.faiss_index.FileRecord", None)
+    monkeypatch.setattr(FileRecord, "of", None)
     FaissIndex.open(index.folder)
 
 
@@ -193,19 +203,19 @@ def texts_index(tmp_path):
 
 
 def test_texts_are_searched_by_the_model(texts_index):
-    """Pins queries that are encoded as documents, and texts of other documents."""
+    """Guards against queries that are encoded as documents, and texts of other documents."""
     index = FaissIndex.open(texts_index, encoder=stub_encoder())
     asked = [f"Mvua {TEXTS[number]}" for number in (5, 77)]
     rankings = index.search(asked, 3)
     assert [ranking.ids[0] for ranking in rankings] == ["d5", "d77"]
     assert rankings[0].scores[0] == pytest.approx(1, abs=1e-3)
     assert index.documents.texts(rankings[1].positions)[0] == f"Mvua {TEXTS[77]}"
-    assert index.encode(asked) == pytest.approx(stub_vectors(asked))
-    assert index.encode([]).shape == (0, 32)
+    assert index.encode(asked).vectors == pytest.approx(stub_vectors(asked))
+    assert index.encode([]).vectors.shape == (0, 32)
 
 
 def test_another_revision_of_the_model_is_refused(texts_index, monkeypatch):
-    """Pins queries of one model that are compared with documents of another; given, or found by its name."""
+    """Guards against queries of one model that are compared with documents of another; given, or found by its name."""
     expected = "was built by stub at revision 1{12}, found revision 2{12}; build the index again, or get that revision"
     other = stub_encoder(revision="2" * 40)
     with pytest.raises(InputError, match=expected):
@@ -216,7 +226,7 @@ def test_another_revision_of_the_model_is_refused(texts_index, monkeypatch):
 
 
 def test_the_real_model_is_loaded_with_the_prompts_on_record(tmp_path, encoder):
-    """Pins queries without the prompt that the documents' model has for them."""
+    """Guards against queries without the prompt that the documents' model has for them."""
     corpus = Corpus.of([f"d{number}" for number in range(120)], TEXTS)
     manifest = build_index(tmp_path / "index", corpus, encoder, settings=settings("flat"), say=lambda line: None)
     assert (manifest.model.query_prompt, manifest.model.document_prompt) == ("query: ", "passage: ")
@@ -238,7 +248,7 @@ def test_a_large_file_that_was_edited_is_refused_and_a_copy_is_not(build, monkey
         (copied / name).write_bytes((index.folder / name).read_bytes())
     read = []
     original = FileRecord.of
-    monkeypatch.setattr(FileRecord, "of", lambda path: read.append(path.name) or original(path))
+    monkeypatch.setattr(FileRecord, "of", staticmethod(lambda path: read.append(path.name) or original(path)))
     assert len(FaissIndex.open(index.folder)) == len(FaissIndex.open(copied)) == 1998
     assert sorted(read) == ["documents.arrow", "index.faiss", "removed.npy", "vectors.npy"]
     assert len(FaissIndex.open(copied)) == 1998

@@ -49,7 +49,7 @@ def built(command, corpus):
 
 
 def test_from_documents_to_rankings(command, built, tmp_path):
-    """Pins commands that do not fit together."""
+    """Guards against commands that do not fit together."""
     code, output, _ = command("search", "my-index", f"Mvua {TEXTS[7]}", "--top-k", 3)
     rows = [line for line in output.splitlines() if "Mvua" in line]
     assert (code, len(rows)) == (0, 3)
@@ -67,7 +67,7 @@ def test_from_documents_to_rankings(command, built, tmp_path):
 
 
 def test_documents_come_and_go(command, built, tmp_path):
-    """Pins a count that the next search does not bear out."""
+    """Guards against a count that the next search does not bear out."""
     (tmp_path / "more.tsv").write_text("new\train today\n")
     code, output, _ = command("add", "my-index", "--corpus", "more.tsv")
     assert (code, output) == (0, "my-index: added 1 documents, 61 are in it\n")
@@ -78,7 +78,7 @@ def test_documents_come_and_go(command, built, tmp_path):
 
 
 def test_a_failed_check_is_exit_code_1(command, built):
-    """Pins a broken index that a script takes for a sound one."""
+    """Guards against a broken index that a script takes for a sound one."""
     data = bytearray((built / "index.faiss").read_bytes())
     data[-1] ^= 1
     (built / "index.faiss").write_bytes(data)
@@ -120,7 +120,7 @@ BUILD = ["build", "other", "--corpus", "corpus.jsonl", "-m", "stub/model"]
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_2(command, built, tmp_path, arguments, message):
-    """Pins a traceback, another exit code, and anything half-written."""
+    """Guards against a traceback, another exit code, and anything half-written."""
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "two.tsv").write_text("a\tone\nb\ttwo\n")
     (tmp_path / "twice.tsv").write_text("a\tone\na\ttwo\n")

@@ -47,7 +47,7 @@ TEXTS = [sentence(number) for number in range(350)]
     ],
 )
 def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, step, number, shards):
-    """Pins shards that are made again, and an index that differs from one that was built without a break."""
+    """Guards against shards that are made again, and an index that differs from one that was built without a break."""
     whole, folder = tmp_path / "whole", tmp_path / "index"
     arguments = (SPEC, collection.ids, collection.vectors, collection.queries, -1.0)
     monkeypatch.setattr("optical_mteb.index.assembly.SAVE_EVERY", 600.0)
@@ -68,7 +68,7 @@ def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, step, number,
 
 
 def test_a_killed_encoding_goes_on(tmp_path):
-    """Pins a document that is encoded twice although its shard was whole."""
+    """Guards against a document that is encoded twice although its shard was whole."""
     log, folder, whole = tmp_path / "log", tmp_path / "index", tmp_path / "whole"
     # The third shard is encoded and not written.
     assert in_process(killed_at, "shards:ShardStore.write", 3, build_texts, folder, TEXTS, log) == KILLED
@@ -88,7 +88,7 @@ def test_a_killed_encoding_goes_on(tmp_path):
 
 
 def test_a_graph_goes_on_where_it_was_saved(tmp_path, collection):
-    """Pins documents that stand in a graph twice, or not at all."""
+    """Guards against documents that stand in a graph twice, or not at all."""
     folder = tmp_path / "index"
     arguments = ("hnsw16", collection.ids, collection.vectors, collection.queries)
     assert in_process(killed_at, "assembly:_save", 4, build_vectors, folder, *arguments, -1.0) == KILLED
@@ -100,7 +100,7 @@ def test_a_graph_goes_on_where_it_was_saved(tmp_path, collection):
 
 
 def test_a_damaged_intermediate_index_is_made_again(tmp_path, collection):
-    """Pins a build that can never end, because what it would go on from was cut short."""
+    """Guards against a build that can never end, because what it would go on from was cut short."""
     folder, whole = tmp_path / "index", tmp_path / "whole"
     arguments = (SPEC, collection.ids, collection.vectors, collection.queries)
     assert in_process(killed_at, "assembly:write_documents", 1, build_vectors, folder, *arguments, -1.0) == KILLED
@@ -114,20 +114,20 @@ def test_a_damaged_intermediate_index_is_made_again(tmp_path, collection):
 
 
 def test_another_spec_takes_the_shards_that_are_there(tmp_path, collection, monkeypatch):
-    """Pins a second encoding for a second try, and an intermediate index of another kind that is gone on with."""
+    """Guards against a second encoding for a second try, and an intermediate index of another kind that is gone on with."""
     folder = tmp_path / "index"
     arguments = (collection.ids, collection.vectors, collection.queries)
-    assert in_process(killed_at, "assembly:tune", 1, build_vectors, folder, "flat", *arguments) == KILLED
+    assert in_process(killed_at, "assembly:write_documents", 1, build_vectors, folder, "flat", *arguments) == KILLED
     monkeypatch.setattr(ShardStore, "write", None)
     build_vectors(folder, SPEC, *arguments)
     assert IndexManifest.read(folder).spec == SPEC
 
 
 def test_other_documents_do_not_go_on_with_it(tmp_path, collection):
-    """Pins an index of two corpora."""
+    """Guards against an index of two corpora."""
     folder = tmp_path / "index"
     arguments = (collection.ids, collection.vectors, collection.queries)
-    assert in_process(killed_at, "assembly:tune", 1, build_vectors, folder, "flat", *arguments) == KILLED
+    assert in_process(killed_at, "assembly:write_documents", 1, build_vectors, folder, "flat", *arguments) == KILLED
     with pytest.raises(InputError, match=r"index.build: is a build of other documents .* repeat the command"):
         build_vectors(folder, "flat", collection.ids, collection.vectors[::-1], collection.queries)
     build_vectors(folder, "flat", *arguments)
@@ -155,7 +155,7 @@ def largest_file():
 def test_a_full_disk_is_one_line_and_loses_nothing(
     tmp_path, collection, largest_file, monkeypatch, spec, size, where, shards
 ):
-    """Pins a traceback, half an index, and finished shards that are made again once there is room."""
+    """Guards against a traceback, half an index, and finished shards that are made again once there is room."""
     folder = tmp_path / "index"
     arguments = (spec, collection.ids, collection.vectors, collection.queries)
     largest_file(size)
@@ -178,7 +178,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 
 
 def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path, collection, monkeypatch):
-    """Pins advice to make room where a permission is missing."""
+    """Guards against advice to make room where a permission is missing."""
 
     def refused(*arguments, **keywords):
         raise PermissionError(errno.EROFS, "Read-only file system", str(tmp_path / "index.build"))
@@ -189,7 +189,7 @@ def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path, collection, mon
 
 
 def test_of_builders_at_once_one_wins(tmp_path, collection):
-    """Pins two processes that write into one another's files."""
+    """Guards against two processes that write into one another's files."""
     start, answers = CONTEXT.Event(), CONTEXT.Queue()
     arguments = (tmp_path / "index", collection.ids, collection.vectors, start, answers)
     builders = [CONTEXT.Process(target=one_of_several, args=arguments) for _ in range(2)]

@@ -12,7 +12,7 @@ def there(folder):
 
 
 def test_a_new_version_takes_the_place_of_the_old_one(tmp_path):
-    """Pins an old file that stays in the new version, and anything that stays beside it."""
+    """Guards against an old file that stays in the new version, and anything that stays beside it."""
     target = tmp_path / "deep" / "index"
     replace_version(target, "one")
     (target / "old").write_text("")
@@ -23,7 +23,7 @@ def test_a_new_version_takes_the_place_of_the_old_one(tmp_path):
 
 
 def test_a_failure_leaves_the_old_version_and_what_is_finished(tmp_path):
-    """Pins an index that is lost where its change fails."""
+    """Guards against an index that is lost where its change fails."""
     target = tmp_path / "index"
     replace_version(target, "one")
     (tmp_path / "index.build" / "shards").mkdir(parents=True)
@@ -52,7 +52,7 @@ def test_a_failure_leaves_the_old_version_and_what_is_finished(tmp_path):
     ],
 )
 def test_a_kill_leaves_one_whole_version(tmp_path, step, number, expected):
-    """Pins an index that is gone after a kill between two renames."""
+    """Guards against an index that is gone after a kill between two renames."""
     target = tmp_path / "index"
     replace_version(target, "one")
     assert in_process(killed_at, step, number, replace_version, target, "two") == -9
@@ -63,7 +63,7 @@ def test_a_kill_leaves_one_whole_version(tmp_path, step, number, expected):
 
 
 def test_one_process_at_a_time(tmp_path):
-    """Pins a second builder that waits for ever, or goes on; and a lock that outlives its process."""
+    """Guards against a second builder that waits for ever, or goes on; and a lock that outlives its process."""
     target = tmp_path / "index"
     with building(target), pytest.raises(InputError, match="index: another process builds or changes this index"):
         replace_version(target, "two")
@@ -73,7 +73,7 @@ def test_one_process_at_a_time(tmp_path):
 
 
 def test_a_name_with_dots_and_a_path_with_spaces(tmp_path):
-    """Pins two indexes that are made in the same place, because their names differ past a dot."""
+    """Guards against two indexes that are made in the same place, because their names differ past a dot."""
     for name in ("wiki v1.0", "wiki v1.1"):
         replace_version(tmp_path / "my data" / name, name)
     with building(tmp_path / "my data" / "wiki v1.0"), building(tmp_path / "my data" / "wiki v1.1"):
@@ -82,7 +82,7 @@ def test_a_name_with_dots_and_a_path_with_spaces(tmp_path):
 
 
 def test_files_are_kept_without_a_copy_where_the_disk_allows_it(tmp_path, monkeypatch):
-    """Pins a change of a few ids that writes gigabytes, and a disk without links on which it fails."""
+    """Guards against a change of a few ids that writes gigabytes, and a disk without links on which it fails."""
     (tmp_path / "new").mkdir()
     (tmp_path / "file").write_text("one")
     keep(tmp_path / "file", tmp_path / "new")

@@ -38,7 +38,7 @@ def corpus():
 
 
 def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monkeypatch):
-    """Pins other ids or scores than one process gives, and documents that are lost with the worker that had them."""
+    """Guards against other ids or scores than one process gives, and documents that are lost with the worker that had them."""
     encoder = load_encoder(str(tiny_base), device="cpu")
     alone = build_index(tmp_path / "alone", corpus, encoder, settings=SETTINGS, say=lambda line: None)
     written, killed = ShardStore.write, []
@@ -74,7 +74,7 @@ def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monke
 
 
 def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, tmp_path):
-    """Pins shards of another revision in one index."""
+    """Guards against shards of another revision in one index."""
     folder = tmp_path / "model"
     tiny_model().save_pretrained(str(folder), create_model_card=False)
     encoder = load_encoder(str(folder), device="cpu")
@@ -93,7 +93,7 @@ def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, t
 
 
 def test_bad_clusters(corpus, tiny_base, tmp_path):
-    """Pins a wait for a cluster that nobody started, and options that count for nothing."""
+    """Guards against a wait for a cluster that nobody started, and options that count for nothing."""
     from typer.testing import CliRunner
 
     from optical_mteb.cli import app

@@ -30,7 +30,7 @@ def opened(tmp_path):
 
 
 def test_a_run_is_read_as_the_ranking(opened, tmp_path, monkeypatch):
-    """Pins queries of another batch, ranks in another order, and a line that other tools split otherwise."""
+    """Guards against queries of another batch, ranks in another order, and a line that other tools split otherwise."""
     monkeypatch.setattr("optical_mteb.index.runs.BATCH", 10)
     path, advanced = tmp_path / "test.run", []
     write_run(opened(), QUERIES, path, k=20, advance=advanced.append)
@@ -58,7 +58,7 @@ def test_a_run_is_read_as_the_ranking(opened, tmp_path, monkeypatch):
     ],
 )
 def test_what_no_run_can_hold_leaves_no_run(opened, tmp_path, queries, ids, expected):
-    """Pins half a run, one that other tools misread, and one that takes the place of an older one."""
+    """Guards against half a run, one that other tools misread, and one that takes the place of an older one."""
     path = tmp_path / "test.run"
     path.write_text("an older run")
     with pytest.raises(InputError, match=expected):
@@ -68,6 +68,6 @@ def test_what_no_run_can_hold_leaves_no_run(opened, tmp_path, queries, ids, expe
 
 
 def test_a_run_that_cannot_be_written_is_one_line(opened, tmp_path):
-    """Pins a traceback for a folder that is not there."""
+    """Guards against a traceback for a folder that is not there."""
     with pytest.raises(InputError, match=r"cannot be written \(No such file or directory\)"):
         write_run(opened(), QUERIES, tmp_path / "nowhere" / "test.run", k=5)

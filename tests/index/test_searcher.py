@@ -7,10 +7,13 @@ from packaging.version import Version
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.faiss_file import new_index, write_index
+from optical_mteb.index.ivf import Ivf
 from optical_mteb.index.manifest import Tuning
-from optical_mteb.index.searcher import NOTHING, Searcher
+from optical_mteb.index.maxsim import NOTHING
+from optical_mteb.index.rows import Rows
+from optical_mteb.index.searcher import Searcher
 from optical_mteb.index.spec import IndexSpec
-from optical_mteb.index.vectors_file import VectorsWriter
+from optical_mteb.index.stored_rows import write_rows
 
 LEAST = Tuning(target=0.99, depth=10, nprobe=1, ef_search=1, candidates=10)
 MOST = Tuning(target=0.99, depth=10, nprobe=16, ef_search=2000, candidates=2000)
@@ -26,9 +29,7 @@ def opened(tmp_path, collection):
         index.train(collection.vectors)
         index.add(collection.vectors)
         write_index(index, tmp_path / "index.faiss")
-        with VectorsWriter(tmp_path / "vectors.npy", 2000, 32) as file:
-            file.append(collection.vectors[:700])
-            file.append(collection.vectors[700:])
+        write_rows(tmp_path, np.split(collection.vectors, [700]), None, (2000, 32), "float16")
         return Searcher(tmp_path, spec, count=count, width=width, removed=removed, written_by="1.2.3")
 
     return searcher
@@ -39,8 +40,8 @@ def opened(tmp_path, collection):
     ["flat", "flat+refine", "ivf16", "ivf16,sq8+refine", "ivf16,pq8+refine", "ivf16,pq16x4+refine", "hnsw16+refine"],
 )
 def test_with_every_effort_search_is_exact(opened, collection, spec):
-    """Pins wrong scores, wrong order, and positions that are none of the documents'."""
-    scores, positions = opened(spec).search(collection.queries, 10, MOST)
+    """Guards against wrong scores, wrong order, and positions that are none of the documents'."""
+    scores, positions = opened(spec).search(Rows.single(collection.queries), 10, MOST)
     best = collection.best(10)
     expected = np.take_along_axis(collection.queries @ collection.vectors.T, best, axis=1)
     assert scores == pytest.approx(expected, abs=1e-5)
@@ -54,8 +55,8 @@ def test_with_every_effort_search_is_exact(opened, collection, spec):
 @pytest.mark.parametrize("spec", ["flat", "hnsw16", "ivf16", "ivf16,sq8", "ivf16,pq8+refine", "ivf16,pq16x4+refine"])
 @pytest.mark.parametrize("k", [2000, 5000])
 def test_more_than_there_are_gives_all(opened, collection, spec, k):
-    """Pins ranks without a document, and documents that no list within reach has."""
-    scores, positions = opened(spec).search(collection.queries[:3], k, LEAST)
+    """Guards against ranks without a document, and documents that no list within reach has."""
+    scores, positions = opened(spec).search(Rows.single(collection.queries[:3]), k, LEAST)
     assert positions.shape == (3, 2000)
     if spec.startswith("hnsw"):
         # A graph has nodes that no walk comes to.
@@ -65,20 +66,14 @@ def test_more_than_there_are_gives_all(opened, collection, spec, k):
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
-def test_a_query_is_widened_alone(opened, collection):
-    """Pins a query of one short list that slows all others down."""
+def test_a_query_is_widened_alone(opened, collection, monkeypatch):
+    """Guards against a query of one short list that slows all others down."""
     searcher = opened("ivf16")
-    widths = []
-    original = searcher._parameters
-
-    def noted(depth, tuning, widened):
-        widths.append(widened)
-        return original(depth, tuning, widened)
-
-    searcher._parameters = noted
-    _, alone = searcher.search(collection.queries, 10, LEAST)
+    widths, original = [], Ivf.parameters
+    monkeypatch.setattr(Ivf, "parameters", lambda kind, effort: widths.append(effort) or original(kind, effort))
+    _, alone = searcher.search(Rows.single(collection.queries), 10, LEAST)
     assert widths == [1]
-    _, positions = searcher.search(collection.queries, 300, LEAST)
+    _, positions = searcher.search(Rows.single(collection.queries), 300, LEAST)
     assert (positions != NOTHING).all()
     assert widths[1:3] == [1, 4]
     # What was found in the first place stays.
@@ -89,10 +84,10 @@ def test_a_query_is_widened_alone(opened, collection):
     "spec", ["flat", "flat+refine", "hnsw16", "hnsw16,sq8+refine", "ivf16", "ivf16,pq8+refine", "ivf16,pq16x4+refine"]
 )
 def test_what_was_removed_is_not_found(opened, collection, spec):
-    """Pins a removed document in a ranking, and ranks that are empty because their documents were removed."""
+    """Guards against a removed document in a ranking, and ranks that are empty because their documents were removed."""
     removed = np.unique(collection.best(5))
     searcher = opened(spec, removed=removed)
-    _, positions = searcher.search(collection.queries, 10, MOST)
+    _, positions = searcher.search(Rows.single(collection.queries), 10, MOST)
     assert not np.isin(positions, removed).any()
     assert (positions != NOTHING).all()
     left = np.setdiff1d(np.arange(2000), removed)
@@ -101,25 +96,25 @@ def test_what_was_removed_is_not_found(opened, collection, spec):
     expected = collection.best(10, among=left)
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(positions, expected, strict=True)]) > 0.97
     few = opened(spec, removed=np.arange(3, 2000))
-    assert np.sort(few.search(collection.queries[:2], 10, LEAST)[1], axis=1).tolist() == [[0, 1, 2]] * 2
+    assert np.sort(few.search(Rows.single(collection.queries[:2]), 10, LEAST)[1], axis=1).tolist() == [[0, 1, 2]] * 2
     none = opened(spec, removed=np.arange(2000))
-    assert none.search(collection.queries, 10, LEAST)[1].shape == (40, 0)
+    assert none.search(Rows.single(collection.queries), 10, LEAST)[1].shape == (40, 0)
 
 
 def test_many_queries_are_searched_in_parts(opened, collection, monkeypatch):
-    """Pins queries of one part that get the ranking of another."""
+    """Guards against queries of one part that get the ranking of another."""
     monkeypatch.setattr("optical_mteb.index.searcher.BATCH", 16)
     searcher = opened("flat")
-    assert searcher.search(collection.queries, 10, LEAST)[1].tolist() == collection.best(10).tolist()
-    scores, positions = searcher.search(collection.queries[:0], 10, LEAST)
+    assert searcher.search(Rows.single(collection.queries), 10, LEAST)[1].tolist() == collection.best(10).tolist()
+    scores, positions = searcher.search(Rows.single(collection.queries[:0]), 10, LEAST)
     assert (scores.shape, positions.shape) == ((0, 10), (0, 10))
 
 
 @pytest.mark.parametrize("spec", ["flat", "hnsw16", "ivf16", "ivf16+refine", "hnsw16,sq8", "ivf16,sq8"])
 def test_vectors_are_given_back(opened, collection, spec):
-    """Pins the vector of another document, which a check of the index would then look for."""
+    """Guards against the vector of another document, which a check of the index would then look for."""
     places = np.array([1999, 0, 77])
-    found = opened(spec).reconstruct(places)
+    found = opened(spec).rows(places).vectors
     assert np.einsum("nw,nw->n", found, collection.vectors[places]) == pytest.approx(1, abs=0.01)
 
 
@@ -128,13 +123,13 @@ def test_vectors_are_given_back(opened, collection, spec):
     [({"count": 1999}, "holds 2,000 vectors of 32 components, expected 1,999 of 32"), ({"width": 16}, "expected 2,000 of 16")],
 )  # fmt: skip
 def test_an_index_of_other_vectors_is_refused(opened, expected, message):
-    """Pins a FAISS file of another index that is searched, and ids that are not its own."""
+    """Guards against a FAISS file of another index that is searched, and ids that are not its own."""
     with pytest.raises(InputError, match=message):
         opened("flat", **expected)
 
 
 def test_a_euclidean_index_is_refused(tmp_path, collection):
-    """Pins distances that are taken for scores: the farthest would come first."""
+    """Guards against distances that are taken for scores: the farthest would come first."""
     index = faiss.IndexFlatL2(32)
     index.add(collection.vectors)
     write_index(index, tmp_path / "index.faiss")
@@ -144,7 +139,7 @@ def test_a_euclidean_index_is_refused(tmp_path, collection):
 
 @pytest.mark.parametrize("spec", ["flat", "hnsw16,sq8", "ivf16,sq8"])
 def test_a_file_that_faiss_cannot_read_is_refused(opened, tmp_path, spec):
-    """Pins a traceback for a truncated file, an edited one, and one of another version of FAISS."""
+    """Guards against a traceback for a truncated file, an edited one, and one of another version of FAISS."""
     opened(spec)
     path = tmp_path / "index.faiss"
     whole = path.read_bytes()
@@ -162,12 +157,11 @@ def test_a_file_that_faiss_cannot_read_is_refused(opened, tmp_path, spec):
 
 
 def test_vectors_for_rescoring_that_do_not_fit_are_refused(opened, tmp_path):
-    """Pins vectors of another index, or none, that the best are scored again with."""
+    """Guards against vectors of another index, or none, that the best are scored again with."""
     opened("flat+refine")
     path, spec = tmp_path / "vectors.npy", IndexSpec.parse("flat+refine")
     whole = path.read_bytes()
-    with VectorsWriter(path, 10, 32) as file:
-        file.append(np.ones((10, 32)))
+    write_rows(tmp_path, [np.ones((10, 32))], None, (10, 32), "float16")
     with pytest.raises(InputError, match=r"vectors.npy: holds float16 of shape \(10, 32\), expected float16 of \(2000"):
         Searcher(tmp_path, spec, count=2000, width=32)
     for data in (whole[:-2], whole[:20], b""):

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import as_batch
-from optical_mteb.index.shards import ShardKey, ShardStore, unit
+from optical_mteb.index.documents import IDS
+from optical_mteb.index.rows import Rows, unit
+from optical_mteb.index.shards import ShardKey, ShardStore
 
 
 def key(**changed):
@@ -18,27 +20,27 @@ def filled(folder, collection, numbers=(0, 1, 2)):
     store = ShardStore(folder / "shards", key())
     for number in numbers:
         start, stop = store.bounds(number)
-        batch = as_batch(collection.ids[start:stop], [], [], store.schema)
-        store.write(number, collection.vectors[start:stop], batch, truncated=number)
+        ids = pa.table([collection.ids[start:stop]], schema=IDS)
+        store.write(number, Rows.single(collection.vectors[start:stop]), ids, truncated=number)
     return store
 
 
 def test_shards_hold_what_was_written(tmp_path, collection):
-    """Pins rows, ids or counts that end up in another shard, and a last shard of full size."""
+    """Guards against rows, ids or counts that end up in another shard, and a last shard of full size."""
     store = filled(tmp_path, collection)
     assert [store.bounds(number) for number in range(len(store))] == [(0, 4), (4, 8), (8, 10)]
-    assert np.concatenate([store.vectors(number) for number in range(3)]) == pytest.approx(collection.vectors[:10])
-    ids = [key for number in range(3) for key in store.documents(number).column("id").to_pylist()]
+    assert np.concatenate([store.rows(number).vectors for number in range(3)]) == pytest.approx(collection.vectors[:10])
+    ids = [key for number in range(3) for key in store.documents(number)["id"].to_pylist()]
     assert ids == collection.ids[:10]
     assert store.truncated() == 0 + 1 + 2
     places = np.array([9, 0, 5, 5, 3])
-    assert store.rows(places) == pytest.approx(collection.vectors[places])
-    assert store.rows(places).dtype == np.float32
-    assert store.rows(places, np.float16).dtype == np.float16
+    assert store.summaries(places) == pytest.approx(collection.vectors[places])
+    assert store.at(places).vectors == pytest.approx(collection.vectors[places])
+    assert (store.at(places).vectors.dtype, store.summaries(places, np.float16).dtype) == (np.float32, np.float16)
 
 
 def test_an_unfinished_shard_is_missing(tmp_path, collection):
-    """Pins a shard that counts as whole before its manifest is there, or with a file cut short."""
+    """Guards against a shard that counts as whole before its manifest is there, or with a file cut short."""
     store = filled(tmp_path, collection, numbers=(0, 2))
     assert store.missing() == [1]
     shards = tmp_path / "shards"
@@ -47,7 +49,7 @@ def test_an_unfinished_shard_is_missing(tmp_path, collection):
         file.truncate(100)
     assert store.missing() == [0, 1, 2]
     with pytest.raises(InputError, match="000002: is missing or not whole; repeat the command"):
-        store.vectors(2)
+        store.rows(2)
     # What a killed process was writing goes when the shards are opened again.
     (shards / ".000001").mkdir()
     assert ShardStore(shards, key()).missing() == [0, 1, 2]
@@ -56,14 +58,14 @@ def test_an_unfinished_shard_is_missing(tmp_path, collection):
 
 @pytest.mark.parametrize("name", ["vectors.npy", "documents.arrow"])
 def test_an_edited_shard_is_not_indexed(tmp_path, collection, name):
-    """Pins one flipped bit that ends up in the index."""
+    """Guards against one flipped bit that ends up in the index."""
     store = filled(tmp_path, collection)
     path = tmp_path / "shards" / "000001" / name
     data = bytearray(path.read_bytes())
     data[-20] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match=f"{name}: has changed since it was written; remove .*000001 and repeat"):
-        store.vectors(1) if name == "vectors.npy" else store.documents(1)
+        store.rows(1) if name == "vectors.npy" else store.documents(1)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_an_edited_shard_is_not_indexed(tmp_path, collection, name):
     [{"fingerprint": "g"}, {"revision": "2"}, {"document_prompt": "d: "}, {"max_tokens": 9}, {"texts": True}],
 )
 def test_shards_of_something_else_are_refused(tmp_path, collection, changed):
-    """Pins documents of one corpus, model or prompt that are indexed with those of another."""
+    """Guards against documents of one corpus, model or prompt that are indexed with those of another."""
     filled(tmp_path, collection)
     (field,) = changed
     with pytest.raises(InputError, match=f"other documents or by another model \\({field} "):
@@ -80,7 +82,7 @@ def test_shards_of_something_else_are_refused(tmp_path, collection, changed):
 
 
 def test_a_broken_key_is_refused(tmp_path, collection):
-    """Pins shards of nobody knows what that are gone on with."""
+    """Guards against shards of nobody knows what that are gone on with."""
     filled(tmp_path, collection)
     path = tmp_path / "shards" / "key.json"
     path.write_text(json.dumps({"format": 2}))
@@ -89,7 +91,7 @@ def test_a_broken_key_is_refused(tmp_path, collection):
 
 
 def test_vectors_are_brought_to_length_1(collection):
-    """Pins lengths that count in the inner product."""
+    """Guards against lengths that count in the inner product."""
     scaled = collection.vectors[:5] * np.array([[1], [2], [0.5], [100], [1e-3]])
     assert unit(scaled, "abcde") == pytest.approx(collection.vectors[:5], abs=1e-3)
     assert np.linalg.norm(unit(scaled, "abcde"), axis=1) == pytest.approx(1)
@@ -97,7 +99,7 @@ def test_vectors_are_brought_to_length_1(collection):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0])
 def test_a_vector_without_direction_is_named(collection, value):
-    """Pins a NaN, an infinity or a zero vector that spoils every ranking."""
+    """Guards against a NaN, an infinity or a zero vector that spoils every ranking."""
     vectors = collection.vectors[:3].copy()
     vectors[1] = value
     with pytest.raises(InputError, match="document 'b': its vector is not finite, or zero; take it out"):

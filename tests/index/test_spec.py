@@ -4,15 +4,16 @@ import faiss
 import pytest
 
 from optical_mteb.errors import InputError
+from optical_mteb.index.choice import choose, parse_memory
 from optical_mteb.index.faiss_file import new_index
-from optical_mteb.index.spec import IndexSpec, choose, parse_memory
+from optical_mteb.index.spec import IndexSpec
 
 SPECS = ["flat", "hnsw32", "hnsw32,sq8", "ivf4096", "ivf4096,sq8", "ivf4096,pq48"]
 
 
 @pytest.mark.parametrize("text", [*SPECS, *(f"{spec}+refine" for spec in SPECS), "ivf4096,pq192x4+refine"])
 def test_specs_print_as_they_parse(text):
-    """Pins a spec that changes on its way through the parser."""
+    """Guards against a spec that changes on its way through the parser."""
     assert str(IndexSpec.parse(text)) == text
 
 
@@ -21,13 +22,13 @@ def test_specs_print_as_they_parse(text):
     ["", "Flat", "flat,sq8", "hnsw", "hnsw032", "hnsw32,pq8", "ivf,sq8", "ivf16,pq", "ivf16,pq8x2+refine", "ivf16,sq4", "ivf16+rerank", " flat", "ivf16,sq8+refine+refine"],
 )  # fmt: skip
 def test_other_texts_are_refused_with_examples(text):
-    """Pins a misspelt spec that is taken for another one."""
+    """Guards against a misspelt spec that is taken for another one."""
     with pytest.raises(InputError, match="ivf4096,pq48"):
         IndexSpec.parse(text)
 
 
 def test_codes_of_4_bits_are_rescored():
-    """Pins an index that finds too little whatever it is told to read."""
+    """Guards against an index that finds too little whatever it is told to read."""
     with pytest.raises(InputError, match=r"find too little by themselves; use ivf16,pq8x4\+refine"):
         IndexSpec.parse("ivf16,pq8x4")
 
@@ -45,7 +46,7 @@ def test_codes_of_4_bits_are_rescored():
     ],
 )
 def test_faiss_makes_the_index_of_a_spec_by_inner_product(text, kind):
-    """Pins FAISS's default of Euclidean distance, and its minutes of training for codes that nobody compares."""
+    """Guards against FAISS's default of Euclidean distance, and its minutes of training for codes that nobody compares."""
     index = new_index(IndexSpec.parse(text), 32, seed=3)
     assert type(index) is kind
     assert index.metric_type == faiss.METRIC_INNER_PRODUCT
@@ -68,13 +69,13 @@ def test_faiss_makes_the_index_of_a_spec_by_inner_product(text, kind):
     ],
 )
 def test_what_cannot_be_built_is_said_in_one_line(text, width, count, expected):
-    """Pins a build that ends hours later in an error of FAISS."""
+    """Guards against a build that ends hours later in an error of FAISS."""
     with pytest.raises(InputError, match=expected):
         IndexSpec.parse(text).check(width, count)
 
 
 def test_an_index_that_can_be_built_passes():
-    """Pins a check that refuses the smallest index that FAISS can train."""
+    """Guards against a check that refuses the smallest index that FAISS can train."""
     IndexSpec.parse("ivf64").check(32, 64)
     IndexSpec.parse("ivf4,pq8").check(32, 256)
 
@@ -90,12 +91,12 @@ def test_an_index_that_can_be_built_passes():
     ],
 )
 def test_memory_of_an_index(text, expected):
-    """Pins an estimate that counts the vectors that stay on disk, or none of the links."""
+    """Guards against an estimate that counts the vectors that stay on disk, or none of the links."""
     assert IndexSpec.parse(text).memory(384, 1_000_000) == expected
 
 
 def test_estimated_memory_is_that_of_faiss(collection):
-    """Pins an estimate that has nothing to do with the file that FAISS writes."""
+    """Guards against an estimate that has nothing to do with the file that FAISS writes."""
     for text in ("flat", "ivf16,sq8", "ivf16,pq8", "ivf16,pq16x4+refine", "hnsw16", "hnsw16,sq8"):
         spec = IndexSpec.parse(text)
         index = new_index(spec, 32, seed=0)
@@ -103,7 +104,7 @@ def test_estimated_memory_is_that_of_faiss(collection):
         index.add(collection.vectors)
         written = len(faiss.serialize_index(index))
         # The centroids of a product quantizer weigh something in so small an index.
-        own = 4 * spec.centroids * 32 if spec.codec == "pq" else 0
+        own = 4 * spec.codec.centroids * 32 if spec.codec.parts else 0
         assert spec.memory(32, 2000) + own == pytest.approx(written, rel=0.06)
 
 
@@ -120,7 +121,7 @@ def test_estimated_memory_is_that_of_faiss(collection):
     ],
 )
 def test_the_choice_goes_by_count_memory_and_recall(count, memory, recall, expected):
-    """Pins a choice that does not fit, or takes a code where exact search is quick."""
+    """Guards against a choice that does not fit, or takes a code where exact search is quick."""
     choice = choose(count, 384, memory=memory, recall=recall)
     assert str(choice.spec) == expected
     assert choice.spec.memory(384, count) <= memory
@@ -130,13 +131,13 @@ def test_the_choice_goes_by_count_memory_and_recall(count, memory, recall, expec
 
 
 def test_a_budget_that_nothing_fits_is_refused():
-    """Pins an index that is built all the same, and fills the memory."""
+    """Guards against an index that is built all the same, and fills the memory."""
     with pytest.raises(InputError, match="--memory"):
         choose(1_000_000, 384, memory=10**6, recall=0.9)
 
 
 def test_budgets():
-    """Pins a unit that is a thousand times off."""
+    """Guards against a unit that is a thousand times off."""
     assert [parse_memory(text) for text in ("4GB", "1.5 GB", "500MB", "10kB", "7B")] == [
         4 * 10**9,
         15 * 10**8,

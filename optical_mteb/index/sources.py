@@ -1,16 +1,41 @@
-"""Documents of MTEB tasks and of data sets of the Hub."""
+"""Where a corpus comes from: files, MTEB tasks, data sets of the Hub."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.corpus import HUB, Corpus
-from optical_mteb.index.corpus_files import ID_KEYS, TEXT_KEYS
-from optical_mteb.storage import local_data
+from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.corpus_files import ID_KEYS, TEXT_KEYS, find_queries, read_corpus
+from optical_mteb.storage import expanded, local_data
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+HUB = "hub:"
+
+
+def open_corpus(source: str, *, subset: str | None = None, split: str | None = None) -> Corpus:
+    """Find and check a corpus.
+
+    Args:
+        source: A folder or file (see `read_corpus`), `hub:OWNER/NAME` or `hub:OWNER/NAME@REVISION`, or an MTEB task.
+        subset: Of a Hub data set or a task; its only one by default.
+        split: Likewise; the first that a task evaluates, or `corpus` or `train` of a data set.
+
+    Raises:
+        InputError: It cannot be had, or something is wrong with it.
+    """
+    path = expanded(source)
+    if source.startswith(HUB):
+        return Corpus(source, hub_documents(source.removeprefix(HUB), subset, split))
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        if subset or split:
+            raise InputError(
+                f"{source}: files have no subsets and splits; leave them out, or name a task or {HUB} data set"
+            )
+        return Corpus(str(path), read_corpus(path), queries=[query.text for query in find_queries(path)])
+    return task_corpus(source, subset, split)
 
 
 def task_corpus(name: str, subset: str | None = None, split: str | None = None) -> Corpus:
