@@ -7,6 +7,7 @@ import pytest
 from optical_mteb.errors import InputError
 from optical_mteb.scores.expected import Expectation
 from optical_mteb.scores.reproduction import _own_store, check, run_commands
+from tests.scores.conftest import INSTALLED_DATA
 
 COMMAND = "mteb run -m a/base -t CLDRNameRetrieval"
 SCORES = {"som-eng": {"q": 0.5}, "swh-eng": {"q": 0.75}}
@@ -14,7 +15,7 @@ SCORES = {"som-eng": {"q": 0.5}, "swh-eng": {"q": 0.75}}
 
 def expected(name="one", scores=None, **changes):
     default = {"som-eng": {"ndcg_at_10": 0.5}, "swh-eng": {"ndcg_at_10": 0.75}}
-    known = {"revision": "r1", "data_revision": "CLDR-47", "tolerance": 0.001, "versions": {"mteb": "1.0"}}
+    known = {"revision": "r1", "data_revision": INSTALLED_DATA, "tolerance": 0.001, "versions": {"mteb": "1.0"}}
     fields = {"commands": [COMMAND], "model": "a/base", "task": "CLDRNameRetrieval", **known, **changes}
     return Expectation(name=name, scores=scores or default, **fields)
 
@@ -71,7 +72,7 @@ def test_other_data_and_settings_never_match(runs):
     [outcome] = check([expected(versions={})], run=runs(data="CLDR-46", experiment={"index": "hnsw"}))
     assert set(verdicts(outcome).values()) == {"other data, other settings"}
     assert outcome.notes == [
-        "one: expected on data revision CLDR-47; got on CLDR-46",
+        f"one: expected on data revision {INSTALLED_DATA}; got on CLDR-46",
         "one: got under settings of their own: index = hnsw",
     ]
 
@@ -91,7 +92,7 @@ def test_new_ones_are_filled_in(runs):
     assert verdicts(outcome) == {("som-eng", "map_at_100"): "new"}
     assert not outcome.is_met
     made = outcome.made
-    assert (made.revision, made.data_revision, made.scores) == ("r1", "CLDR-47", {"som-eng": {"map_at_100": 0.5}})
+    assert (made.revision, made.data_revision, made.scores) == ("r1", INSTALLED_DATA, {"som-eng": {"map_at_100": 0.5}})
     assert {"mteb", "torch", "optical-mteb"} <= made.versions.keys()
 
 

@@ -6,18 +6,19 @@ import pytest
 
 from optical_mteb import cli
 from optical_mteb.scores import reproduction
+from tests.scores.conftest import INSTALLED_DATA
 
-ENTRY = """\
-- name: {name}
+ENTRY = f"""\
+- name: {{name}}
   commands: [mteb run -m a/base -t CLDRNameRetrieval]
   model: a/base
   revision: r1
   task: CLDRNameRetrieval
-  data_revision: CLDR-47
+  data_revision: {INSTALLED_DATA}
   tolerance: 0.001
   scores:
-    som-eng: {{ndcg_at_10: {som}}}
-    swh-eng: {{ndcg_at_10: 0.75}}
+    som-eng: {{{{ndcg_at_10: {{som}}}}}}
+    swh-eng: {{{{ndcg_at_10: 0.75}}}}
 """
 
 
