@@ -224,7 +224,8 @@ def _existing(
         "model or prompts": _same_model(found.model, model),
         "what has a vector": late == (found.tokens is not None),
         "spec": settings.spec in (AUTO, found.spec),
-        "recall": (tuning.target, tuning.depth) == (settings.recall, min(settings.depth, source.count)),
+        "recall": (tuning.target, tuning.depth)
+        == (settings.recall, min(settings.depth, source.count - found.corpus.left_out)),
         "seed": found.seed == settings.seed,
         "keeping texts": texts == settings.texts,
         "later changes": (found.count, found.removed) == (found.corpus.count, found.corpus.left_out),

@@ -175,7 +175,7 @@ def test_few_documents_are_compared_and_nothing_is_tuned(build, monkeypatch):
 def test_more_than_there_are_give_all_that_have_a_token(build, spec):
     """Guards against a rank without a document, and a document without a token among the best."""
     texts = [*TEXTS[:30], ". .", "...", *TEXTS[30:60]]
-    index, said = build(spec, texts=texts, shard_size=10)
+    index, said = build(spec, texts=texts, shard_size=10, depth=100)
     assert said[0].startswith("left out 2 of 62 documents, the first 'd30': their vectors are zero or not finite")
     assert len(index) == 60
     (ranking,) = index.search(["rain maize"], 100)
@@ -185,6 +185,7 @@ def test_more_than_there_are_give_all_that_have_a_token(build, spec):
     assert ranking.scores == pytest.approx([maxsim(query, document) for document in documents], abs=1e-2)
     assert (np.diff(ranking.scores) <= 0).all()
     assert all(check.passed for check in verify(index.folder))
+    assert "is complete already" in build(spec, texts=texts, shard_size=10, depth=100)[1][0]
 
 
 def test_a_shard_without_a_token(build):
