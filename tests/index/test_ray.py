@@ -7,6 +7,7 @@ import numpy as np
 import psutil
 import pytest
 
+from optical_mteb.bases import as_late_interaction
 from optical_mteb.errors import InputError
 from optical_mteb.index import FaissIndex
 from optical_mteb.index.assembly import BuildSettings
@@ -71,6 +72,20 @@ def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monke
     ):
         assert one.ids == two.ids
         np.testing.assert_allclose(one.scores, two.scores, atol=1e-6)
+
+
+def test_rows_of_tokens_come_from_workers_too(corpus, tiny_model, tmp_path):
+    """Guards against tokens of one document that a worker gives to another."""
+    folder = tmp_path / "model"
+    as_late_interaction(tiny_model()).save_pretrained(str(folder), create_model_card=False)
+    encoder = load_encoder(str(folder), device="cpu")
+    found = []
+    for name, fill in (("alone", None), ("ray", RayEngine(workers=1, device="cpu"))):
+        build_index(tmp_path / name, corpus, encoder, settings=SETTINGS, fill=fill, say=lambda line: None)
+        found.append(FaissIndex.open(tmp_path / name, encoder=encoder).search(["hand soap", "river school 17"], 20))
+    for one, two in zip(*found, strict=True):
+        assert one.ids == two.ids
+        np.testing.assert_allclose(one.scores, two.scores, atol=1e-4)
 
 
 def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, tmp_path):
