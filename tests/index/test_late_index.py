@@ -1,7 +1,6 @@
 """Late interaction: what an index finds beside exhaustive MaxSim, changes, builds that are killed, and mistakes."""
 
 import json
-import os
 import sys
 
 import numpy as np
@@ -257,17 +256,10 @@ def settings_kept(monkeypatch):
     monkeypatch.setattr("optical_mteb.index.assembly.SAVE_EVERY", 600.0)
 
 
+# The other steps are those of a dense model's build.
 @pytest.mark.parametrize(
     ("step", "number", "shards"),
-    [
-        ("shards:ShardStore.write", 3, 2),
-        ("shards:FileRecord.of", 5, 1),  # a shard's files are written, its manifest is not
-        ("assembly:train", 1, 4),
-        ("assembly:_save", 3, 4),
-        ("assembly:write_rows", 1, 4),
-        ("assembly:tune", 1, 4),
-        (".storage:take_place", 2, 4),
-    ],
+    [("shards:ShardStore.write", 3, 2), ("assembly:_save", 3, 4), ("assembly:write_rows", 1, 4)],
 )
 def test_a_killed_build_goes_on(tmp_path, settings_kept, step, number, shards):
     """Guards against documents that are encoded twice although their shard was whole, and an index of other tokens."""
@@ -291,20 +283,16 @@ def record_again(folder, name):
     path.write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "vectors.npy", "offsets.npy", "documents.arrow"])
-def test_damaged_files_are_refused(build, name):
-    """Guards against scores by other vectors, or by another document's."""
+def test_damaged_offsets_are_refused(build):
+    """Guards against scores by another document's rows."""
     index, _ = build(SPEC)
-    path = index.folder / name
+    path = index.folder / "offsets.npy"
     data = bytearray(path.read_bytes())
     data[-100] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match=f"{name}: has changed since it was written"):
+    with pytest.raises(InputError, match=r"offsets\.npy: has changed since it was written"):
         FaissIndex.open(index.folder)
-    assert [check.name for check in verify(index.folder) if not check.passed] == [name]
-    os.truncate(path, len(data) - 1)
-    with pytest.raises(InputError, match=rf"{name}: has [\d,]+ bytes, expected [\d,]+ bytes"):
-        FaissIndex.open(index.folder)
+    assert [check.name for check in verify(index.folder) if not check.passed] == ["offsets.npy"]
 
 
 @pytest.mark.parametrize(
