@@ -91,18 +91,23 @@ def tune(searcher: Searcher, store: ShardStore, queries: Rows, *, target: float,
         tuning = start.model_copy(update={kind.effort: effort} if kind.effort else {})
         number = min(most * depth, kind.most_found(effort, searcher.live)) if again else depth
         shares = recall(searcher.candidates(queries, number, tuning, needed=depth), good, depth)[depth - 1 :]
-        enough = int(np.argmax(shares >= min(target, shares[-1] - PLATEAU)))
+        enough = int(np.argmax(shares >= _floor(target, shares[-1])))
         spare = depth + enough + (depth + enough) // SPARE
         chosen = min(spare, depth - 1 + len(shares)) if again else depth
         update = {"candidates": chosen if again else None, "recall": round(float(shares[chosen - depth]), 4)}
         return tuning.model_copy(update=update)
 
     tried = list(_attempts(searcher, target, measured, *searcher.efforts(depth)))
-    highest = max(tuning.recall for tuning in tried)
-    enough = [tuning for tuning in tried if tuning.recall >= min(target, highest - PLATEAU)]
+    floor = _floor(target, max(tuning.recall for tuning in tried))
+    enough = [tuning for tuning in tried if tuning.recall >= floor]
     chosen = min(enough, key=searcher.work)
     _, found = searcher.search(queries, depth, chosen)
     return chosen.model_copy(update={"recall": round(float(recall(found, good, depth)[-1]), 4)})
+
+
+def _floor(target: float, highest: float) -> float:
+    """The recall that is enough: the target, or about the highest where that is lower."""
+    return target if highest >= target else highest - PLATEAU
 
 
 def _attempts(
