@@ -216,5 +216,5 @@ def _name(number: str, where: str) -> str:
     """A topic's name as CLEF writes it, `C041`; judgements have the number alone."""
     match = _NUMBER.fullmatch(number)
     if match is None:
-        raise InputError(f"{where}: expected the number of a topic, C001 to C200, found {number!r}; mend the line")
+        raise InputError(f"{where}: expected the number of a topic, C001 to C200, found {number!r}; fix the line")
     return f"C{int(match[1]):03d}"

@@ -44,7 +44,7 @@ def fetch(name: str, url: str, sha256: str) -> Path:
     try:
         found = [path for path in sorted(unpacked.rglob(file)) if path.is_file()]
         if len(found) != 1:
-            raise InputError(f"{url}: holds {len(found)} files named {file}, expected one; mend the recipe's url")
+            raise InputError(f"{url}: holds {len(found)} files named {file}, expected one; fix the recipe's url")
         hashed = hashlib.sha256(found[0].read_bytes()).hexdigest()
         if hashed != sha256:
             raise InputError(

@@ -67,9 +67,9 @@ class BitextSource(BaseModel):
             used once: a unit whose own was taken, and that takes none, counts as empty.
         exclude_ids: Globs; records whose id matches one are left out (`PubMed_8:*`).
         keep: Column to allowed values; records with another value are left out.
-        limit: Take only the first so many kept pairs.
-        max_length_ratio: The longer side has at most so many times the characters of the shorter, plus a slack of 20.
-        max_malformed: So many unreadable records are skipped; one more is an error.
+        limit: Take only the first pairs that are kept, this many.
+        max_length_ratio: The longer side has at most this many times the characters of the shorter, plus a slack of 20.
+        max_malformed: This many unreadable records are skipped; one more is an error.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

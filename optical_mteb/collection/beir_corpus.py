@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BLOCK = 4 << 20
 """Bytes that Arrow's reader takes at once; a longer line is left to the loop."""
 
-MEND = "mend the line, or take it out"
+MEND = "fix the line, or take it out"
 _READ = pa.schema([(key, pa.string()) for key in ("_id", "text", "title")])
 _COLUMNS = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
 

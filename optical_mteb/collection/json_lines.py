@@ -43,7 +43,7 @@ def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
     if key not in record:
         found = ", ".join(map(repr, record)) or "none"
         raise InputError(
-            f"{where}: the object has no {key!r}, its keys are {found}; get the file again, or mend the line"
+            f"{where}: the object has no {key!r}, its keys are {found}; get the file again, or fix the line"
         )
     value = record[key]
     if value is None:
@@ -53,5 +53,5 @@ def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise InputError(
-        f"{where}: expected text at {key!r}, found {str(value)[:40]!r}; get the file again, or mend the line"
+        f"{where}: expected text at {key!r}, found {str(value)[:40]!r}; get the file again, or fix the line"
     )

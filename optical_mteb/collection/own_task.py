@@ -180,7 +180,7 @@ def _added_tasks() -> AddedTasks:
         return AddedTasks()
     except (OSError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise InputError(f"{path}: cannot be read ({reason}); mend it, or remove it and add the tasks again") from error
+        raise InputError(f"{path}: cannot be read ({reason}); fix it, or remove it and add the tasks again") from error
 
 
 @contextmanager

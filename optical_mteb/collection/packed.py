@@ -40,7 +40,7 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
         # The system's errors have a number, those of gzip, bzip2 and zstd have none.
         if error.errno is None:
             raise _damaged(path, error) from error
-        raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions or path") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); fix its permissions or path") from error
 
 
 def _stream(path: Path) -> BinaryIO:

@@ -63,7 +63,7 @@ def load_subsets(name: str, subsets: Sequence[str], splits: Sequence[str]) -> di
         task.load_data()
     except OSError as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"task {name}: its data cannot be had ({reason}); mend that, or get them first") from error
+        raise InputError(f"task {name}: its data cannot be had ({reason}); fix that, or get them first") from error
     task.convert_v1_dataset_format_to_v2(num_proc=None)  # type: ignore[attr-defined]
     loaded: dict[str, dict[str, RetrievalSplitData]] = {
         subset: {split: task.dataset[subset][split] for split in splits}  # type: ignore[index]

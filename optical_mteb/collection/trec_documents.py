@@ -11,7 +11,7 @@ from optical_mteb.collection.sgml import plain, split_tags
 from optical_mteb.collection.split import Entry
 from optical_mteb.errors import InputError
 
-_MEND = "get the file again, or mend the document"
+_MEND = "get the file again, or fix the document"
 
 
 def read_documents(

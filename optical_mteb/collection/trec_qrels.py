@@ -39,7 +39,7 @@ def read_qrels(path: Path) -> list[Judgement]:
         if len(columns) != 4 or not _GRADE.fullmatch(columns[3]):
             raise InputError(
                 f"{where}: expected 'query 0 document grade', the grade a whole number up to 9999, found {line[:60]!r}; "
-                "get the file again, or mend the line"
+                "get the file again, or fix the line"
             )
         query, _, document, grade = columns
         judgement = Judgement(query, document, int(grade), where)

@@ -15,7 +15,7 @@ _FIELDS = {"NUM": "number:", "TITLE": "topic:", "DESC": "description:", "NARR": 
 
 _LINE_LABELS = {"query_id": "NUM", "title": "TITLE", "description": "DESC", "narrative": "NARR"}
 
-_MEND = "get the file again, or mend the topic"
+_MEND = "get the file again, or fix the topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def read_topics_tsv(path: Path, *, otherwise: str | None = None) -> list[Topic]:
             if len(columns) not in (2, 3) or not columns[0]:
                 raise InputError(
                     f"{path}:{number}: expected an id, a tab and a text, found {line[:40]!r}; "
-                    "get the file again, or mend the line"
+                    "get the file again, or fix the line"
                 )
             key, title, *description = columns
             yield Topic(key, title, "".join(description), where=f"{path}:{number}")

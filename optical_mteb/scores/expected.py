@@ -130,7 +130,7 @@ def _nodes(path: Path) -> list[Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(f"{where}: no YAML ({' '.join(str(error).split())[:160]}); mend the line") from error
+        raise InputError(f"{where}: no YAML ({' '.join(str(error).split())[:160]}); fix the line") from error
     if root is None:
         return []
     if not isinstance(root, yaml.SequenceNode) or not all(isinstance(node, yaml.MappingNode) for node in root.value):
@@ -146,7 +146,7 @@ def _expectation(path: Path, node: Any) -> Expectation:  # noqa: ANN401 - a node
         return Expectation.model_validate(constructor.construct_document(node))
     except yaml.YAMLError as error:
         line = _line(node, [])
-        raise InputError(f"{path}:{line}: {' '.join(str(error).split())[:160]}; mend the entry") from error
+        raise InputError(f"{path}:{line}: {' '.join(str(error).split())[:160]}; fix the entry") from error
     except ValidationError as error:
         # An unknown key explains the key that is missing in its place.
         first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")

@@ -38,19 +38,19 @@ class StudentSettings(_Table):
         revision: Commit, tag or branch of a Hub id.
         kind: `dense`, a vector per text, or `late_interaction`, a vector per token, scored by MaxSim.
         prompt: Name of the prompt to put before every translation, or nothing.
-        prompts: Prompts by name for a base that has none on record; the student keeps them.
+        prompts: Prompts by name for a base that has none recorded; the student keeps them.
         prune_vocabulary: Keep only the vocabulary that the bitext uses, single characters and special tokens.
-        keep_most_frequent: With pruning, keep so many of the vocabulary's most frequent tokens as well.
-        layers: Keep so many transformer layers; all by default. The teacher keeps its own.
+        keep_most_frequent: With pruning, keep this many of the vocabulary's most frequent tokens as well.
+        layers: Keep this many transformer layers; all by default. The teacher keeps its own.
         layer_selection: Which: `spaced`, the last of each of `layers` equal parts, or `first`.
-        feed_forward: Keep so many feed-forward neurons in every layer, those of the largest weights; all by default.
+        feed_forward: Keep this many feed-forward neurons in every layer, those of the largest weights; all by default.
         width: Width of the embeddings, below the teacher's, by a projection of both models' tokens; the teacher's
             by default.
         freeze_embeddings: Leave the word embeddings as they are: all of them, or with `unused` those of tokens that the
             bitext does not have; false to train all.
-        freeze_layers: Leave so many of the student's transformer layers, the first, and what is below them as they are:
+        freeze_layers: Leave this many of the student's transformer layers, the first, and what is below them as they are:
             a training step is shorter by their backward pass.
-        dropout: Dropout while training. The target of a distillation is no label that could be learnt by heart; without
+        dropout: Dropout while training. The target of a distillation is no label that could be learned by heart; without
             dropout, a step is the same however it is divided among mini-batches and devices.
         max_tokens: While training, longer inputs are cut, the teacher's too.
     """
@@ -87,7 +87,7 @@ class TeacherSettings(_Table):
         base: Spec of the model.
         revision: Commit, tag or branch of a Hub id.
         prompt: Name of the prompt to put before every English sentence, or nothing.
-        prompts: Prompts by name for a teacher that has none on record.
+        prompts: Prompts by name for a teacher that has none recorded.
         cache: Keep its outputs on disk, so that a second epoch or a second student does not run it again. A sentence of
             30 tokens of 384 dimensions takes 24 kB.
     """
@@ -310,9 +310,9 @@ class TrainingSettings(_Table):
         weight_decay: Weight decay of AdamW.
         precision: `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the hardware computes in it.
         log_every: Steps between two logged lines.
-        checkpoint_every: Steps between two checkpoints, from which an interrupted training goes on.
+        checkpoint_every: Steps between two checkpoints, from which an interrupted training continues.
         keep_checkpoints: Checkpoints that are kept while training.
-        average: The student is the mean of so many checkpoints, the last ones; 1 takes the last one.
+        average: The student is the mean of this many checkpoints, the last ones; 1 takes the last one.
         tensorboard: Write the log for TensorBoard, too.
     """
 

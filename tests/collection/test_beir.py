@@ -213,7 +213,7 @@ def test_an_empty_document_is_left_out_where_no_query_needs_it(folder: Path, blo
     assert "corpus.jsonl: left out 2 documents that have no text" in caplog.text
     with (folder / "qrels.tsv").open("a") as file:
         file.write("\nq1\tz2\t1\n")
-    with pytest.raises(InputError, match=r"qrels\.tsv:\d+: document 'z2' has no text at .*corpus\.jsonl:\d+; mend"):
+    with pytest.raises(InputError, match=r"qrels\.tsv:\d+: document 'z2' has no text at .*corpus\.jsonl:\d+; fix"):
         read_beir(folder)
 
 

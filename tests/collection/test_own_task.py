@@ -234,7 +234,7 @@ def test_damaged_tasks_are_left_out_in_one_line_each(data: Path, folder: Path, l
     register()
     assert "tasks.json: cannot be read" in lines[0]
     assert "CopiedRetrieval" in listed()
-    with pytest.raises(InputError, match=r"tasks\.json: cannot be read .*; mend it, or remove it"):
+    with pytest.raises(InputError, match=r"tasks\.json: cannot be read .*; fix it, or remove it"):
         remove_task("MyNewsRetrieval")
 
 

@@ -295,7 +295,7 @@ def test_the_user_s_unpacked_file_comes_before_the_user_s_archive(packed: Public
 
 
 def test_an_archive_that_the_user_replaces_is_unpacked_anew(packed: Publication, data: Path):
-    """Pins a mistake that cannot be mended: the wrong archive's files stay in the cache."""
+    """Pins a mistake that cannot be fixed: the wrong archive's files stay in the cache."""
     own = data / "set" / "set.zip"
     own.parent.mkdir()
     own.write_bytes(zipped(wrong="wrong"))
