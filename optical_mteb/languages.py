@@ -58,7 +58,7 @@ def find_language(spelling: str) -> Language:
     """The language of a code: ISO 639-1 or 639-3 (`sw`, `swh`), an alias (`pt-BR`) or any MTEB tag (`kik-Latn`).
 
     Raises:
-        InputError: The code is unknown and is no language-script tag.
+        InputError: The code is unknown and is not a language-script tag.
     """
     known = _BY_CODE.get(spelling.lower())
     if known:

@@ -37,7 +37,7 @@ def read_toml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
         overrides: `key=value` each, the key dotted, the value in TOML or a bare string.
 
     Raises:
-        InputError: The file is no TOML, a key is unknown (the nearest known one is named) or a value is wrong.
+        InputError: The file is not TOML, a key is unknown (the nearest known one is named) or a value is wrong.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -92,7 +92,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     """The table that a text in TOML is.
 
     Raises:
-        ValueError: It is no TOML, has a number of thousands of digits, or a key of more parts than `DEEPEST`.
+        ValueError: It is not TOML, has a number of thousands of digits, or a key of more parts than `DEEPEST`.
         RecursionError: It is nested too deep.
     """
     # tomllib takes minutes for a key of 100,000 parts.

@@ -100,7 +100,7 @@ def test_a_damaged_task_is_listed_with_what_is_wrong(monkeypatch, capsys, place:
     ("arguments", "message"),
     [
         (["add", "nowhere"], "nowhere/task.toml: not a readable TOML file"),
-        (["add", "bad"], "bad/queries.jsonl:2: query id 'q1' stands twice, the first at "),
+        (["add", "bad"], "bad/queries.jsonl:2: query id 'q1' appears twice, the first at "),
         (["remove", "NothingRetrieval"], "no task 'NothingRetrieval' was added; list the tasks: optical-mteb tasks"),
         (["export", "NothingRetrieval"], "task NothingRetrieval: 'NothingRetrieval' not found"),
         (["export", "STS12"], "task STS12: is STS of text; only Retrieval of text"),

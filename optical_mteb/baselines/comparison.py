@@ -275,7 +275,7 @@ def _is_cached(meta: ModelMeta, task: AbsTaskRetrieval, cache: mteb.ResultCache)
 
 def _on_device(meta: ModelMeta, device: str) -> Wrapper:
     model: Any = meta.load_model(device=device)
-    # The device is no part of what the model is, so it stays out of the record.
+    # The device is not part of what the model is, so it stays out of the record.
     model.mteb_model_meta = meta
     wrapper: Wrapper = model
     return wrapper

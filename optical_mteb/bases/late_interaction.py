@@ -75,7 +75,7 @@ def as_dense(model: MultiVectorEncoder) -> SentenceTransformer:
         similarity_fn_name="cosine",
         device=str(model.device),
     )
-    # Kept aside, not as a module: the mask is no part of the dense model's forward pass.
+    # Kept aside, not as a module: the mask is not part of the dense model's forward pass.
     dense.__dict__[_MASK] = next((module for module in children if isinstance(module, MultiVectorMask)), None)
     return dense
 

@@ -46,7 +46,7 @@ def load_base(spec: str, *, device: str | None = None, revision: str | None = No
     model = load_as_saved(spec, device=device, revision=revision)
     if model.transformers_model is None:
         raise InputError(
-            f"{spec}: is no transformer (it begins with {type(model[0]).__name__}), expected one, since its layers are "
+            f"{spec}: is not a transformer (it begins with {type(model[0]).__name__}), expected one, since its layers are "
             "trained; use a base such as pypi:multilingual-e5-small"
         )
     return as_dense(model) if isinstance(model, MultiVectorEncoder) else model

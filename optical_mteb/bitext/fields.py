@@ -25,7 +25,7 @@ class Fields:
     keep: Sequence[str] = ()
 
     def record(self, row: object, line: int, where: str) -> Record | Malformed:
-        """The record of one row; null texts are empty, anything else that is no text is malformed.
+        """The record of one row; null texts are empty, anything else that is not text is malformed.
 
         Args:
             row: The decoded row.

@@ -33,7 +33,7 @@ def read_tmx(path: Path, language: str, *, english_tag: str = "en", translation_
     Args:
         path: The file.
         language: ISO 639-3 code of the other side; regional tags match it (`es-LA`, `pt-BR`). Where no tag of the file
-            does, and it has a single language besides English, under a tag that is no known other language's, that one
+            does, and it has a single language besides English, under a tag that is not a known other language's, that one
             is meant.
         english_tag: `xml:lang` of the English side; a bare `en` matches `en-US` too.
         translation_tag: `xml:lang` of the other side, in the place of the language's.

@@ -41,7 +41,7 @@ def rank() -> int:
     """Number of this process among those that torchrun started; 0 where it started none.
 
     Raises:
-        InputError: `RANK` is no number.
+        InputError: `RANK` is not a number.
     """
     found = os.environ.get("RANK", "0")
     if not (found.isascii() and found.isdecimal()):

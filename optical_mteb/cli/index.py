@@ -49,7 +49,7 @@ def build(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="With --engine ray: processes; a core each by default.")] = None,
 ) -> None:
-    """Encode a corpus and index it; the same command goes on with a build that was interrupted."""
+    """Encode a corpus and index it; the same command continues an interrupted build."""
     from optical_mteb.registry import register
 
     register()
@@ -110,7 +110,7 @@ def search(
 
 @app.command(name="info", epilog="Example: optical-mteb index info my-index")
 def info(folder: Annotated[Path, typer.Argument(help="The index.")]) -> None:
-    """Show all that is on record about an index."""
+    """Show what is recorded about an index."""
     from optical_mteb.index import IndexManifest
 
     Console().print_json(IndexManifest.read(folder).model_dump_json(exclude_none=True))

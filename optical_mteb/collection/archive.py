@@ -155,7 +155,7 @@ def _tar_members(archive: Path, start: bytes, allowed: int) -> Iterator[tuple[st
             packed = tarfile.TarFile(fileobj=cast(IO[bytes], bounded))
         except tarfile.ReadError as error:
             raise InputError(
-                f"{archive}: is no zip or tar archive (plain, gzip, bzip2, xz); delete it and get it again"
+                f"{archive}: is not a zip or tar archive (plain, gzip, bzip2, xz); delete it and get it again"
             ) from error
         for member in packed:
             if member.isdir():
@@ -209,7 +209,7 @@ class _Bounded:
 
 
 def _not_regular(archive: Path, name: str) -> InputError:
-    return InputError(f"{archive}: {name!r} is no regular file; get the archive elsewhere")
+    return InputError(f"{archive}: {name!r} is not a regular file; get the archive elsewhere")
 
 
 def _too_large(archive: Path, name: str, allowed: int) -> InputError:

@@ -44,7 +44,7 @@ def corpus_dataset(name: str, fingerprint: str, entries: Callable[[], Iterable[E
         entries: Reads the documents; called only where they are not in the cache, and again to place a duplicate id.
 
     Raises:
-        InputError: A document has no id, an id stands twice, there is no document, or the cache cannot be written to.
+        InputError: A document has no id, an id appears twice, there is no document, or the cache cannot be written to.
     """
     return cached_corpus(corpus_folder(name, fingerprint), lambda path: write_corpus(name, entries, path))
 
@@ -91,7 +91,7 @@ def write_corpus(name: str, entries: Callable[[], Iterable[Entry]], path: Path) 
         path: The file; its folder is there.
 
     Raises:
-        InputError: A document has no id, an id stands twice, there is no document, or the file cannot be written.
+        InputError: A document has no id, an id appears twice, there is no document, or the file cannot be written.
     """
     from datasets import Features, Value
     from datasets.arrow_writer import ArrowWriter
@@ -159,7 +159,7 @@ def _check_unique(name: str, hashes: array[int], entries: Callable[[], Iterable[
             if entry.id in first:
                 before = f", the first at {first[entry.id]}" if first[entry.id] else ""
                 raise InputError(
-                    f"{entry.where or name}: document id {entry.id!r} stands twice{before}; "
-                    "give every document an id of its own"
+                    f"{entry.where or name}: document id {entry.id!r} appears twice{before}; "
+                    "give every document its own id"
                 )
             first[entry.id] = entry.where

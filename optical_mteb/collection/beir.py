@@ -79,7 +79,7 @@ def read_beir(folder: Path, *, split: str = "test", name: str = "") -> Retrieval
 
 
 def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """The grade of every judged document, by query; a line that stands twice counts once."""
+    """The grade of every judged document, by query; a line that appears twice counts once."""
     qrels: dict[str, dict[str, int]] = {}
     for number, query, document, grade in _judgements(path):
         judged = qrels.setdefault(query, {})

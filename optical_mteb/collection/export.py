@@ -51,7 +51,7 @@ def export_task(
         The folders.
 
     Raises:
-        InputError: There is no such task, subset, split or format; it is no task that has texts and judgements alone;
+        InputError: There is no such task, subset, split or format; it is not a task that has texts and judgements alone;
             its data cannot be had; a folder is there already; an id cannot be written; or two splits of a subset have
             other documents, or another query under one id.
     """

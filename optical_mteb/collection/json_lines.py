@@ -28,7 +28,7 @@ def read_json_lines(path: Path, *, mend: str = "get the file again") -> Iterator
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: is no JSON ({error}); {mend}") from error
+            raise InputError(f"{where}: is not JSON ({error}); {mend}") from error
         if not isinstance(record, dict):
             raise InputError(f"{where}: expected a JSON object, found {line[:40]!r}; {mend}")
         yield where, record

@@ -116,7 +116,7 @@ def add_task(folder: Path) -> OwnRetrieval:
         The task with its data loaded.
 
     Raises:
-        InputError: The folder is no valid collection, or there is a task of that name already.
+        InputError: The folder is not a valid collection, or there is a task of that name already.
     """
     import mteb  # noqa: F401 - as above
 

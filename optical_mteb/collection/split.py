@@ -50,7 +50,7 @@ def retrieval_split(
         qrels: Judgements; grades of 0 and below are kept out, as MTEB expects of a task without hard negatives.
 
     Raises:
-        InputError: A text is empty, an id stands twice, a judgement names no document or no query, a query has no
+        InputError: A text is empty, an id appears twice, a judgement names no document or no query, a query has no
             relevant document, or there is no document or query at all.
     """
     from datasets import Dataset
@@ -77,7 +77,7 @@ def check_entry(name: str, kind: str, entry: Entry) -> None:
         entry: The document or query.
 
     Raises:
-        InputError: It has no id, something that is no string, or a half of a surrogate pair, which no file can hold.
+        InputError: It has no id, something that is not a string, or a half of a surrogate pair, which no file can hold.
     """
     for column, value in (("id", entry.id), ("text", entry.text), ("title", entry.title)):
         if not isinstance(value, str):
@@ -90,7 +90,7 @@ def check_entry(name: str, kind: str, entry: Entry) -> None:
         f"{entry.id}{entry.title}{entry.text}".encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{entry.where or name}: {kind} {entry.id!r} has half a surrogate pair, which is no character; {_MEND}"
+            f"{entry.where or name}: {kind} {entry.id!r} has half a surrogate pair, which is not a character; {_MEND}"
         ) from error
 
 
@@ -154,9 +154,7 @@ def _checked(name: str, kind: str, entries: Iterable[Entry]) -> dict[str, Entry]
         first = by_id.get(entry.id)
         if first is not None:
             before = f", the first at {first.where}" if first.where else ""
-            raise InputError(
-                f"{place}: {kind} id {entry.id!r} stands twice{before}; give every {kind} an id of its own"
-            )
+            raise InputError(f"{place}: {kind} id {entry.id!r} appears twice{before}; give every {kind} its own id")
         by_id[entry.id] = Entry(entry.id, text, entry.title.strip(), entry.where)
     if not by_id:
         raise InputError(f"{name}: there is no {kind}; {_MEND}")

@@ -54,7 +54,7 @@ def read_squad(path: Path) -> Iterator[Paragraph]:
     try:
         content = _File.model_validate(json.loads("\n".join(read_lines(path))))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: is no JSON ({error.msg}); get the file again") from error
+        raise InputError(f"{path}:{error.lineno}: is not JSON ({error.msg}); get the file again") from error
     except RecursionError as error:
         raise InputError(f"{path}: is nested too deep for JSON; get the file again") from error
     except ValidationError as error:

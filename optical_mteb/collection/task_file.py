@@ -85,7 +85,7 @@ def read_task_file(path: Path) -> TaskFile:
     """Read and check a `task.toml`.
 
     Raises:
-        InputError: The file is no TOML, a key is unknown (the nearest known one is named) or missing, or a value is
+        InputError: The file is not TOML, a key is unknown (the nearest known one is named) or missing, or a value is
             wrong.
     """
     try:

@@ -31,7 +31,7 @@ def judged_split(
         judgements: Grades above 0 are kept; only their queries and documents have to be there.
 
     Raises:
-        InputError: A judgement names no query or no document with text, a query has no text or stands twice, or none
+        InputError: A judgement names no query or no document with text, a query has no text or appears twice, or none
             is left.
     """
     relevant = [judgement for judgement in judgements if judgement.grade > 0]

@@ -77,7 +77,7 @@ def read_topics_tsv(path: Path, *, otherwise: str | None = None) -> list[Topic]:
         otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.
 
     Raises:
-        InputError: A line is not valid UTF-8 or does not have two or three columns, an id stands twice, or there is no
+        InputError: A line is not valid UTF-8 or does not have two or three columns, an id appears twice, or there is no
             topic.
     """
 
@@ -109,7 +109,7 @@ def read_topics_sgml(path: Path, *, otherwise: str | None = None) -> list[Topic]
 
     Raises:
         InputError: A line is not valid UTF-8, a topic has no number, neither title nor description, or an element
-            twice, an id stands twice, or there is no topic.
+            twice, an id appears twice, or there is no topic.
     """
     return _unique(path, _sgml_topics(path, otherwise))
 
@@ -145,7 +145,7 @@ def read_topics_labelled(path: Path, *, otherwise: str | None = None) -> list[To
 
     Raises:
         InputError: A line is not valid UTF-8 or stands before the first `query_id:`, a topic has no id, neither title
-            nor description, or two titles, an id stands twice, or there is no topic.
+            nor description, or two titles, an id appears twice, or there is no topic.
     """
     return _unique(path, _labelled_topics(path, otherwise))
 
@@ -217,7 +217,7 @@ def _unique(path: Path, topics: Iterable[Topic]) -> list[Topic]:
         first = by_id.setdefault(topic.id, topic)
         if first is not topic:
             raise InputError(
-                f"{topic.where}: topic {topic.id!r} stands twice, the first at {first.where}; take one of them out"
+                f"{topic.where}: topic {topic.id!r} appears twice, the first at {first.where}; take one of them out"
             )
     if not by_id:
         raise InputError(f"{path}: holds no topic; get the file again")

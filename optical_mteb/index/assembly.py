@@ -74,7 +74,7 @@ class BuildSettings:
         """Check what needs no documents.
 
         Raises:
-            InputError: The spec cannot be read, or the recall is no share.
+            InputError: The spec cannot be read, or the recall is not a share.
         """
         if self.spec != AUTO:
             IndexSpec.parse(self.spec)

@@ -176,7 +176,7 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
         return
     finished = len(store) - len(missing)
     if finished:
-        say(f"goes on: {finished:,} of {len(store):,} shards are encoded already")
+        say(f"continues: {finished:,} of {len(store):,} shards are encoded already")
     # Of the first documents, whichever are missing: a build that goes on encodes as it began.
     precision = encoder.precision(corpus.texts(0, 64))
     with progress_line("encode", len(corpus), store.bounds(missing[0])[0], unit="documents") as advance:
@@ -210,7 +210,7 @@ def _existing(
     """The index that is there already, if it is the one to build."""
     if not (folder / MANIFEST).is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder}: is there already and is no index; choose another folder")
+            raise InputError(f"{folder}: exists and is not an index; choose another folder")
         return None
     try:
         found = IndexManifest.read(folder)

@@ -126,7 +126,7 @@ def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
 
 
 def _live(index: FaissIndex, ids: Sequence[str]) -> dict[str, int]:
-    """Where documents stand that are not removed; an id that none of them has is no key."""
+    """Where documents stand that are not removed; an id that none of them has is not a key."""
     removed = set(index.searcher.removed.tolist())
     places = {
         key: [place for place in found if place not in removed] for key, found in index.documents.positions(ids).items()

@@ -43,7 +43,7 @@ class Corpus:
             task: The MTEB task that it belongs to.
 
         Raises:
-            InputError: There is no document, an id is missing or stands twice, or a text is none.
+            InputError: There is no document, an id is missing or appears twice, or a text is none.
         """
         self.source, self.queries, self.task = source, list(queries), task
         missing = {"id", "text"} - set(documents.column_names)
@@ -122,8 +122,8 @@ class Corpus:
             (key,) = self.read(position, position + 1)["id"].to_pylist()
             if key in first:
                 raise InputError(
-                    f"{self.source}: document id {key!r} stands twice (documents {first[key] + 1:,} and "
-                    f"{position + 1:,}); give every document an id of its own"
+                    f"{self.source}: document id {key!r} appears twice (documents {first[key] + 1:,} and "
+                    f"{position + 1:,}); give every document its own id"
                 )
             first[key] = position
 

@@ -39,7 +39,7 @@ def read_corpus(path: Path) -> Dataset:
             `corpus.jsonl` may be packed (gzip, bzip2, xz, zstd).
 
     Raises:
-        InputError: It is none of these, a line is broken, an id stands twice, or there is no document with text.
+        InputError: It is none of these, a line is broken, an id appears twice, or there is no document with text.
     """
     if path.is_dir():
         return beir_corpus(path / CORPUS) if (path / CORPUS).is_file() else _trec(path, _sgml_files(path))
@@ -68,7 +68,7 @@ def read_queries(path: Path) -> list[Entry]:
     """The queries of a file: BEIR's JSON lines, a table `id, text`, or TREC's topics.
 
     Raises:
-        InputError: It is not there or is none of these, or an id stands twice.
+        InputError: It is not there or is none of these, or an id appears twice.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of queries; name one that is there")
@@ -80,7 +80,7 @@ def read_queries(path: Path) -> list[Entry]:
     for entry in entries:
         if entry.id in first:
             raise InputError(
-                f"{entry.where}: query id {entry.id!r} stands twice, the first at {first[entry.id]}; {_MEND}"
+                f"{entry.where}: query id {entry.id!r} appears twice, the first at {first[entry.id]}; {_MEND}"
             )
         first[entry.id] = entry.where
     if not entries:

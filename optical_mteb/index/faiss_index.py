@@ -180,7 +180,7 @@ class FaissIndex:
                 found = f"a vector for each token, and {record.name} gives one a text"
             else:
                 found = f"one vector a text, and {record.name} gives one for each token"
-            raise InputError(f"{self.folder}: holds {found}; build the index again, or use the model on record")
+            raise InputError(f"{self.folder}: holds {found}; build the index again, or use the recorded model")
         return self._encoder
 
     def findable(self) -> Integers:

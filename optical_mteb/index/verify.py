@@ -57,7 +57,7 @@ def verify(folder: Path) -> Iterator[Check]:
         return
     manifest = index.manifest
     live = manifest.count - manifest.removed
-    yield Check("counts", len(index) == live, f"{len(index):,} documents to be found, {live:,} on record")
+    yield Check("counts", len(index) == live, f"{len(index):,} documents to be found, {live:,} recorded")
     yield _unique(index)
     yield _selves(index)
 
@@ -67,7 +67,7 @@ def _unique(index: FaissIndex) -> Check:
     every = np.concatenate([np.fromiter(map(hash, part.to_pylist()), np.int64, len(part)) for part in ids])
     kept = np.delete(every, index.searcher.removed)
     twice = len(kept) - len(np.unique(kept))
-    return Check("ids", not twice, f"{twice:,} stand twice" if twice else "no two documents share one")
+    return Check("ids", not twice, f"{twice:,} appear twice" if twice else "no two documents share one")
 
 
 def _selves(index: FaissIndex) -> Check:

@@ -46,7 +46,7 @@ def write_report(
         InputError: There are no results, or the output folder is something else, or cannot be written to.
     """
     if output.exists() and not (output / MARKER).is_file():
-        raise InputError(f"{output}: is there already and is no report; choose another folder")
+        raise InputError(f"{output}: exists and is not a report; choose another folder")
     if output.resolve() in (results.resolve(), *results.resolve().parents):
         raise InputError(f"{output}: holds the results; choose another folder")
     collection = collect(results, reference, published=published)

@@ -88,7 +88,7 @@ def read_scores(results: ModelResults, task: str, metrics: Sequence[str], *, spl
         split: Split of the task.
 
     Raises:
-        InputError: The file is damaged, or of another task, or has a subset twice; a score is no number, or no share
+        InputError: The file is damaged, or of another task, or has a subset twice; a score is not a number, or no share
             where it is one of retrieval; the scores of the queries do not agree with their mean, or the main score with
             none of the others.
         MissingScoreError: There is no such split or score.
@@ -112,7 +112,7 @@ def read_scores(results: ModelResults, task: str, metrics: Sequence[str], *, spl
         _check_main_score(row, where)
         by_query = row.get("per_query", {})
         if not isinstance(by_query, Mapping):
-            raise InputError(f"{where}: per_query is no mapping of metrics; evaluate the model again")
+            raise InputError(f"{where}: per_query is not a mapping of metrics; evaluate the model again")
         per_query[subset] = {
             metric: checked_queries(by_query[metric], values[subset][metric], f"{where}: {metric}")
             for metric in metrics

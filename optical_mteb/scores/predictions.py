@@ -134,7 +134,9 @@ def _judgements(sides: Sequence[Scores]) -> tuple[AbsTaskRetrieval, dict[str, di
     name, split = sides[0].task, sides[0].split
     installed = task_registry().get(name)
     if installed is None or not issubclass(installed, AbsTaskRetrieval):
-        raise InputError(f"task {name!r} is no retrieval task of the installed mteb, so its predictions have no scores")
+        raise InputError(
+            f"task {name!r} is not a retrieval task of the installed mteb, so its predictions have no scores"
+        )
     for scores in sides:
         if scores.data_revision != installed.metadata.revision:
             raise InputError(

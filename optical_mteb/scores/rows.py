@@ -21,7 +21,7 @@ class Significance:
         low: Lower bound of the 95% bootstrap interval of the difference, a fraction of 1.
         high: Upper bound.
         p_value: Of the two-sided paired randomisation test.
-        adjusted: The p-value after Holm's correction; None for a group, which is no member of the family.
+        adjusted: The p-value after Holm's correction; None for a group, which is not a member of the family.
         wins: Queries that the model scores higher on than the baseline.
         ties: Queries that both score alike on.
         losses: Queries that the baseline scores higher on.

@@ -17,7 +17,7 @@ def tensors_of(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a file; nothing else is read.
 
     Raises:
-        InputError: It is no safetensors file, or damaged.
+        InputError: It is not a safetensors file, or damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -55,7 +55,7 @@ def mean_file(paths: Sequence[Path], weights: Sequence[float], target: Path) -> 
 def mean_tensor(paths: Sequence[Path], weights: Sequence[float], name: str) -> Tensor:
     """Weighted mean of one tensor over files, summed in float32, in the type that it has in the first file.
 
-    What is no floating-point number (positions) is that of the first file.
+    What is not a floating-point number (positions) is that of the first file.
     """
     import torch
     from safetensors import safe_open

@@ -128,7 +128,7 @@ def read_study(path: Path) -> StudySettings:
     """Read and check a study.
 
     Raises:
-        InputError: The file is no TOML, a key is unknown (the nearest known one is named) or a value is wrong.
+        InputError: The file is not TOML, a key is unknown (the nearest known one is named) or a value is wrong.
     """
     return read_toml(path, StudySettings)
 

@@ -67,7 +67,7 @@ def _disagreements(folders: Sequence[Path]) -> list[str]:
 def _revisions(folders: Sequence[Path]) -> list[str]:
     # A single character is a version of an API.
     return [
-        f"{folder.name} is no commit"
+        f"{folder.name} is not a commit"
         for folder in folders
         if not re.fullmatch(COMMIT, folder.name) and len(folder.name) != 1
     ]

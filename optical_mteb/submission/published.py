@@ -81,7 +81,7 @@ def as_published(model: str, *, hub_id: str | None = None, revision: str | None 
         revision: Commit of its weights in that repository.
 
     Raises:
-        InputError: It is no student of the store, or its weights are not those on record; or the repository or the
+        InputError: It is not a student of the store, or its weights are not those on record; or the repository or the
             commit is none.
     """
     name = model.removeprefix(f"{ORGANISATION}/")

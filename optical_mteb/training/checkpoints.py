@@ -182,7 +182,7 @@ class Checkpoints:
             check(folder)
         except DamagedError as error:
             raise InputError(
-                f"{folder}: {error}; run the same command again: it goes on from a checkpoint before that step"
+                f"{folder}: {error}; run the same command again: it continues from a checkpoint before that step"
             ) from error
         _load_weights(folder / WEIGHTS, model)
 

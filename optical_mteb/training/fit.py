@@ -179,7 +179,7 @@ def fit(
         evaluation = DevEvaluation(evaluator, recipe.evaluation, checkpoints, trainer.log)
         trainer.add_callback(evaluation)
     if latest is not None:
-        say(f"an interrupted training of {recipe.name!r} goes on from {latest.name}")
+        say(f"an interrupted training of {recipe.name!r} continues from {latest.name}")
     started, before = time.perf_counter(), checkpoints.progress.get("seconds", 0.0) if checkpoints else 0.0
     if checkpoints is not None:
         trainer.add_callback(_Clock(checkpoints, started, before))

@@ -258,7 +258,7 @@ def prompt_text(model: SentenceTransformer, name: str | None, where: str, max_to
     if not prompt:
         known = ", ".join(repr(known) for known, text in model.prompts.items() if text) or "none"
         raise InputError(
-            f"{where}: has no prompt {name!r} on record (it has {known}); "
+            f"{where}: has no recorded prompt {name!r} (it has {known}); "
             f"give it one as prompts = {{{name} = 'text '}}, or leave the key prompt out"
         )
     taken = int(token_counts(model, [""], prompt, cut=False)[0])

@@ -50,7 +50,7 @@ class StudentSettings(_Table):
             bitext does not have; false to train all.
         freeze_layers: Leave this many of the student's transformer layers, the first, and what is below them as they are:
             a training step is shorter by their backward pass.
-        dropout: Dropout while training. The target of a distillation is no label that could be learned by heart; without
+        dropout: Dropout while training. The target of a distillation is not a label that could be learned by heart; without
             dropout, a step is the same however it is divided among mini-batches and devices.
         max_tokens: While training, longer inputs are cut, the teacher's too.
     """
@@ -461,7 +461,7 @@ def read_recipe(source: Path | Mapping[str, Any], overrides: Sequence[str] = ())
         overrides: `key=value` each, the key dotted, the value in TOML or a bare string.
 
     Raises:
-        InputError: The file is no TOML, a key is unknown (the nearest known one is named) or a value is wrong.
+        InputError: The file is not TOML, a key is unknown (the nearest known one is named) or a value is wrong.
     """
     if isinstance(source, Mapping):
         return read_table(source, Recipe, overrides, where="recipe")

@@ -67,7 +67,7 @@ def train(
             the store then is as it was.
     """
     if resume and fresh:
-        raise InputError("--resume goes on with an interrupted training and --fresh forgets it; take one of them")
+        raise InputError("--resume continues an interrupted training and --fresh forgets it; take one of them")
     check_device(device)
     processes = PartialState(cpu=on_cpu(device))
     if not processes.is_main_process:

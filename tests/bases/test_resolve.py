@@ -129,7 +129,7 @@ def test_a_model_without_a_transformer_is_no_base(tmp_path):
     """Guards against a traceback in a training from static embeddings, as model2vec makes them."""
     words = Tokenizer(WordLevel({"[UNK]": 0, "maji": 1}, unk_token="[UNK]"))
     SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=4)], device="cpu").save_pretrained(str(tmp_path))
-    with pytest.raises(InputError, match=r"is no transformer \(it begins with StaticEmbedding\), expected one"):
+    with pytest.raises(InputError, match=r"is not a transformer \(it begins with StaticEmbedding\), expected one"):
         load_base(str(tmp_path), device="cpu")
     assert load_as_saved(str(tmp_path), device="cpu").encode(["maji"]).shape == (1, 4)
 

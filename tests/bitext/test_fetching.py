@@ -63,7 +63,7 @@ def test_the_users_own_copy_comes_first(publisher, tmp_path, monkeypatch):  # no
         ("/all.zip", {"/all.zip": zipped(pairs=TSV + b"one\tmoja\n")}, "its publisher changed it"),
         ("/all.zip", {"/all.zip": zipped(other=TSV)}, "holds 0 files named pairs.tsv"),
         ("/all.zip", {"/all.zip": zipped(a__pairs=TSV, b__pairs=TSV)}, "holds 2 files named pairs.tsv"),
-        ("/all.zip", {"/all.zip": b"no archive"}, "cannot be unpacked|is no zip"),
+        ("/all.zip", {"/all.zip": b"no archive"}, "cannot be unpacked|is not a zip"),
         ("/gone.tsv", {}, "404"),
     ],
 )

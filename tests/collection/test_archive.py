@@ -179,7 +179,7 @@ def test_links_and_devices_in_tar_archives_are_refused(tmp_path: Path, kind: str
     KINDS[kind](member)
     path = tmp_path / "a.tar"
     path.write_bytes(tar_bytes([(tarfile.TarInfo("good"), b"1"), (member, b""), (tarfile.TarInfo("bad/x"), b"2")]))
-    refused(path, "'bad' is no regular file")
+    refused(path, "'bad' is not a regular file")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO])
@@ -189,7 +189,7 @@ def test_links_and_devices_in_zip_archives_are_refused(tmp_path: Path, kind: int
     entry.external_attr = (kind | 0o777) << 16
     path = tmp_path / "a.zip"
     path.write_bytes(zip_bytes([("good", b"1"), (entry, b"/etc")]))
-    refused(path, "'bad' is no regular file")
+    refused(path, "'bad' is not a regular file")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes):
     """Pins a traceback for a page that asks to sign in, or for a single packed file."""
     path = tmp_path / "a.zip"
     path.write_bytes(content)
-    refused(path, "is no zip or tar archive")
+    refused(path, "is not a zip or tar archive")
 
 
 def test_no_file_is_one_line(tmp_path: Path):

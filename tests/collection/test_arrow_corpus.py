@@ -80,9 +80,9 @@ def test_empty_documents_are_left_out_and_counted(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("between", [0, BATCH])
 def test_duplicate_id_is_refused_with_both_places(between: int):
-    """Pins an id that stands twice, in one batch or in two, and slips through."""
+    """Pins an id that appears twice, in one batch or in two, and slips through."""
     documents = [Entry("a", "x", where="f:1"), *(Entry(f"b{i}", "y") for i in range(between))]
-    with pytest.raises(InputError, match=r"f:9: document id 'a' stands twice, the first at f:1"):
+    with pytest.raises(InputError, match=r"f:9: document id 'a' appears twice, the first at f:1"):
         corpus_dataset("c", "1", entries(*documents, Entry("a", "z", where="f:9")))
     assert not corpus_folder("c", "1").exists()
 

@@ -170,8 +170,8 @@ def test_missing_file(folder: Path, missing: str):
 
 GOOD = '{"_id": "z1", "text": "x"}\n'
 BAD_LINES = {
-    "broken": ('{"_id": "z", "text": "x"', ":2: is no JSON"),
-    "two objects": ('{"_id": "z", "text": 1}{"_id": "y", "text": "x"}', ":2: is no JSON"),
+    "broken": ('{"_id": "z", "text": "x"', ":2: is not JSON"),
+    "two objects": ('{"_id": "z", "text": 1}{"_id": "y", "text": "x"}', ":2: is not JSON"),
     "no object": ('["z", "x"]', ":2: expected a JSON object"),
     "no id": ('{"text": "x"}', ":2: the object has no '_id'"),
     "empty id": ('{"_id": "", "text": "x"}', ":2: a (document|query) has no id"),
@@ -184,7 +184,7 @@ BAD_LINES = {
     "empty text and title": ('{"_id": "z", "title": " ", "text": ""}', ":2: 'z' has an empty text"),
     "number as title": ('{"_id": "z", "title": 1, "text": "x"}', ":2: expected text at 'title', found 1"),
     "half a pair": ('{"_id": "z", "text": "\\ud83d"}', ":2: (document|query) 'z' has half a surrogate pair"),
-    "duplicate": ('{"_id": "z1", "text": "y"}', ":2: (document|query) id 'z1' stands twice, the first at .*:1"),
+    "duplicate": ('{"_id": "z1", "text": "y"}', ":2: (document|query) id 'z1' appears twice, the first at .*:1"),
 }
 
 
@@ -232,11 +232,11 @@ def test_bad_bytes_are_placed(folder: Path, name: str, line: bytes):
 
 
 def test_duplicates_far_apart(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins an id that stands twice, in two blocks."""
+    """Pins an id that appears twice, in two blocks."""
     monkeypatch.setattr(beir_corpus, "BLOCK", 1_000)
     lines = [f'{{"_id": "{number % 299}", "text": "x"}}\n' for number in range(300)]
     (folder / "corpus.jsonl").write_text("".join(lines))
-    with pytest.raises(InputError, match=r"corpus.jsonl:300: document id '0' stands twice, the first at .*:1;"):
+    with pytest.raises(InputError, match=r"corpus.jsonl:300: document id '0' appears twice, the first at .*:1;"):
         read_beir(folder)
 
 

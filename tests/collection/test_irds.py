@@ -89,12 +89,12 @@ def test_the_higher_of_two_grades_counts(irds_home: Path):
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"documents": DOCUMENTS + "2\tMara ya pili\tx\n"}, r"document 4: document id '2' stands twice, .*document 1"),
+        ({"documents": DOCUMENTS + "2\tMara ya pili\tx\n"}, r"document 4: document id '2' appears twice, .*document 1"),
         ({"documents": b"2\tA\tx\n3\tB\t\xff\n"}, r"wikiclir/sw: its docs cannot be read after number \d.*utf-8"),
         ({"documents": "2\tA\tx\n3\tB\n"}, r"its docs cannot be read after number 1 \(expected 3 fields, got 2"),
         ({"qrels": "12 2 2\n12 33\n"}, r"its qrels cannot be read after number 1 \(expected 3 columns, got 2"),
         ({"qrels": "12 2 two\n"}, r"its qrels cannot be read after number 0 \(invalid literal"),
-        ({"queries": QUERIES + "12\tA\ttwice .\n"}, r"wikiclir/sw, query \d: query id '12' stands twice"),
+        ({"queries": QUERIES + "12\tA\ttwice .\n"}, r"wikiclir/sw, query \d: query id '12' appears twice"),
         ({"qrels": "12 999 2\n"}, "WikiCLIR: there is no query"),
     ],
 )

@@ -55,7 +55,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A collection that is no task yet."""
+    """A collection that is not a task yet."""
     return write_collection(tmp_path / "mine")
 
 

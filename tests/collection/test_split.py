@@ -114,7 +114,7 @@ def test_an_id_twice_is_refused_with_both_places():
     first, second = Entry("x", "a", where="f:1"), Entry("x", "a", where="g:9")
     for kind in ("document", "query"):
         given = {"document": "documents", "query": "queries"}[kind]
-        line = f"id 'x' stands twice{{}}; give every {kind} an id of its own"
+        line = f"id 'x' appears twice{{}}; give every {kind} its own id"
         assert refused(**{given: [first, second]}) == f"g:9: {kind} " + line.format(", the first at f:1")
         assert refused(**{given: [Entry("x", "a"), second]}) == f"g:9: {kind} " + line.format("")
         assert refused(**{given: [first, Entry("x", "b")]}) == (

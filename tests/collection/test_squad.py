@@ -64,7 +64,7 @@ def test_paragraphs_and_questions_with_their_places(tmp_path: Path):
         (b'"question": "Which?"', b'"question": ["Which?"]', r"f\.json:data\.1\.paragraphs\.0\.qas\.0\.question: "),
         (b'"id": "b"', b'"id": 7', r"f\.json:data\.0\.paragraphs\.0\.qas\.1\.id: .* valid string"),
         (b'"data"', b'"date"', r"f\.json:data: Field required"),
-        (b'"Rain."', b'"Rain.', r"f\.json:\d+: is no JSON"),
+        (b'"Rain."', b'"Rain.', r"f\.json:\d+: is not JSON"),
         (b'"Rain."', b'"\xff"', r"f\.json:2[0-9]: byte 2[0-9] of the line is not valid UTF-8"),
     ],
 )

@@ -104,7 +104,7 @@ def test_an_index_of_something_else_is_not_overwritten(build, tmp_path, collecti
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="is there already and is no index; choose another folder"):
+    with pytest.raises(InputError, match="exists and is not an index; choose another folder"):
         build("flat", other)
     assert (other / "thesis.txt").read_text() == "years of work"
     assert [path.name for path in tmp_path.iterdir() if ".lock" in path.name or path.suffix == ".build"] == []
@@ -250,7 +250,7 @@ def test_what_cannot_be_built_is_said_before_anything_is_encoded(
     ("ids", "vectors", "queries", "expected"),
     [
         (["a", "b"], np.eye(3), None, r"expected 2 vectors as one array of rows, found the shape \(3, 3\)"),
-        (["a", "b", "a"], np.eye(3), None, "document id 'a' stands twice"),
+        (["a", "b", "a"], np.eye(3), None, "document id 'a' appears twice"),
         ([], np.empty((0, 3)), None, "found 0"),
         (["a", "b", "c"], np.eye(3), np.eye(2), r"expected query vectors of shape \(n, 3\), at least one, found \(2, 2\)"),
         (["a", "b", "c"], np.eye(3), np.empty((0, 3)), "at least one"),

@@ -88,7 +88,7 @@ def test_exact_search_after_changes_is_that_of_an_index_built_so(half, collectio
     ("change", "expected"),
     [
         (lambda folder, own: add_vectors(folder, ["new", "d7"], own[:2]), "has a document 'd7' already; remove it first"),
-        (lambda folder, own: add_vectors(folder, ["new", "new"], own[:2]), "document id 'new' stands twice"),
+        (lambda folder, own: add_vectors(folder, ["new", "new"], own[:2]), "document id 'new' appears twice"),
         (lambda folder, own: add_vectors(folder, [], own[:0]), "there is no document"),
         (lambda folder, own: add_vectors(folder, ["new"], own[:1, :9]), r"expected vectors of shape \(1, 32\), found \(1, 9\)"),
         (lambda folder, own: add_vectors(folder, ["new"], own[0]), r"expected vectors of shape \(1, 32\), found \(32,\)"),

@@ -162,7 +162,7 @@ def test_a_corpus_is_read_in_parts(monkeypatch):
     """Guards against a check that leaves out what lies past its first part."""
     monkeypatch.setattr("optical_mteb.index.corpus.READ_AT_ONCE", 2)
     ids = ["a", "b", "c", "d", "a"]
-    with pytest.raises(InputError, match=r"id 'a' stands twice \(documents 1 and 5\)"):
+    with pytest.raises(InputError, match=r"id 'a' appears twice \(documents 1 and 5\)"):
         Corpus.of(ids, ["text"] * 5)
     assert Corpus.of(ids[:4], ["text"] * 4).fingerprint == Corpus.of(ids[:4], ["text"] * 4).fingerprint
 
@@ -189,15 +189,15 @@ def test_columns_that_are_no_corpus(columns, expected):
         (
             "c.jsonl",
             ['{"_id": "a", "text": "x"}', '{"_id": "a", "text": "y"}'],
-            "c.jsonl:2: document id 'a' stands twice",
+            "c.jsonl:2: document id 'a' appears twice",
         ),
         ("c.jsonl", ['{"key": "a", "text": "x"}'], "c.jsonl:1: the object has none of the keys _id, id"),
-        ("c.jsonl", ['{"id": "a", "text": "x"}', "{"], "c.jsonl:2: is no JSON"),
+        ("c.jsonl", ['{"id": "a", "text": "x"}', "{"], "c.jsonl:2: is not JSON"),
         ("c.tsv", ["a\tone", "b\ttwo\tthree"], "c.tsv:2: expected id, text or id, title, text"),
         ("c.tsv", ["a"], "c.tsv:1: expected id, text"),
         ("c.tsv", ["a\tT\tone", "\tT\ttwo"], "c.tsv:2: has no id in its first column"),
         ("c.tsv", ["a\tone", " \ttwo"], "c.tsv:2: has no id in its first column"),
-        ("c.tsv", ["a\tone", "a\ttwo"], "c.tsv:2: document id 'a' stands twice"),
+        ("c.tsv", ["a\tone", "a\ttwo"], "c.tsv:2: document id 'a' appears twice"),
         ("c.csv", ["a,one"], "expected .jsonl, .tsv, TREC's SGML or a folder"),
     ],
 )
@@ -222,12 +222,12 @@ def test_what_is_not_there_is_said(tmp_path):
 
 
 def test_queries(tmp_path, beir):
-    """Guards against a file of queries that is taken for another kind, and ids that stand twice in a run."""
+    """Guards against a file of queries that is taken for another kind, and ids that appear twice in a run."""
     assert [(query.id, query.text) for query in read_queries(beir / "queries.jsonl")] == [("q1", "rain today")]
     table = write_lines(tmp_path / "q.tsv", ["1\tmvua", "2\tየዛሬ ዜና"])
     assert [(query.id, query.text) for query in read_queries(table)] == [("1", "mvua"), ("2", "የዛሬ ዜና")]
     for name, lines, expected in (
-        ("twice.jsonl", ['{"_id": "a", "text": "x"}'] * 2, "twice.jsonl:2: query id 'a' stands twice"),
+        ("twice.jsonl", ['{"_id": "a", "text": "x"}'] * 2, "twice.jsonl:2: query id 'a' appears twice"),
         ("none.jsonl", [], "holds no query"),
     ):
         with pytest.raises(InputError, match=expected):

@@ -45,7 +45,7 @@ def test_a_sound_index_passes(build, spec):
     remove_documents(index.folder, ["d3", "d4"])
     add_vectors(index.folder, ["d3"], index.own_rows(np.array([3])).vectors)
     assert outcome(index.folder) == files | SOUND | {"removed.npy": True}
-    assert found(index.folder, "counts") == "1,999 documents to be found, 1,999 on record"
+    assert found(index.folder, "counts") == "1,999 documents to be found, 1,999 recorded"
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "documents.arrow", "vectors.npy"])
@@ -71,7 +71,7 @@ def test_ids_that_stand_twice_are_found(build, collection):
     write_documents(index.folder / "documents.arrow", IDS, [pa.table([[*collection.ids[:-1], "d0"]], schema=IDS)])
     record_again(index.folder, "documents.arrow")
     assert outcome(index.folder) == dict.fromkeys(index.manifest.files, True) | SOUND | {"ids": False}
-    assert found(index.folder, "ids") == "1 stand twice"
+    assert found(index.folder, "ids") == "1 appear twice"
 
 
 def test_vectors_of_other_documents_are_found(build, collection):

@@ -260,7 +260,7 @@ def test_only_reports_are_replaced(results, tmp_path):
     output = tmp_path / "site"
     output.mkdir()
     (output / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="is there already and is no report"):
+    with pytest.raises(InputError, match="exists and is not a report"):
         write_report(results, output)
     assert (output / "thesis.tex").read_text() == "mine"
     (output / MARKER).write_text("")

@@ -97,7 +97,7 @@ def set_revision(content):
         (set_nan, r"subset swh-eng: ndcg_at_10 of query x is NaN, expected a number"),
         (set_null, r"subset som-eng: map_at_100 is None, expected a number"),
         (set_empty, r"subset swh-eng: ndcg_at_10: no scores by query"),
-        (set_list, r"subset swh-eng: per_query is no mapping"),
+        (set_list, r"subset swh-eng: per_query is not a mapping"),
         (set_twice, r"subset som-eng is there twice"),
         (set_name, r"results on NTREXRetrieval, expected CLDRNameRetrieval"),
         (set_scores, r"not a result of MTEB"),

@@ -67,7 +67,7 @@ FAULTS = {
             change(folder / "model_meta.json", lambda meta: meta.update(revision="external")),
             folder.rename(folder.with_name("external")),
         ),
-        {"the revision has the form of a commit": "external is no commit"},
+        {"the revision has the form of a commit": "external is not a commit"},
     ),
     "two revisions of a task": (second_revision, {"one revision a task": f"{TASK}: 0000000000"}),
     "a large file": (

@@ -120,13 +120,13 @@ def test_download_and_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
-        (TOPICS_FILE, b"1\ta\n1\tb\n", r"twi\.tsv:2: topic '1' stands twice, the first at .*twi\.tsv:1"),
+        (TOPICS_FILE, b"1\ta\n1\tb\n", r"twi\.tsv:2: topic '1' appears twice, the first at .*twi\.tsv:1"),
         (TOPICS_FILE, b"1\t\xc3\n", r"twi\.tsv:1: byte 3 of the line is not valid UTF-8"),
         (QRELS_FILE, b"44766 Q0 62443 6\n44766 Q0 1 4\n", r"twi\.txt:2: document '1' is not there"),
         (QRELS_FILE, b"44766 Q0 7000 6\n", r"twi\.txt:1: document '7000' is not there, or has no text"),
         (QRELS_FILE, b"99 Q0 3587 6\n", r"twi\.txt:1: query '99' is not there"),
         (QRELS_FILE, b"44766 Q0 62443\n", r"twi\.txt:1: expected 'query 0 document grade'"),
-        (ARTICLES_FILE, b'{"id": "1", "contents": "a"}\n{"id": "1", "contents": "b"}\n', r"jsonl:2: .*stands twice"),
+        (ARTICLES_FILE, b'{"id": "1", "contents": "a"}\n{"id": "1", "contents": "b"}\n', r"jsonl:2: .*appears twice"),
         (ARTICLES_FILE, b'{"docid": "1", "contents": "a"}\n', r"jsonl:1: the object has no 'id'"),
     ],
 )

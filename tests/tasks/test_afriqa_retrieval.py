@@ -218,15 +218,15 @@ def test_files_are_read_once_for_all_languages_and_anew_the_next_time(files: Fil
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"context": "Cut of', r"hau\.en\.dev\.json:2: is no JSON"),
+        (b'{"context": "Cut of', r"hau\.en\.dev\.json:2: is not JSON"),
         (b'["context"]', r"hau\.en\.dev\.json:2: expected a JSON object"),
         (b'{"context": "\xff", "id": "1", "question_lang": "Ina?"}', r"hau\.en\.dev\.json:2: byte 14 .* not valid UTF-8"),
         (b'{"text": "Egypt", "id": "1", "question_lang": "Ina?"}', r"json:2: the object has no 'context'"),
         (b'{"context": "Egypt", "id": "1", "question": "Ina?"}', r"json:2: the object has no 'question_lang'"),
         (b'{"context": "Egypt", "question_lang": "Ina?"}', r"json:2: the object has no 'id'"),
         (b'{"context": ["Egypt"], "id": "1", "question_lang": "Ina?"}', r"json:2: expected text at 'context'"),
-        (b'{"context": "Egypt", "id": "0", "question_lang": "Ina?"}', r"json:2: document id 'hau-dev-0' stands twice, .*:1;"),
-        (b'{"context": "passage of hau dev", "id": "0", "question_lang": "Ina?"}', r"json:2: query id '0' stands twice, .*:1;"),
+        (b'{"context": "Egypt", "id": "0", "question_lang": "Ina?"}', r"json:2: document id 'hau-dev-0' appears twice, .*:1;"),
+        (b'{"context": "passage of hau dev", "id": "0", "question_lang": "Ina?"}', r"json:2: query id '0' appears twice, .*:1;"),
         (b'{"context": "Egypt", "id": "", "question_lang": "Ina?"}', r"json:2: a query has no id"),
         (b'{"context": "Egypt", "id": "1", "question_lang": "\\ud83d"}', r"json:2: query '1' has half a surrogate pair"),
     ],

@@ -162,11 +162,11 @@ def test_changed_passages_are_read_again(data: Path):
             b'{"docid": "a"}\n',
             r"jsonl:1: the object has no 'title'",
         ),
-        ("ciral-corpus/passages-v1.0/swahili_passages.jsonl", b'{"docid": "a', r"jsonl:1: is no JSON"),
+        ("ciral-corpus/passages-v1.0/swahili_passages.jsonl", b'{"docid": "a', r"jsonl:1: is not JSON"),
         (
             "ciral-corpus/passages-v1.0/swahili_passages.jsonl",
             b'{"docid": "a", "title": "", "text": "x"}\n' * 2,
-            r"jsonl:2: document id 'a' stands twice, the first at .*jsonl:1",
+            r"jsonl:2: document id 'a' appears twice, the first at .*jsonl:1",
         ),
     ],
 )

@@ -177,8 +177,8 @@ def test_only_the_chosen_languages_are_read(clef: Path):
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
-        ("topics/swh.txt", SWAHILI + SWAHILI, r"swh\.txt:\d+: topic 'C001' stands twice, the first at .*swh\.txt:1"),
-        ("topics/swh.b.tsv", "41\tx\n", r"swh\.txt:5: query id 'C041' stands twice, the first at .*swh\.b\.tsv:1"),
+        ("topics/swh.txt", SWAHILI + SWAHILI, r"swh\.txt:\d+: topic 'C001' appears twice, the first at .*swh\.txt:1"),
+        ("topics/swh.b.tsv", "41\tx\n", r"swh\.txt:5: query id 'C041' appears twice, the first at .*swh\.b\.tsv:1"),
         ("topics/swh.txt", "C001\tx\nC041\ty\n", r"2003\.txt:1: query 'C141' is not there"),
         ("topics/swh.txt", "Q1\tx\n", r"swh\.txt:1: expected the number of a topic, C001 to C200, found 'Q1'"),
         ("topics/swh.txt", b"1\t\xe9\n", r"swh\.txt:1: byte 3 of the line is not valid UTF-8"),
@@ -188,7 +188,7 @@ def test_only_the_chosen_languages_are_read(clef: Path):
         (
             "documents/latimes94/more",
             LA_TIMES,
-            r"more:1: document id 'LA010194-0001' stands twice, the first at .*gz:1",
+            r"more:1: document id 'LA010194-0001' appears twice, the first at .*gz:1",
         ),
         ("documents/glasgow95/readme", "read me\n", r"readme: holds no <DOC>"),
         ("documents/glasgow95/cut", "<DOC>\n<DOCNO>GH1</DOCNO>\n", r"cut:1: the document does not end"),

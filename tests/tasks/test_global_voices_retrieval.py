@@ -69,7 +69,7 @@ def test_the_first_line_asks_for_the_rest(folder: Path, between: str):
 
 
 def test_articles_that_begin_alike_and_articles_that_are_there_twice(folder: Path):
-    """Pins a right answer that counts as wrong, a query that is asked twice, a document that stands twice."""
+    """Pins a right answer that counts as wrong, a query that is asked twice, a document that appears twice."""
     write(
         folder,
         [

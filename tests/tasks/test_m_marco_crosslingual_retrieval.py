@@ -98,10 +98,10 @@ def test_passages_without_text_are_left_out(files: Path, caplog: pytest.LogCaptu
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("google/collections/english_collection.tsv", PASSAGES + "1\tTwice .\n", r"collection.tsv:4: .*'1' stands twice, .*:2;"),
+        ("google/collections/english_collection.tsv", PASSAGES + "1\tTwice .\n", r"collection.tsv:4: .*'1' appears twice, .*:2;"),
         ("google/collections/english_collection.tsv", PASSAGES + "no tab\n", r"collection.tsv:4: expected an id, a tab"),
         ("google/collections/english_collection.tsv", b"0\t\xff\n", r"collection.tsv:1: byte 3 .*not valid UTF-8"),
-        ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "2\tencore\n", r"small.tsv:3: .*'2' stands twice"),
+        ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "2\tencore\n", r"small.tsv:3: .*'2' appears twice"),
         ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "9\t\n", r"small.tsv:3: query '9' has no text"),
         ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "9\tsans\n", r"fra-eng/dev: query '9' has no rel"),
         ("google/queries/dev/french_queries.dev.small.tsv", b"2\tdit\xe9\n", r"small.tsv:1: byte 6"),

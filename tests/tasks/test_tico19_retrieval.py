@@ -213,13 +213,13 @@ def test_a_file_that_is_not_there(folder: Path):
         (HEAD + unit("wiki_9:1", "a", "x", "sw") + "<tu></tuv>\n", r"all\.en-sw\.tmx:9: not well-formed XML"),
         (HEAD + unit("wiki_9:1", "a", "@", "sw") + TAIL, r"all\.en-sw\.tmx:7: not well-formed XML"),
         (HEAD + unit("wiki_9:1", "a", "x", "so") + TAIL, r"all\.en-sw\.tmx:3: unit 'wiki_9:1' has en, so, expected"),
-        (HEAD + unit("wiki_9:1", "a", "x", "sw") * 2 + TAIL, r"tmx:9: query id 'wiki_9:1' stands twice"),
+        (HEAD + unit("wiki_9:1", "a", "x", "sw") * 2 + TAIL, r"tmx:9: query id 'wiki_9:1' appears twice"),
         (HEAD + unit("wiki_9:1", " ", "x", "sw") + TAIL, r"tmx:3: document 'wiki_9:1' has no text"),
         (HEAD + unit("wiki_26:1", "a", "x", "sw") + TAIL, r"TICO19Retrieval/swh-eng/test: there is no document"),
     ],
 )
 def test_damaged_files_are_refused_by_line(folder: Path, content: str, message: str):
-    """Pins broken XML, bytes that are no UTF-8, units without a side, ids that stand twice and a file of dev alone."""
+    """Pins broken XML, bytes that are no UTF-8, units without a side, ids that appear twice and a file of dev alone."""
     (folder / "all.en-sw.tmx").write_bytes(content.encode().replace(b"@", b"\xff"))
     with pytest.raises(InputError, match=message):
         load("swh-eng")

@@ -116,17 +116,17 @@ def test_only_the_chosen_language_is_read(files: Path):
     ("name", "old", "new", "message"),
     [
         ("es", b'"56d"', b'"56e"', r"es\.json:data\.1\.paragraphs\.0\.qas\.0: question '56e' is not in .*en\.json"),
-        ("es", b'"56c"', b'"56a"', r"es\.json:\S+1\.qas\.0: query id '56a' stands twice, the first at \S+0\.qas\.0"),
+        ("es", b'"56c"', b'"56a"', r"es\.json:\S+1\.qas\.0: query id '56a' appears twice, the first at \S+0\.qas\.0"),
         ("en", b'"56c"', b'"56a"', r"en\.json:\S+1\.qas\.0: question '56a' stands under another paragraph too"),
         ("es", b'"\\u00bfQu\\u00e9 crece?"', b'" "', r"es\.json:\S+: query '56d' has no text"),
         ("en", b'"Tea grows."', b'""', r"en\.json:data\.1\.paragraphs\.0\.context: document '1-0' has no text"),
         ("en", b'"Tea grows."', b"null", r"en\.json:data\.1\.paragraphs\.0\.context: .*string"),
         ("es", b'"56d"', b'"\xff"', r"es\.json:\d+: byte \d+ of the line is not valid UTF-8"),
-        ("en", b'"version"', b"version", r"en\.json:\d+: is no JSON"),
+        ("en", b'"version"', b"version", r"en\.json:\d+: is not JSON"),
     ],
 )
 def test_broken_files_are_refused(files: Path, name: str, old: bytes, new: bytes, message: str):
-    """Pins a question without its paragraph, ids that stand twice, null texts, and a traceback."""
+    """Pins a question without its paragraph, ids that appear twice, null texts, and a traceback."""
     path = files / f"xquad.{name}.json"
     content = path.read_bytes()
     assert old in content

@@ -140,7 +140,7 @@ def test_prompts_of_the_recipe_are_kept(recipe, tiny_model, tmp_path):
     bare.prompts = {}
     bare.save_pretrained(str(tmp_path / "bare"), create_model_card=False)
     bases = [f"student.base={tmp_path / 'bare'}", f"teacher.base={tmp_path / 'bare'}"]
-    with pytest.raises(InputError, match=r"has no prompt 'query' on record \(it has none\); give it one as prompts ="):
+    with pytest.raises(InputError, match=r"has no recorded prompt 'query' \(it has none\); give it one as prompts ="):
         train(read_recipe(recipe, bases), say=lambda _: None)
     prompts = ["student.prompts={query='q: ', document='p: '}", "teacher.prompts={document='p: '}"]
     train(read_recipe(recipe, [*bases, *prompts]), say=lambda _: None)
@@ -164,7 +164,7 @@ def test_devices_that_cannot_be_chosen(recipe, device):
     [
         (
             "student.prompt='question'",
-            r"\[student\] .*: has no prompt 'question' on record \(it has 'query', 'document'\)",
+            r"\[student\] .*: has no recorded prompt 'question' \(it has 'query', 'document'\)",
         ),
         ("student.max_tokens=7", r"\[student\] .*max_tokens = 7 leaves no room after a prompt of 8 tokens"),
         ("student.base='/nowhere'", r"/nowhere: no such folder"),
