@@ -101,7 +101,7 @@ def models() -> list[str]:
         ['optical-student', 'optical-student-colbert']
     """
     from optical_mteb.students import student_names
-    from optical_mteb.students.packed import shipped_packs
+    from optical_mteb.students.sidecar import shipped_packs
 
     return sorted({*student_names(), *shipped_packs()})
 

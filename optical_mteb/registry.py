@@ -25,6 +25,7 @@ from optical_mteb.mteb_compat import (
     task_registry,
     wrap_requires_merge,
 )
+from optical_mteb.storage import may_have_own_tasks
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -163,6 +164,8 @@ def collection_tasks() -> list[CollectionRetrieval]:
 
 def _own_tasks() -> Iterator[type[AbsTask]]:
     """The tasks that the user's own collections are; one that cannot be is a line in the log."""
+    if not may_have_own_tasks():
+        return
     from optical_mteb.collection.own_task import own_tasks
 
     for own in own_tasks():

@@ -85,6 +85,18 @@ def local_data() -> Path | None:
     return folder
 
 
+def added_tasks_file() -> Path:
+    """File that names the user's own collections that were added as tasks."""
+    return home() / "tasks.json"
+
+
+def may_have_own_tasks() -> bool:
+    """Whether there is anything that could be a task of the user's own, or a setting that is wrong about them."""
+    configured = os.environ.get("OPTICAL_MTEB_DATA")
+    data = expanded(configured) if configured else None
+    return added_tasks_file().exists() or (data is not None and (not data.is_dir() or (data / "tasks").exists()))
+
+
 @contextmanager
 def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """An empty folder that takes the place of `target` when the block ends without an exception.

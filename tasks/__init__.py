@@ -13,7 +13,6 @@ from types import ModuleType
 # First of all: importing mteb registers the modules below, which must not be half imported by then.
 import mteb  # noqa: F401
 
-from optical_mteb.collection.own_task import own_tasks
 from optical_mteb.tasks.afri_clir_matrix_retrieval import AfriCLIRMatrixRetrieval
 from optical_mteb.tasks.afriqa_retrieval import AfriQARetrieval
 from optical_mteb.tasks.ciral_retrieval import CIRALRetrieval
@@ -50,6 +49,8 @@ class _CallableModule(ModuleType):
 
     def __call__(self) -> list[str]:
         """Names of the tasks of this package, and then of the user's own; `mteb.get_task` takes each of them."""
+        from optical_mteb.collection.own_task import own_tasks
+
         own = [each.task.metadata.name for each in own_tasks() if each.task is not None]
         return [*(getattr(self, name).metadata.name for name in self.__all__), *own]
 

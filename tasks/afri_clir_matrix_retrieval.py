@@ -6,14 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection import Entry, Publication
-from optical_mteb.collection.arrow_corpus import corpus_dataset
-from optical_mteb.collection.fingerprint import fingerprint
-from optical_mteb.collection.json_lines import read_json_lines, text_of
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-from optical_mteb.collection.trec_qrels import read_qrels
-from optical_mteb.collection.trec_split import judged_split
-from optical_mteb.collection.trec_topics import read_topics_tsv
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -101,6 +96,10 @@ class AfriCLIRMatrixRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """English titles, articles of one language."""
+        from optical_mteb.collection.trec_qrels import read_qrels
+        from optical_mteb.collection.trec_split import judged_split
+        from optical_mteb.collection.trec_topics import read_topics_tsv
+
         code, language, _ = _LANGUAGES[subset.partition("-")[2]]
         topics = read_topics_tsv(_QUERIES.find(f"{split}/queries/topics.africlirmatrix-v1.0.en.{code}.tsv"))
         return judged_split(
@@ -112,10 +111,15 @@ class AfriCLIRMatrixRetrieval(CollectionRetrieval):
 
 
 def _corpus(language: str) -> Dataset:
+    from optical_mteb.collection.arrow_corpus import corpus_dataset
+    from optical_mteb.collection.fingerprint import fingerprint
+
     file = _ARTICLES.find(f"africlirmatrix-v1.0-{language}/corpus.jsonl")
     return corpus_dataset(f"africlirmatrix/{language}", fingerprint(_ARTICLES.revision, file), lambda: _articles(file))
 
 
 def _articles(file: Path) -> Iterator[Entry]:
+    from optical_mteb.collection.json_lines import read_json_lines, text_of
+
     for where, record in read_json_lines(file):
         yield Entry(text_of(record, "id", where), text_of(record, "contents", where), where=where)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from optical_mteb.collection import Entry, Publication, retrieval_split
-from optical_mteb.collection.json_lines import read_json_lines, text_of
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
@@ -172,6 +172,8 @@ class AfriQARetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Questions of one language, English passages of all."""
+        from optical_mteb.collection.split import retrieval_split
+
         collection, language = self._read(split), subset.partition("-")[0]
         asked: dict[str, Entry] = {}
         answers: dict[str, dict[str, int]] = defaultdict(dict)
@@ -190,6 +192,8 @@ class AfriQARetrieval(CollectionRetrieval):
 
 def _read(split: str) -> _Collection:
     """All languages' passages, down to those of a split, and the questions that they answer."""
+    from optical_mteb.collection.json_lines import read_json_lines, text_of
+
     passages: dict[str, Entry] = {}
     questions: list[_Question] = []
     for part in _PARTS[: _PARTS.index(split) + 1]:
@@ -211,5 +215,7 @@ def _read(split: str) -> _Collection:
 
 def _text(record: dict[str, Any], key: str, where: str) -> str:
     """The text of a key, without white space around it; empty where the publisher has null or NaN."""
+    from optical_mteb.collection.json_lines import text_of
+
     value = record.get(key)
     return "" if isinstance(value, float) and math.isnan(value) else text_of(record, key, where).strip()

@@ -7,14 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection import Entry, Publication
-from optical_mteb.collection.arrow_corpus import corpus_dataset
-from optical_mteb.collection.fingerprint import fingerprint
-from optical_mteb.collection.json_lines import read_json_lines, text_of
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-from optical_mteb.collection.trec_qrels import read_qrels
-from optical_mteb.collection.trec_split import judged_split
-from optical_mteb.collection.trec_topics import read_topics_tsv
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,6 +89,10 @@ class CIRALRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """English questions, passages of one language."""
+        from optical_mteb.collection.trec_qrels import read_qrels
+        from optical_mteb.collection.trec_split import judged_split
+        from optical_mteb.collection.trec_topics import read_topics_tsv
+
         name = f"{self.metadata.name}/{subset}/{split}"
         language, code, _ = _LANGUAGES[subset.partition("-")[2]]
         topics_file = f"ciral-{language}/topics/topics.ciral-v1.0-{code}-{_TOPICS[split]}.tsv"
@@ -112,12 +111,17 @@ class CIRALRetrieval(CollectionRetrieval):
 
 
 def _corpus(language: str) -> Dataset:
+    from optical_mteb.collection.arrow_corpus import corpus_dataset
+    from optical_mteb.collection.fingerprint import fingerprint
+
     path = f"passages-v1.0/{language}_passages.jsonl"
     file = _PASSAGES.find_local(f"{path}.gz") or _PASSAGES.find(path)
     return corpus_dataset(f"ciral/{language}", fingerprint(_PASSAGES.revision, file), lambda: _passages(file))
 
 
 def _passages(file: Path) -> Iterator[Entry]:
+    from optical_mteb.collection.json_lines import read_json_lines, text_of
+
     for where, record in read_json_lines(file):
         key, title, text = (text_of(record, name, where) for name in ("docid", "title", "text"))
         yield Entry(key, text, title=title, where=where)

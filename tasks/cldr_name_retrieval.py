@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from babel.core import get_cldr_version
 
-from optical_mteb.bitext.cldr import CldrName, cldr_names, english_names, split_of
-from optical_mteb.collection import Entry, retrieval_split
+from optical_mteb.collection import Entry
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+    from optical_mteb.bitext.cldr import CldrName
 
 _EVAL_SPLIT = "test"
 
@@ -67,6 +68,9 @@ class CLDRNameRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Names in one language from the installed `babel`, and all English ones."""
+        from optical_mteb.bitext.cldr import cldr_names
+        from optical_mteb.collection.split import retrieval_split
+
         documents = _documents()
         queries = _queries(cldr_names(subset.split("-")[0]), documents)
         return retrieval_split(
@@ -79,6 +83,8 @@ class CLDRNameRetrieval(CollectionRetrieval):
 
 def _documents() -> dict[tuple[str, str], str]:
     """Document id of every (kind, English name) of the test split: the first CLDR key that bears it."""
+    from optical_mteb.bitext.cldr import english_names, split_of
+
     documents: dict[tuple[str, str], str] = {}
     for name in english_names():
         if split_of(name.key) == _EVAL_SPLIT:
@@ -88,6 +94,8 @@ def _documents() -> dict[tuple[str, str], str]:
 
 def _queries(names: list[CldrName], documents: dict[tuple[str, str], str]) -> dict[str, tuple[str, dict[str, int]]]:
     """Queries by id, each with its text and the documents that it names."""
+    from optical_mteb.bitext.cldr import split_of
+
     trained_on = {name.name.casefold() for name in names if split_of(name.key) != _EVAL_SPLIT}
     queries: dict[str, tuple[str, dict[str, int]]] = {}
     first_key: dict[str, str] = {}

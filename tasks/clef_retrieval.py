@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.arrow_corpus import corpus_dataset
-from optical_mteb.collection.fingerprint import fingerprint
 from optical_mteb.collection.publication import LOCAL_SHELVES
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-from optical_mteb.collection.trec_documents import read_documents
-from optical_mteb.collection.trec_qrels import Judgement, read_qrels
-from optical_mteb.collection.trec_split import judged_split
-from optical_mteb.collection.trec_topics import read_topics
 from optical_mteb.errors import InputError
 from optical_mteb.storage import local_data
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+    from optical_mteb.collection.trec_qrels import Judgement
 
 _PAGE = "https://catalog.elra.info/en-us/repository/browse/ELRA-E0008/"
 _REVISION = "ELRA-E0008"
@@ -135,6 +131,8 @@ class CLEFRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Topics in one language, English articles."""
+        from optical_mteb.collection.trec_split import judged_split
+
         folder = _folder()
         judgements = [judgement for year in _TOPICS_OF_YEAR for judgement in _judgements(folder, year)]
         return judged_split(
@@ -163,6 +161,9 @@ def _absent(what: str) -> InputError:
 
 
 def _corpus(folder: Path) -> Dataset:
+    from optical_mteb.collection.arrow_corpus import corpus_dataset
+    from optical_mteb.collection.fingerprint import fingerprint
+
     files: list[Path] = []
     for newspaper in _NEWSPAPERS:
         place = folder / "documents" / newspaper
@@ -182,11 +183,15 @@ def _files(place: Path) -> list[Path]:
 
 
 def _articles(files: Sequence[Path]) -> Iterator[Entry]:
+    from optical_mteb.collection.trec_documents import read_documents
+
     for file in files:
         yield from read_documents(file, titles=["HEADLINE"], texts=["TEXT"], otherwise=_LATIN_1)
 
 
 def _queries(folder: Path, language: str) -> Iterator[Entry]:
+    from optical_mteb.collection.trec_topics import read_topics
+
     place = folder / "topics"
     files = [file for file in _files(place) if file.name.partition(".")[0] == language]
     if not files:
@@ -197,6 +202,8 @@ def _queries(folder: Path, language: str) -> Iterator[Entry]:
 
 
 def _judgements(folder: Path, year: int) -> Iterator[Judgement]:
+    from optical_mteb.collection.trec_qrels import read_qrels
+
     file = folder / "qrels" / f"{year}.txt"
     if not file.is_file():
         raise _absent(str(file))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection.irds import irds_split
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
@@ -118,6 +117,8 @@ class CLIRMatrixRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Titles of one language, articles of the other."""
+        from optical_mteb.collection.irds import irds_split
+
         query, _, document = subset.partition("-")
         part = "multi8" if query in _MULTI8 and document in _MULTI8 else "bi139-base"
         corpus_id = f"clirmatrix/{_CODES[document]}"

@@ -6,8 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from optical_mteb.collection import Entry, Publication, retrieval_split
-from optical_mteb.collection.lines import read_lines, read_parallel_lines
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
@@ -128,6 +128,8 @@ class FLORESDocRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """First halves in one language, second halves in English."""
+        from optical_mteb.collection.split import retrieval_split
+
         code = _CODES[subset.rpartition("-")[0]]
         translated, english = (_find(f"{split}/{name}.{split}") for name in (code, "eng_Latn"))
         articles = _articles(_find(f"metadata_{split}.tsv"), translated, english)
@@ -155,6 +157,8 @@ def _find(path: str) -> Path:
 
 def _articles(metadata: Path, translated: Path, english: Path) -> dict[str, list[_Sentence]]:
     """The sentences of every article, by its URL."""
+    from optical_mteb.collection.lines import read_parallel_lines
+
     urls = _urls(metadata)
     articles: dict[str, list[_Sentence]] = defaultdict(list)
     count = 0
@@ -170,6 +174,8 @@ def _articles(metadata: Path, translated: Path, english: Path) -> dict[str, list
 
 def _urls(metadata: Path) -> list[str]:
     """URL of every sentence's article."""
+    from optical_mteb.collection.lines import read_lines
+
     rows = [line.split("\t") for line in read_lines(metadata)]
     header = rows[0] if rows else []
     if "URL" not in header:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from optical_mteb.collection import Entry, Publication, retrieval_split
-from optical_mteb.collection.lines import read_parallel_lines
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class GlobalVoicesRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """First lines in Swahili, the rest of the articles in English."""
+        from optical_mteb.collection.split import retrieval_split
+
         swahili, english = (
             _GLOBAL_VOICES.find(f"GlobalVoices.en-sw.{code}", archive=_ARCHIVE) for code in ("sw", "en")
         )
@@ -108,6 +110,8 @@ class GlobalVoicesRetrieval(CollectionRetrieval):
 
 def _articles(swahili: Path, english: Path) -> Iterator[list[_Line]]:
     """The lines of every article; several blank lines in a row are one border."""
+    from optical_mteb.collection.lines import read_parallel_lines
+
     article: list[_Line] = []
     for number, texts in enumerate(read_parallel_lines(swahili, english), start=1):
         if any(texts):

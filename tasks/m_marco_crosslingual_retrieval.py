@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection import Entry, Publication, retrieval_split
-from optical_mteb.collection.arrow_corpus import corpus_dataset
-from optical_mteb.collection.lines import read_lines
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
@@ -89,6 +88,8 @@ class MMarcoCrosslingualRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Questions of one language, English passages."""
+        from optical_mteb.collection.split import retrieval_split
+
         language, _ = _LANGUAGES[subset.partition("-")[0]]
         queries = _MMARCO.find(_QUERIES.format(language))
         qrels = _qrels(_MMARCO.find(_QRELS))
@@ -96,6 +97,8 @@ class MMarcoCrosslingualRetrieval(CollectionRetrieval):
 
 
 def _passages() -> Dataset:
+    from optical_mteb.collection.arrow_corpus import corpus_dataset
+
     file = _MMARCO.find(_COLLECTION)
     state = file.stat()
     fingerprint = f"{_MMARCO.revision} {state.st_size} {state.st_mtime_ns}"
@@ -104,6 +107,8 @@ def _passages() -> Dataset:
 
 def _entries(file: Path) -> Iterator[Entry]:
     """Passages or queries: a line is an id and a text."""
+    from optical_mteb.collection.lines import read_lines
+
     for number, line in enumerate(read_lines(file), start=1):
         key, tab, text = line.partition("\t")
         # The white space around a line is gone, and with it the tab before an empty text.
@@ -114,6 +119,8 @@ def _entries(file: Path) -> Iterator[Entry]:
 
 def _qrels(file: Path) -> dict[str, dict[str, int]]:
     """Judgements: a line is a query, a 0, a passage and a grade."""
+    from optical_mteb.collection.lines import read_lines
+
     qrels: dict[str, dict[str, int]] = defaultdict(dict)
     for number, line in enumerate(read_lines(file), start=1):
         fields = line.split("\t")

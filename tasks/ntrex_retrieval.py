@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection import Entry, Publication, retrieval_split
-from optical_mteb.collection.lines import read_parallel_lines
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
@@ -106,6 +106,9 @@ class NTREXRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Sentences of one language, articles of the other."""
+        from optical_mteb.collection.lines import read_parallel_lines
+        from optical_mteb.collection.split import retrieval_split
+
         files = [_NTREX.find(_path(name)) for name in subset.split("-")]
         articles_file = _NTREX.find("DOCUMENT_IDS.tsv")
         articles: dict[str, list[str]] = defaultdict(list)

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.bitext.records import Malformed, Record
-from optical_mteb.bitext.tmx import read_tmx
-from optical_mteb.bitext.tsv import read_tsv
-from optical_mteb.collection import Entry, Publication, retrieval_split
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 from optical_mteb.storage import local_data
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+    from optical_mteb.bitext.records import Record
 
 _TAGS = """
     ar:arb-Arab bn:ben-Beng ckb:ckb-Arab din:din-Latn es-LA:spa-Latn fa:fas-Arab fr:fra-Latn fuv:fuv-Latn ha:hau-Latn
@@ -127,6 +127,8 @@ class TICO19Retrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Sentences of one language, English passages."""
+        from optical_mteb.collection.split import retrieval_split
+
         language = subset.partition("-")[0]
         path = _file(language)
         documents: dict[str, list[Record]] = defaultdict(list)
@@ -184,6 +186,10 @@ def _somali() -> Path:
 
 def _records(path: Path, language: str) -> Iterator[Record]:
     """All sentences with their translations; one that lacks a side is refused."""
+    from optical_mteb.bitext.records import Malformed
+    from optical_mteb.bitext.tmx import read_tmx
+    from optical_mteb.bitext.tsv import read_tsv
+
     if path.name == _SOMALI:
         rows = read_tsv(path, english_column=4, translation_column=5, id_column=0)
     else:

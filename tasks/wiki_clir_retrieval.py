@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection.irds import irds_split
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ class WikiCLIRRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """English first sentences, articles of one language."""
+        from optical_mteb.collection.irds import irds_split
+
         dataset_id = f"wikiclir/{_CODES[subset.partition('-')[2]]}"
         return irds_split(
             f"{self.metadata.name}/{subset}/{split}", dataset_id, corpus_id=dataset_id, query_field="first_sent"

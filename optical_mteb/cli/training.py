@@ -84,7 +84,7 @@ def models(
     """List the students in the store and in the package, or show the record of one."""
     from optical_mteb.storage import students_folder
     from optical_mteb.students import read_student, student_names
-    from optical_mteb.students.packed import shipped_packs
+    from optical_mteb.students.sidecar import shipped_packs
 
     if name:
         Console().print_json(read_student(name).model_dump_json())

@@ -1,6 +1,26 @@
 """Test collections: where they are found, how they are read, checked, exported and made into tasks."""
 
-from optical_mteb.collection.publication import Publication
-from optical_mteb.collection.split import Entry, Qrels, retrieval_split
+from __future__ import annotations
 
-__all__ = ["Entry", "Publication", "Qrels", "retrieval_split"]
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Qrels = Mapping[str, Mapping[str, int]]
+"""Grade of every judged document, by query; a grade above 0 is relevant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document or a query.
+
+    Attributes:
+        id: Unique among the documents, or the queries, of a split.
+        text: What is read.
+        title: A document's title, read before its text.
+        where: File and line that it came from, for error messages.
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    where: str = ""

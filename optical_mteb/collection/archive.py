@@ -1,4 +1,7 @@
-"""Archives from outside, unpacked without trust: nothing lands outside the folder, and nothing grows without bound."""
+"""Archives from outside, unpacked without trust: nothing lands outside the folder, and nothing grows without bound.
+
+pooch and `shutil.unpack_archive` have no bound on what an archive unpacks to, and leave half a folder where they fail.
+"""
 
 from __future__ import annotations
 

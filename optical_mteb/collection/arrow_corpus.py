@@ -16,8 +16,9 @@ import numpy as np
 from filelock import FileLock
 from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.download import progress_bar
-from optical_mteb.collection.split import Entry, check_entry
+from optical_mteb.collection.split import check_entry
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, data_folder, not_writable
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.beir_corpus import MEND, beir_corpus, read_entries
 from optical_mteb.collection.lines import read_lines
-from optical_mteb.collection.split import Entry, UnmatchedError, documents_among, retrieval_split
+from optical_mteb.collection.split import UnmatchedError, documents_among, retrieval_split
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:

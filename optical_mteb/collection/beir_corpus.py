@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.arrow_corpus import cached_corpus, corpus_folder, say_left_out, write_corpus
 from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.json_lines import read_json_lines
-from optical_mteb.collection.split import Entry
 from optical_mteb.errors import InputError
 from optical_mteb.storage import not_writable
 

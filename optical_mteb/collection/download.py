@@ -1,4 +1,7 @@
-"""Downloads that go on where they stopped, and are complete and checked or not there."""
+"""Downloads that continue where they stopped, and are complete and checked or not there.
+
+pooch begins a download again where it broke, and bounds neither its size nor its time.
+"""
 
 from __future__ import annotations
 

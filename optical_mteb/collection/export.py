@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.file_formats import FORMATS, FileFormat
-from optical_mteb.collection.split import Entry
 from optical_mteb.collection.text_retrieval import chosen_among, load_subsets, text_retrieval_task
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder

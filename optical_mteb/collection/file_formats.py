@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.beir import CORPUS, HEAD, QUERIES
-from optical_mteb.collection.split import Entry
 
 
 @dataclass(frozen=True)

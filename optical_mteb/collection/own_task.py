@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import task_registry
-from optical_mteb.storage import atomic_file, home, local_data, not_writable
+from optical_mteb.storage import added_tasks_file, atomic_file, local_data, not_writable
 
 if TYPE_CHECKING:
     from optical_mteb.collection.own_retrieval import OwnRetrieval
@@ -96,7 +96,7 @@ def _folders() -> tuple[dict[Path, str], list[OwnTask]]:
     try:
         names |= {folder: name for name, folder in sorted(_added_tasks().folders.items())}
     except InputError as error:
-        problems.append(OwnTask(_added_tasks_file(), problem=str(error)))
+        problems.append(OwnTask(added_tasks_file(), problem=str(error)))
     try:
         data = local_data()
         found = sorted(data.glob("tasks/*/task.toml")) if data else []
@@ -168,12 +168,8 @@ def _is_of_others(name: str) -> bool:
     return task is not None and not issubclass(task, OwnRetrieval)
 
 
-def _added_tasks_file() -> Path:
-    return home() / "tasks.json"
-
-
 def _added_tasks() -> AddedTasks:
-    path = _added_tasks_file()
+    path = added_tasks_file()
     try:
         return AddedTasks.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -186,7 +182,7 @@ def _added_tasks() -> AddedTasks:
 @contextmanager
 def _changing() -> Iterator[AddedTasks]:
     """The added tasks, written back when the block ends without an exception; one process at a time."""
-    path = _added_tasks_file()
+    path = added_tasks_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock").acquire()

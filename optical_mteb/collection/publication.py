@@ -13,8 +13,6 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from optical_mteb.collection.archive import relative_path, unpack
-from optical_mteb.collection.download import download
 from optical_mteb.errors import InputError
 from optical_mteb.storage import data_folder, local_data, not_writable
 
@@ -85,6 +83,8 @@ class Publication:
         Raises:
             InputError: The path leads out of the data set's folder.
         """
+        from optical_mteb.collection.archive import relative_path
+
         if relative_path(path) is None:
             raise InputError(
                 f"{self.name}: the path {path!r} leads out of the data set's folder; "
@@ -102,6 +102,8 @@ class Publication:
                 yield folder / shelf / self.name / Path(*parts[start:])
 
     def _from_archive(self, path: str, name: str) -> Path:
+        from optical_mteb.collection.archive import unpack
+
         url, own = self.archives[name], self.find_local(name)
         packed, folder = self.cache / name, self.cache / f"{name}.d"
         if own is not None:
@@ -142,6 +144,8 @@ class Publication:
     def _download(self, url: str, target: Path, path: str) -> Path:
         if offline():
             self._give_up(path, "HF_HUB_OFFLINE is set")
+        from optical_mteb.collection.download import download
+
         try:
             return download(url, target, sha256=self.checksums.get(path))
         except InputError as error:

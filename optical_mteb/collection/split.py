@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optical_mteb.collection import Entry, Qrels
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-
-Qrels = Mapping[str, Mapping[str, int]]
-"""Grade of every judged document, by query; a grade above 0 is relevant."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A document or a query.
-
-    Attributes:
-        id: Unique among the documents, or the queries, of a split.
-        text: What is read.
-        title: A document's title, read before its text.
-        where: File and line that it came from, for error messages.
-    """
-
-    id: str
-    text: str
-    title: str = ""
-    where: str = ""
 
 
 class UnmatchedError(InputError):

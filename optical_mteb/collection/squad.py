@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.lines import read_lines
-from optical_mteb.collection.split import Entry
 from optical_mteb.errors import InputError
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata as MtebTaskMetadata
 
-from optical_mteb.collection.one_pass import OnePass
-
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
     from mteb.models.models_protocols import MTEBModels
     from mteb.types import RelevantDocumentsType, RetrievalOutputType, ScoresDict
     from mteb.types.statistics import DescriptiveStatistics
+
+    from optical_mteb.collection.one_pass import OnePass
 
 PER_QUERY = {"ndcg_at_10": "ndcg_cut_10", "map_at_100": "map_cut_100"}
 """Scores that are kept for every query, as MTEB and as trec_eval name them."""
@@ -98,6 +98,8 @@ class CollectionRetrieval(AbsTaskRetrieval):
         Returns:
             Scores by subset.
         """
+        from optical_mteb.collection.one_pass import OnePass
+
         wanted = self.hf_subsets if subsets_to_run is None else subsets_to_run
         scores: dict[str, ScoresDict] = {}
         for subset in self.hf_subsets:

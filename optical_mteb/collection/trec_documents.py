@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.lines import read_lines
 from optical_mteb.collection.sgml import plain, split_tags
-from optical_mteb.collection.split import Entry
 from optical_mteb.errors import InputError
 
 _MEND = "get the file again, or fix the document"

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection.split import Entry, documents_among, retrieval_split
+from optical_mteb.collection import Entry
+from optical_mteb.collection.split import documents_among, retrieval_split
 from optical_mteb.collection.trec_qrels import Judgement, by_query
 from optical_mteb.errors import InputError
 

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.arrow_corpus import corpus_dataset
 from optical_mteb.collection.beir import CORPUS, QUERIES
 from optical_mteb.collection.beir_corpus import beir_corpus, read_entries
@@ -14,7 +15,6 @@ from optical_mteb.collection.fingerprint import fingerprint
 from optical_mteb.collection.json_lines import read_json_lines, text_of
 from optical_mteb.collection.lines import read_lines
 from optical_mteb.collection.packed import unpacked_suffix
-from optical_mteb.collection.split import Entry
 from optical_mteb.collection.trec_documents import read_documents
 from optical_mteb.collection.trec_topics import read_topics
 from optical_mteb.errors import InputError

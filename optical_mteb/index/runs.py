@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from optical_mteb.collection.split import Entry
+from optical_mteb.collection import Entry
 from optical_mteb.errors import InputError
 from optical_mteb.index.faiss_index import FaissIndex, Ranking
 from optical_mteb.index.place import storing

@@ -6,14 +6,16 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Column, Table
 
-from optical_mteb.scores.compare import Comparison
 from optical_mteb.scores.results import ModelResults
 from optical_mteb.scores.rows import Row, Significance
 from optical_mteb.scores.significance import CONFIDENCE, RESAMPLES
+
+if TYPE_CHECKING:
+    from optical_mteb.scores.compare import Comparison
 
 INTERVAL = f"{CONFIDENCE:.0%}"
 

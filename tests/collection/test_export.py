@@ -24,11 +24,12 @@ from mteb.mocks.mock_tasks.retrieval import (
     MockRetrievalTask,
 )
 
-from optical_mteb.collection import Entry, retrieval_split
+from optical_mteb.collection import Entry
 from optical_mteb.collection import export as module
 from optical_mteb.collection.beir import read_beir
 from optical_mteb.collection.export import export_task
 from optical_mteb.collection.own_task import add_task
+from optical_mteb.collection.split import retrieval_split
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.collection.trec_documents import read_documents
 from optical_mteb.collection.trec_qrels import read_qrels

@@ -13,7 +13,8 @@ from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, Sentenc
 from mteb.timing import TimingStack
 
 from optical_mteb.bases import as_late_interaction
-from optical_mteb.collection import Entry, one_pass, retrieval_split
+from optical_mteb.collection import Entry, one_pass
+from optical_mteb.collection.split import retrieval_split
 from optical_mteb.collection.task import CollectionRetrieval
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.search_model import indexed

@@ -18,10 +18,9 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from optical_mteb.collection import Publication
 from optical_mteb.collection import archive as archive_module
 from optical_mteb.collection import download as download_module
-from optical_mteb.collection import publication as module
+from optical_mteb.collection.publication import Publication
 from optical_mteb.errors import InputError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -241,12 +240,13 @@ def test_an_archive_is_fetched_and_unpacked_once(packed: Publication, publisher,
 def unpackings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The archives that are unpacked."""
     unpacked: list[Path] = []
+    unpack = archive_module.unpack
 
     def counting(archive: Path, folder: Path) -> None:
         unpacked.append(archive)
-        archive_module.unpack(archive, folder)
+        unpack(archive, folder)
 
-    monkeypatch.setattr(module, "unpack", counting)
+    monkeypatch.setattr(archive_module, "unpack", counting)
     return unpacked
 
 
@@ -333,7 +333,8 @@ def test_many_at_once_unpack_once(packed: Publication, publisher, unpackings: li
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
-from optical_mteb.collection import Publication, archive
+from optical_mteb.collection import archive
+from optical_mteb.collection.publication import Publication
 blocks, how = archive._blocks, sys.argv[1]
 def slow(content, path):
     for block in blocks(content, path):

@@ -7,8 +7,8 @@ import re
 import pytest
 from datasets import Dataset
 
-from optical_mteb.collection import Entry, retrieval_split
-from optical_mteb.collection.split import check_qrels, documents_among
+from optical_mteb.collection import Entry
+from optical_mteb.collection.split import check_qrels, documents_among, retrieval_split
 from optical_mteb.errors import InputError
 
 DOCUMENTS = [Entry("d1", "mbwa"), Entry("d2", "paka"), Entry("d3", "ng'ombe")]

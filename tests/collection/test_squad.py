@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optical_mteb.collection.split import Entry
+from optical_mteb.collection import Entry
 from optical_mteb.collection.squad import Paragraph, read_squad
 from optical_mteb.errors import InputError
 

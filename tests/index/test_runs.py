@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from optical_mteb.collection.split import Entry
+from optical_mteb.collection import Entry
 from optical_mteb.errors import InputError
 from optical_mteb.index import FaissIndex
 from optical_mteb.index.build import build_index

@@ -53,6 +53,7 @@ def shipped(trained, tmp_path, monkeypatch):
     record = packed.pack(trained, tmp_path / "packed")
     monkeypatch.setattr(packed, "shipped_packs", lambda: {"optical-student": record})
     monkeypatch.setattr("optical_mteb.students.store.shipped_packs", lambda: {"optical-student": record})
+    monkeypatch.setattr("optical_mteb.students.sidecar.shipped_packs", lambda: {"optical-student": record})
     return record
 
 

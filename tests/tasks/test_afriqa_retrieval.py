@@ -10,9 +10,9 @@ from pathlib import Path
 import mteb
 import pytest
 
+from optical_mteb.collection import json_lines
 from optical_mteb.errors import InputError
 from optical_mteb.storage import local_data
-from optical_mteb.tasks import afriqa_retrieval
 from optical_mteb.tasks.afriqa_retrieval import AfriQARetrieval
 
 REAL = local_data()
@@ -205,8 +205,8 @@ def test_files_are_read_once_for_all_languages_and_anew_the_next_time(files: Fil
         read.append(path)
         return read_json_lines(path)
 
-    read_json_lines = afriqa_retrieval.read_json_lines
-    monkeypatch.setattr(afriqa_retrieval, "read_json_lines", counted)
+    read_json_lines = json_lines.read_json_lines
+    monkeypatch.setattr(json_lines, "read_json_lines", counted)
     task = AfriQARetrieval()
     task.load_data()
     assert sorted(read) == sorted(files.path(*published) for published in PUBLISHED if published[1] != "test")

@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-from optical_mteb.citation import CITATION
+from optical_mteb import __citation__
 from optical_mteb.training.losses.encoding import Encoded, differing_last_tokens, encode, special_token_ids
 from optical_mteb.training.projection import token_width
 
@@ -77,7 +77,7 @@ class PairEncoder(nn.Module):
     @property
     def citation(self) -> str:
         """BibTeX of the paper behind the loss."""
-        return CITATION
+        return __citation__
 
 
 class DistillationLoss(PairEncoder, ABC):
