@@ -11,7 +11,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,index,report,offline,dev]'
 	touch $@
 
 install: $(VENV)/.installed
@@ -34,7 +34,7 @@ fast: install
 
 # The fast tests with the lowest releases that setup.cfg allows, and with the newest there are. torch stays: another one
 # may be gigabytes. uv, because pip cannot choose the lowest.
-WITH := .[offline,ir-datasets,plot,ray,tensorboard] pytest>=9 pytest-xdist>=3.8
+WITH := .[train,index,report,offline,ir-datasets,plot,ray,tensorboard] pytest>=9 pytest-xdist>=3.8
 
 test-oldest: RESOLUTION := lowest-direct
 test-newest: RESOLUTION := highest

@@ -8,12 +8,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from optical_mteb import __version__
 from optical_mteb.errors import InputError
 
 LIBRARIES = ("mteb", "sentence-transformers", "transformers", "torch", "faiss-cpu", "numpy")
+EXTRAS = ("", "train", "index", "report")
+"""Extras whose libraries are checked where they are installed."""
+
 SECONDS = 3
 """How long the Hub may take to answer."""
 
@@ -55,9 +59,10 @@ def _libraries() -> Iterator[Finding]:
         yield Finding("package", f"installed as {installed_as or 'nothing'}", "run pip install again")
     for line in (requires("optical-mteb") or ()) if installed_as else ():
         needed = Requirement(line)
-        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
-            continue
         installed = _version(needed.name)
+        wanted = EXTRAS if installed else ("",)
+        if needed.marker is not None and not any(needed.marker.evaluate({"extra": extra}) for extra in wanted):
+            continue
         if installed is None or not needed.specifier.contains(installed, prereleases=True):
             lacking[needed.name] = f"pip install '{needed.name}{needed.specifier}'"
     for name in dict.fromkeys([*LIBRARIES, *lacking]):
@@ -85,7 +90,8 @@ def _device() -> Iterator[Finding]:
         device, name = torch.device("cpu"), "cpu"
     yield Finding("device", f"{name}, {os.cpu_count()} CPU cores, torch uses {torch.get_num_threads()} of them")
     yield Finding("bfloat16", "fast here" if computes_in_bfloat16(device) else "not fast here; float32 is used")
-    yield Finding("memory", f"{free_memory() / 1e9:.1f} GB free")
+    if find_spec("psutil") is not None:
+        yield Finding("memory", f"{free_memory() / 1e9:.1f} GB free")
 
 
 def _checked(about: str, look: Callable[[], str]) -> Finding:

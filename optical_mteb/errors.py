@@ -1,9 +1,10 @@
-"""The one exception that stands for a mistake the person at the keyboard can fix."""
+"""The exceptions that stand for a mistake the person at the keyboard can fix."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 
 class InputError(ValueError):
@@ -11,6 +12,27 @@ class InputError(ValueError):
 
     The `optical-mteb` command prints the text alone and exits with code 2.
     """
+
+
+class MissingExtraError(InputError, ImportError):
+    """A part of this package needs a library that an extra installs."""
+
+
+def require(module: str, extra: str, purpose: str) -> None:
+    """Check that a library is installed which is not needed by all users; nothing is imported.
+
+    Args:
+        module: What is imported of it.
+        extra: The extra of this package that installs it.
+        purpose: What needs it, the beginning of a sentence: `an index`.
+
+    Raises:
+        MissingExtraError: It is not installed; the line names the command that installs it.
+    """
+    if find_spec(module) is None:
+        raise MissingExtraError(
+            f"{purpose} needs {module}, which is not installed; run: pip install 'optical-mteb[{extra}]'"
+        )
 
 
 def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optical_mteb.errors import require
+
 LOG_DOMAIN_BELOW = 0.03
 """Regularisation under which the solvers iterate on logarithms by default.
 
@@ -289,6 +291,7 @@ def exact(
     Raises:
         ValueError: A shape is wrong.
     """
+    require("ot", "train", "exact transport")
     import ot
 
     _check_shapes(cost, source_mask, target_mask, source_weights, target_weights)

@@ -4,10 +4,14 @@ import ast
 import re
 import sys
 from configparser import ConfigParser
+from importlib import import_module, reload
 from pathlib import Path
+
+import pytest
 
 import optical_mteb
 import optical_mteb.tasks
+from optical_mteb.errors import InputError
 
 LAYERS = [
     {"__init__"},
@@ -112,6 +116,17 @@ PRIVATE = re.compile(
 def test_private_names_of_other_libraries_are_in_one_file():
     """Guards against a private name of mteb, transformers or ir_datasets outside `mteb_compat`, where it is checked."""
     assert [path for _, path in modules() if path.stem != "mteb_compat" and PRIVATE.search(path.read_text())] == []
+
+
+def test_a_room_whose_extra_is_not_installed_names_it(monkeypatch):
+    """Guards against a ModuleNotFoundError in the place of the command that installs what is missing."""
+    rooms = {"index": "index", "training": "train", "report": "report"}
+    packages = {import_module(f"optical_mteb.{room}"): extra for room, extra in rooms.items()}
+    monkeypatch.setattr("optical_mteb.errors.find_spec", lambda module: None)
+    for package, extra in packages.items():
+        with pytest.raises(InputError, match=rf"not installed; run: pip install 'optical-mteb\[{extra}\]'") as raised:
+            reload(package)
+        assert isinstance(raised.value, ImportError)
 
 
 # Where a package on the index is called otherwise than what is imported.

@@ -3,8 +3,12 @@
 Importing this package imports no torch. `index.build` builds, `index.changes` adds and removes, `index.verify` checks.
 """
 
-from optical_mteb.index.faiss_index import FaissIndex, Ranking
-from optical_mteb.index.manifest import IndexManifest
-from optical_mteb.index.spec import IndexSpec
+from optical_mteb.errors import require
+
+require("faiss", "index", "an index")
+
+from optical_mteb.index.faiss_index import FaissIndex, Ranking  # noqa: E402
+from optical_mteb.index.manifest import IndexManifest  # noqa: E402
+from optical_mteb.index.spec import IndexSpec  # noqa: E402
 
 __all__ = ["FaissIndex", "IndexManifest", "IndexSpec", "Ranking"]
