@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError
 from optical_mteb.storage import not_writable
-from optical_mteb.study.evaluation import QueryScores
 from optical_mteb.study.files import write_text
+from optical_mteb.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from optical_mteb.study.evaluation import QueryScores
 
 DIGITS = 4
 """Digits of a score that are kept."""
+
+
+def fingerprint_of(determined_by: dict[str, Any]) -> str:
+    """The name of a training: SHA-256 of all that its scores depend on, the first 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """The keys of a recipe that scores depend on: all but names and the places that files are fetched from."""
+    places = {"url", "sha256", "translation_url", "translation_sha256"}
+    names = dict.fromkeys(("name", "description", "licence", "mteb_tasks"), True)
+    return recipe.model_dump(mode="json", exclude={**names, "bitext": {"__all__": places}})
 
 
 class CellRecord(BaseModel):
@@ -74,7 +91,8 @@ class CellFolder:
         """
         path = self.path(fingerprint)
         if not path.is_file():
-            return None
+            record = self._earlier.get(fingerprint)
+            return record.model_copy(update={"fingerprint": fingerprint}) if record is not None else None
         try:
             record = CellRecord.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
@@ -88,6 +106,19 @@ class CellFolder:
         if record.fingerprint != fingerprint or not whole:
             raise InputError(f"{path}: is of another training, or was changed; remove it, and it is made again")
         return record
+
+    @cached_property
+    def _earlier(self) -> dict[str, CellRecord]:
+        """Records of earlier versions by today's fingerprint: keys that a recipe did not have then are at their defaults."""
+        found = {}
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                record = CellRecord.model_validate_json(path.read_text(encoding="utf-8"))
+                recipe = Recipe.model_validate(record.determined_by["recipe"] | {"name": "earlier"})
+            except (OSError, UnicodeDecodeError, ValidationError, KeyError):
+                continue
+            found[fingerprint_of(record.determined_by | {"recipe": settings_of(recipe)})] = record
+        return found
 
     def write(self, record: CellRecord) -> None:
         """Write a record, whole or not at all.

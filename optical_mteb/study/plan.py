@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -20,6 +18,7 @@ from optical_mteb.collection.task import CollectionRetrieval
 from optical_mteb.errors import InputError
 from optical_mteb.recipes import shipped_recipes
 from optical_mteb.registry import register
+from optical_mteb.study.cells import fingerprint_of, settings_of
 from optical_mteb.study.grid import ZERO_SHOT, Cell, Training, grid, random_orders
 from optical_mteb.study.settings import StudySettings, TaskSettings, read_study
 from optical_mteb.training.recipe import Recipe, read_recipe
@@ -167,7 +166,7 @@ def _job(settings: StudySettings, path: Path, recipe_file: Path, training: Train
     if training.languages:
         recipe = _of_languages(recipe, training.languages)
     determined_by = dict(_depends_on(settings, recipe_file, recipe, training))
-    digest = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:16]
+    digest = fingerprint_of(determined_by)
     return Job(training, recipe.model_copy(update={"name": f"study-{digest}"}), digest, determined_by)
 
 
@@ -193,18 +192,7 @@ def _depends_on(
     if training.approach == ZERO_SHOT:
         yield "student", recipe.student.model_dump(mode="json", include={"base", "revision", "kind", "prompts"})
     else:
-        places = {"url", "sha256", "translation_url", "translation_sha256"}
-        told = recipe.model_dump(
-            mode="json",
-            exclude={
-                "name": True,
-                "description": True,
-                "licence": True,
-                "mteb_tasks": True,
-                "bitext": {"__all__": places},
-            },
-        )
-        yield "recipe", told
+        yield "recipe", settings_of(recipe)
         yield "bitext", [_bitext(each.model_dump_json(), recipe_file.parent) for each in recipe.bitext]
     yield "bases", {spec: _revision(spec) for spec in sorted({recipe.student.base, recipe.teacher.base})}
     yield (

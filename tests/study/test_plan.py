@@ -1,7 +1,10 @@
 """The trainings of a study and their fingerprints."""
 
+import json
+
 import pytest
 
+from optical_mteb.study.cells import CellFolder, CellRecord, fingerprint_of
 from optical_mteb.study.plan import make_plan
 from tests.study.conftest import edit
 
@@ -76,3 +79,17 @@ def test_a_single_language_is_read_in_no_third(study_file):
         len(job.training.languages): job.recipe.batches.multilingual for job in make_plan(study_file).jobs.values()
     }
     assert (shares[1], shares[2], shares[3]) == (0, 0.5, 0.5)
+
+
+def test_records_of_earlier_versions_are_found(study_file, tmp_path):
+    """Guards against trainings that are made again because a recipe has keys that it did not have then."""
+    job = next(job for job in make_plan(study_file).jobs.values() if job.training.steps)
+    earlier = json.loads(json.dumps(job.determined_by))
+    del earlier["recipe"]["objective"]["rank"], earlier["recipe"]["batches"]["passages"]
+    cells = CellFolder(tmp_path / "cells")
+    cells.folder.mkdir()
+    known = {"student": "0" * 40, "figures": {}, "evaluation_seconds": 1, "versions": {}, "queries": {}, "scores": {}}
+    cells.write(CellRecord(fingerprint=fingerprint_of(earlier), determined_by=earlier, **known))
+    found = cells.read(job.fingerprint)
+    assert (found.fingerprint, found.determined_by) == (job.fingerprint, earlier)
+    assert cells.read("0" * 16) is None
