@@ -149,7 +149,7 @@ def test_a_dry_run_trains_nothing(monkeypatch, capsys, tmp_path, tiny_base, own_
     code, output, _ = run_main(monkeypatch, capsys, "train", str(path), "--dry-run", "--device", "cpu")
     assert code == 0
     lines = output.splitlines()
-    assert any(line.startswith("no pair is in CLDRNameRetrieval") for line in lines)
+    assert any(line.startswith("no overlap with test data: CLDRNameRetrieval") for line in lines)
     head = next(number for number, line in enumerate(lines) if line.split()[:2] == ["kind", "language"])
     assert lines[head].split() == ["kind", "language", "examples", "share", "tokens", "padding"]
     rows = [line.split() for line in lines[head + 1 : -1]]

