@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from importlib.metadata import version
 
 import pytest
 import typer
@@ -45,7 +44,8 @@ def test_every_command_has_a_purpose_and_an_example_that_is_read():
 def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
     """Guards against a doctor that writes, waits for the network, or calls a broken set-up sound."""
     monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "mteb" else version(name))
+    found = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "mteb" else found(name))
     code, output, errors = run_main(monkeypatch, capsys, "doctor")
     lines = {line.split("  ")[0]: line for line in output.splitlines()}
     assert lines["Hugging Face Hub"].endswith("not asked: HF_HUB_OFFLINE is set")
@@ -53,7 +53,7 @@ def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
     assert not own_home.exists()
     assert code == 1
     assert "mteb: pip install 'mteb<3,>=2.26'" in errors
-    monkeypatch.setattr(doctor, "_version", version)
+    monkeypatch.setattr(doctor, "_version", found)
     monkeypatch.setenv("OPTICAL_MTEB_DISABLE", "1")
     monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "nothing"))
     own_home.write_text("a file, not a folder")

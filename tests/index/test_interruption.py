@@ -79,7 +79,7 @@ def test_a_killed_encoding_goes_on(tmp_path):
     build_index(
         folder, Corpus.of(ids, TEXTS), encoder, settings=settings("ivf4,sq8+refine", shard_size=100), say=said.append
     )
-    assert said[0] == "goes on: 2 of 4 shards are encoded already"
+    assert said[0] == "continues: 2 of 4 shards are encoded already"
     assert encoder.encoded == TEXTS[200:]
     times = Counter(log.read_text().splitlines())
     assert [times[text] for text in TEXTS] == [1] * 200 + [2] * 100 + [1] * 50

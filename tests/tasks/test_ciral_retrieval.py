@@ -148,7 +148,11 @@ def test_changed_passages_are_read_again(data: Path):
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
-        ("ciral/ciral-swahili/topics/topics.ciral-v1.0-sw-dev.tsv", b"7\tA?\n7\tB?\n", r"dev\.tsv:2: topic '7' stands"),
+        (
+            "ciral/ciral-swahili/topics/topics.ciral-v1.0-sw-dev.tsv",
+            b"7\tA?\n7\tB?\n",
+            r"dev\.tsv:2: topic '7' appears",
+        ),
         ("ciral/ciral-swahili/topics/topics.ciral-v1.0-sw-dev.tsv", b"7 A?\n", r"dev\.tsv:1: expected an id, a tab"),
         ("ciral/ciral-swahili/qrels/qrels.ciral-v1.0-sw-dev.tsv", b"7\tQ0\tVOA#1#0\n", r"dev\.tsv:1: expected 'query"),
         (

@@ -121,7 +121,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, tiny_base):
     process.communicate()
     assert not (broken / "students" / "tiny-student").exists()
     second = subprocess.run(command, env=environment(broken), check=True, capture_output=True, text=True, timeout=300)
-    assert "goes on from checkpoint-" in second.stdout
+    assert "continues from checkpoint-" in second.stdout
     weights = [load_file(home / "students" / "tiny-student" / "model.safetensors") for home in (whole, broken)]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -135,7 +135,7 @@ def test_any_step_is_taken_up(monkeypatch, recipe, step):
     interrupted(monkeypatch, recipe, step)
     lines = []
     again = train(recipe, resume=True, say=lines.append)
-    assert any(f"goes on from checkpoint-{4 * (step // 4):08d}" in line for line in lines)
+    assert any(f"continues from checkpoint-{4 * (step // 4):08d}" in line for line in lines)
     assert again.weights == whole.weights
     assert again.steps == whole.steps
     timed = {"seconds", "pairs_per_second", "peak_memory_gb", "loss", "optical", "contrastive", "anchor"}
@@ -258,7 +258,7 @@ def test_a_damaged_checkpoint_counts_as_not_there(monkeypatch, recipe, tmp_path)
     weights = run / "checkpoint-00000008" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"~")
     assert train(recipe, say=lines.append).weights == whole.weights
-    assert any("goes on from checkpoint-00000004" in line for line in lines)
+    assert any("continues from checkpoint-00000004" in line for line in lines)
     interrupted(monkeypatch, recipe, 9)
     for path in run.glob("checkpoint-*/progress.json"):
         path.write_bytes(b"")
