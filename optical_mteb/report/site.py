@@ -56,6 +56,8 @@ def write_report(
     studies = find_studies(results, notes, METRICS[1])
     speed = _speed(results, notes)
     names = _file_names(collection)
+    drawn = [study.figure for study in studies if study.figure]
+    figures = {figure: f"figures/{number}-{_safe_part(figure.name)}" for number, figure in enumerate(drawn, start=1)}
     environment = Environment(
         loader=PackageLoader("optical_mteb.report", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -69,6 +71,7 @@ def write_report(
         parameters_text=parameters_text,
         seconds_text=seconds_text,
         studies=studies,
+        figures=figures,
         speed=speed,
         links={key: f"data/{name}" for key, name in names.items()},
         notes=notes,
@@ -80,6 +83,9 @@ def write_report(
     with atomic_folder(output) as folder:
         (folder / "index.html").write_text(page, encoding="utf-8")
         (folder / MARKER).write_text("")
+        for figure, name in figures.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(figure, folder / name)
         for (place, task), name in names.items():
             target = folder / "data" / name
             target.parent.mkdir(parents=True, exist_ok=True)
