@@ -1,7 +1,8 @@
 """Where the package keeps things, and how it writes them: complete or not at all, also when the power goes.
 
 What is to take a place is made in a scratch folder beside it, `.NAME.XXXXXXXX.scratch`, together with a lock file that
-its process holds. The next writer in the same folder removes scratch that no living process holds.
+its process holds. The next writer in the same folder removes scratch that no living process holds, and so does the next
+reader of what has the name.
 """
 
 from __future__ import annotations
@@ -220,17 +221,21 @@ def check_writable(target: Path) -> None:
 
 
 def recover(target: Path) -> None:
-    """Put back a folder that a killed process had moved aside, where the system cannot exchange two names."""
+    """Before a folder is read: remove what killed writers left of it, and put it back where one had moved it aside."""
     place = Path(os.path.realpath(target))
-    if not place.exists():
-        collect(place.parent)
+    collect(place.parent, place.name)
 
 
-def collect(folder: Path) -> None:
-    """Remove the scratch in a folder that no living process holds; a folder that was moved aside is put back."""
+def collect(folder: Path, name: str | None = None) -> None:
+    """Remove the scratch in a folder that no living process holds; a folder that was moved aside is put back.
+
+    Args:
+        folder: The folder.
+        name: Only the scratch of what has this name; all of it by default.
+    """
     for scratch in folder.glob(".*.scratch"):
         named = _SCRATCH.fullmatch(scratch.name)
-        if named is None or scratch.is_symlink() or not scratch.is_dir():
+        if named is None or name not in (None, named[1]) or scratch.is_symlink() or not scratch.is_dir():
             continue
         with suppress(OSError), FileLock(scratch / _LOCK, timeout=0):
             if (scratch / _OLD).exists() and not os.path.lexists(folder / named[1]):

@@ -7,7 +7,6 @@ does not like is read again by the loop, which says where and what, or finds tha
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from optical_mteb.collection.arrow_corpus import cached_corpus, corpus_folder, s
 from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.json_lines import read_json_lines
 from optical_mteb.errors import InputError
-from optical_mteb.storage import not_writable
+from optical_mteb.storage import not_writable, remove
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,8 +55,8 @@ def beir_corpus(path: Path) -> Dataset:
     corpus = cached_corpus(folder, lambda target: _write(path, target))
     for other in folder.parent.iterdir():
         if other.is_dir() and other != folder and not other.name.startswith("."):
-            shutil.rmtree(other, ignore_errors=True)
-            with suppress(OSError):
+            with suppress(InputError, OSError):
+                remove(other)
                 Path(f"{other}.lock").unlink()
     return corpus
 

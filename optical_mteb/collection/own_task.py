@@ -6,9 +6,8 @@ tasks that are listed here.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import task_registry
-from optical_mteb.storage import added_tasks_file, atomic_file, local_data, not_writable
+from optical_mteb.storage import added_tasks_file, atomic_file, local_data, not_writable, remove
 
 if TYPE_CHECKING:
     from optical_mteb.collection.own_retrieval import OwnRetrieval
@@ -156,7 +155,8 @@ def remove_task(name: str) -> Path:
             hint = did_you_mean(name, added.folders) or "list the tasks: optical-mteb tasks"
             raise InputError(f"no task {name!r} was added; {hint}")
         folder = added.folders.pop(name)
-    shutil.rmtree(cache_folder(folder / CORPUS), ignore_errors=True)
+    with suppress(InputError):
+        remove(cache_folder(folder / CORPUS))
     return folder
 
 

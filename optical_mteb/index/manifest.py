@@ -227,8 +227,7 @@ class IndexManifest(BaseModel):
             InputError: The folder is no index, or its manifest is not valid.
         """
         path = folder / MANIFEST
-        if not path.is_file():
-            recover(folder)
+        recover(folder)
         if not path.is_file():
             raise InputError(
                 f"{folder}: no index there, as it has no {MANIFEST}; build one: optical-mteb index build {folder}"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from datasets import disable_progress_bars
@@ -19,16 +17,15 @@ from optical_mteb.bases import as_late_interaction, base_revision, load_base
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, computes_in_bfloat16
-from optical_mteb.students import read_student, student_path
+from optical_mteb.storage import remove
+from optical_mteb.students import Sidecar, student_path
 from optical_mteb.students.meta import load_student
+from optical_mteb.students.store import checked_folder
 from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
 from optical_mteb.study.evaluation import evaluate
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.plan import Job, Plan, describe, find_recipe_of, make_plan
 from optical_mteb.training.run import train
-
-if TYPE_CHECKING:
-    from optical_mteb.students import Sidecar
 
 LIBRARIES = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch")
 
@@ -184,7 +181,8 @@ def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print
         scores=lists,
     )
     if job.training.approach != ZERO_SHOT and not settings.keep_students:
-        shutil.rmtree(student_path(job.recipe.name), ignore_errors=True)
+        with suppress(InputError):
+            remove(student_path(job.recipe.name))
     return record
 
 
@@ -206,7 +204,7 @@ def _in_turn(cells: CellFolder, jobs: Sequence[Job]) -> Iterator[Job]:
 def _trained(job: Job, recipe_folder: Path, device: str | None, say: Say) -> Sidecar:
     """The student of a job; one that a run trained and did not score is in the store."""
     try:
-        record = read_student(job.recipe.name)
+        record = Sidecar.read(checked_folder(job.recipe.name))
     except InputError:
         return train(job.recipe, recipe_folder=recipe_folder, device=device, say=say)
     bitext = ParallelCorpus.load(job.recipe.bitext, base_folder=recipe_folder).fingerprint

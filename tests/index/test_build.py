@@ -41,7 +41,7 @@ def test_every_spec_reaches_its_recall(build, collection, spec, recall):
     """Guards against a spec that cannot be built, falls short of its recall, or has another one on record."""
     index, said = build(spec)
     manifest = index.manifest
-    assert share_found(index, collection) >= recall
+    assert share_found(index, collection) >= recall - 1e-9
     assert manifest.tuning.recall == pytest.approx(share_found(index, collection), abs=1e-3)
     assert (manifest.spec, manifest.count, manifest.width, manifest.model) == (spec, 2000, 32, None)
     assert manifest.versions["faiss"] == faiss.__version__

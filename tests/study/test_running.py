@@ -6,7 +6,7 @@ import re
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.students import student_names
+from optical_mteb.students import student_names, student_path
 from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.plan import make_plan
 from optical_mteb.study.running import run, run_on_ray
@@ -38,6 +38,18 @@ def test_kill_and_go_on(small, tmp_path, own_home):
     assert sum(line.startswith("evaluate") for line in noted) == 3
     plan = make_plan(small)
     assert len(read_records(plan, CellFolder(folder))) == 3
+    assert student_names() == []
+
+
+def test_a_student_that_lacks_a_file_is_trained_again(small, tmp_path, monkeypatch):
+    """Guards against a cell that fails for ever, because a kill left half of its student in the store."""
+    plan, cells = make_plan(small), CellFolder(tmp_path / "cells")
+    [job] = [job for job in plan.jobs.values() if len(job.training.languages) == 1]
+    with monkeypatch.context() as patch:
+        patch.setattr("optical_mteb.study.running.evaluate", lambda *_, **__: (_ for _ in ()).throw(InputError("no")))
+        assert run(plan, cells, [job], say=lambda line: None).failed
+    (student_path(job.recipe.name) / "modules.json").unlink()
+    assert run(plan, cells, [job], say=lambda line: None).done == 1
     assert student_names() == []
 
 
