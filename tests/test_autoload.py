@@ -133,7 +133,7 @@ def test_the_start_file_installs_the_finder_once(monkeypatch):
 
 
 def test_start_up_imports_nothing():
-    """Pins a start-up cost: without mteb the hook loads no module at all, not even of ours."""
+    """Guards against a start-up cost: without mteb the hook loads no module at all, not even of ours."""
     ask = "import sys; print(*sorted(n for n in sys.modules if n.split('.')[0] in sys.argv[1:]))"
     _, output, _ = run("-c", ask, "optical_mteb", "mteb", "torch", "numpy", "pydantic", "platformdirs")
     assert output.split() == []
@@ -145,20 +145,20 @@ def hooks():
 
 
 def test_the_finder_cares_for_nothing_else():
-    """Pins a finder in the way of other imports, submodules of mteb and modules of similar names included."""
+    """Guards against a finder in the way of other imports, submodules of mteb and modules of similar names included."""
     names = ["mteb.tasks", "mtebx", "os", "optical_mteb"]
     assert len(hooks()) >= 1
     assert [hook.find_spec(name) for hook in hooks() for name in names] == [None] * len(names) * len(hooks())
 
 
 def test_the_finder_never_raises(monkeypatch):
-    """Pins an import of mteb that fails because this package is damaged."""
+    """Guards against an import of mteb that fails because this package is damaged."""
     monkeypatch.setitem(sys.modules, "optical_mteb._autoload", None)
     assert [hook.find_spec("mteb") for hook in hooks()] == [None] * len(hooks())
 
 
 def test_a_search_within_the_search_ends(monkeypatch):
-    """Pins endless recursion: while the other finders are asked for mteb, the hook has no answer."""
+    """Guards against endless recursion: while the other finders are asked for mteb, the hook has no answer."""
     asked = []
     monkeypatch.setattr(_autoload, "find_spec", lambda name: asked.append(_autoload.find_mteb()))
     assert _autoload.find_mteb() is None
@@ -166,7 +166,7 @@ def test_a_search_within_the_search_ends(monkeypatch):
 
 
 def test_the_loader_stays_the_stock_one():
-    """Pins a wrapped loader that inspect, pickle or importlib.resources would stumble over."""
+    """Guards against a wrapped loader that inspect, pickle or importlib.resources would stumble over."""
     spec = importlib.util.find_spec("mteb")
     assert type(spec.loader).__name__ == "SourceFileLoader"
     assert spec.loader.get_source("mteb")

@@ -35,7 +35,7 @@ def test_listed_once_after_registering_twice():
 
 
 def test_tasks_ask_for_the_groups_and_no_more():
-    """Pins a subset that belongs to no group, to two, or a task without any."""
+    """Guards against a subset that belongs to no group, to two, or a task without any."""
     benchmark = mteb.get_benchmark("OPTICAL-CLIR")
     assert [task.metadata.name for task in benchmark.tasks] == list(SPLITS)
     (grouping,) = [each for each in benchmark.aggregations if isinstance(each, CustomGrouping)]
@@ -91,7 +91,7 @@ def test_the_docs_name_tasks_that_mteb_has():
 
 
 def test_means_are_those_of_the_scores():
-    """Pins a group mean over the wrong subsets, against means by hand."""
+    """Guards against a group mean over the wrong subsets, against means by hand."""
     benchmark = mteb.get_benchmark("OPTICAL-CLIR")
     score = {}
     results = []

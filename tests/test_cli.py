@@ -79,7 +79,7 @@ def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
-    """Pins tracebacks and other exit codes for mistakes of the user."""
+    """Guards against tracebacks and other exit codes for mistakes of the user."""
     monkeypatch.chdir(tmp_path)
     code, output, errors = run_main(monkeypatch, capsys, *arguments)
     assert (code, output) == (2, "")
@@ -89,14 +89,14 @@ def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, ar
 
 
 def test_an_empty_store_says_how_to_fill_it(monkeypatch, capsys):
-    """Pins an empty table."""
+    """Guards against an empty table."""
     code, output, _ = run_main(monkeypatch, capsys, "models")
     assert code == 0
     assert "train one: optical-mteb train quickstart" in output
 
 
 def test_bases_are_listed(monkeypatch, capsys):
-    """Pins a base that nobody finds."""
+    """Guards against a base that nobody finds."""
     for columns in ("200", "60"):
         monkeypatch.setenv("COLUMNS", columns)
         _, output, _ = run_main(monkeypatch, capsys, "bases")
@@ -105,7 +105,7 @@ def test_bases_are_listed(monkeypatch, capsys):
 
 
 def test_run_hands_its_arguments_to_mteb(monkeypatch, capsys):
-    """Pins options of `mteb run` that the command keeps to itself, its help included."""
+    """Guards against options of `mteb run` that the command keeps to itself, its help included."""
     code, output, _ = run_main(monkeypatch, capsys, "run", "--help")
     assert code == 0
     assert "usage: mteb run" in output
@@ -135,7 +135,7 @@ batch_size = 16
 
 
 def test_a_dry_run_trains_nothing(monkeypatch, capsys, tmp_path, tiny_base, own_home):
-    """Pins a dry run that trains or writes, and a table of other numbers than steps times batch size."""
+    """Guards against a dry run that trains or writes, and a table of other numbers than steps times batch size."""
     from optical_mteb.training.trainer import DistillationTrainer
 
     def train(*_, **__):

@@ -36,14 +36,14 @@ def run_main(monkeypatch, capsys, *arguments: str):
 
 @pytest.mark.parametrize("command", ["", "list", "add", "remove", "export"])
 def test_every_command_has_help_with_an_example(command: str):
-    """Pins help without an example."""
+    """Guards against help without an example."""
     result = CliRunner().invoke(cli.app, ["tasks", *command.split(), "--help"])
     assert result.exit_code == 0
     assert f"Example: optical-mteb tasks {command}".strip() in result.output
 
 
 def test_a_task_is_added_listed_exported_and_removed(monkeypatch, capsys, place: Path):
-    """Pins the path from a folder to a task, and back."""
+    """Guards against a collection that cannot be added as a task, or not removed again."""
     folder = write_collection(place / "mine", TOML + 'licence = "cc0-1.0"\n')
     code, output, errors = run_main(monkeypatch, capsys, "add", "mine")
     assert (code, errors) == (0, "")
@@ -66,7 +66,7 @@ def test_a_task_is_added_listed_exported_and_removed(monkeypatch, capsys, place:
 
 
 def test_options_of_export(monkeypatch, capsys, place: Path):
-    """Pins options that the command keeps to itself."""
+    """Guards against options that the command keeps to itself."""
     arguments = [
         "CLDRNameRetrieval",
         "--subset",
@@ -88,7 +88,7 @@ def test_options_of_export(monkeypatch, capsys, place: Path):
 
 
 def test_a_damaged_task_is_listed_with_what_is_wrong(monkeypatch, capsys, place: Path):
-    """Pins a table without the task that somebody looks for, and a table that fails."""
+    """Guards against a table without the task that somebody looks for, and a table that fails."""
     write_collection(place / "data" / "tasks" / "broken", "name = 1\n")
     code, output, _ = run_main(monkeypatch, capsys)
     assert code == 0
@@ -108,7 +108,7 @@ def test_a_damaged_task_is_listed_with_what_is_wrong(monkeypatch, capsys, place:
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, place: Path, arguments, message: str):
-    """Pins tracebacks, other exit codes, and what a refused command leaves behind."""
+    """Guards against tracebacks, other exit codes, and what a refused command leaves behind."""
     bad = write_collection(place / "bad")
     with (bad / "queries.jsonl").open("w") as file:
         file.write('{"_id": "q1", "text": "abc"}\n{"_id": "q1", "text": "jkl"}\n{"_id": "q2", "text": "jkl"}\n')

@@ -21,7 +21,7 @@ def registered():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_mteb_reads_them(path: Path):
-    """Pins statistics that no task finds, or that lack a split."""
+    """Guards against statistics that no task finds, or that lack a split."""
     metadata = mteb.get_task(path.stem).metadata
     assert metadata.descriptive_stats == json.loads(path.read_text())
     assert metadata.n_samples
@@ -31,7 +31,7 @@ def test_mteb_reads_them(path: Path):
 @from_cldr_47
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_subset_has_the_numbers_of_its_data(path: Path):
-    """Pins statistics of other data than the task loads, by plain sums over one subset."""
+    """Guards against statistics of other data than the task loads, by plain sums over one subset."""
     ((split, found),) = json.loads(path.read_text()).items()
     subset = next(iter(found["hf_subset_descriptive_stats"]))
     if path.stem != "CLDRNameRetrieval" and local_data() is None:
@@ -47,7 +47,7 @@ def test_a_subset_has_the_numbers_of_its_data(path: Path):
 
 
 def test_only_the_chosen_subsets_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins statistics that load every subset there is, and a task whose metadata stays narrowed."""
+    """Guards against statistics that load every subset there is, and a task whose metadata stays narrowed."""
     task = mteb.get_task("CLDRNameRetrieval", hf_subsets=["som-eng", "zul-eng"])
     whole = task.metadata
     written = tmp_path / "Retrieval" / "CLDRNameRetrieval.json"

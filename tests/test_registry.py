@@ -58,7 +58,7 @@ def student(own_home):
 
 
 def test_a_student_is_registered_with_what_is_on_record(student):
-    """Pins metadata: name, revision, languages, licence, and the base's training data beside the student's own."""
+    """Guards against wrong metadata: name, revision, languages, licence, and the base's training data beside the student's own."""
     register()
     meta = mteb.get_model_meta("tiny-student")
     assert meta.name == "optical-mteb/tiny-student"
@@ -72,14 +72,14 @@ def test_a_student_is_registered_with_what_is_on_record(student):
 
 
 def test_unknown_training_data_stay_unknown(student):
-    """Pins a student that claims to be zero-shot on everything because nothing is known of its teacher."""
+    """Guards against a student that claims to be zero-shot on everything because nothing is known of its teacher."""
     student.model_copy(update={"teacher_origin": None}).write(student_path("tiny-student"))
     register()
     assert mteb.get_model_meta("tiny-student").training_datasets is None
 
 
 def test_a_copied_student_is_one_of_its_own(student):
-    """Pins a folder that is registered under the name of another."""
+    """Guards against a folder that is registered under the name of another."""
     import shutil
 
     shutil.copytree(student_path("tiny-student"), student_path("copy"))
@@ -88,7 +88,7 @@ def test_a_copied_student_is_one_of_its_own(student):
 
 
 def test_registering_twice_changes_nothing(student):
-    """Pins tasks or models listed twice."""
+    """Guards against tasks or models listed twice."""
     register()
     before = len(mteb.get_model_metas()), len(mteb.get_tasks())
     register()
@@ -96,7 +96,7 @@ def test_registering_twice_changes_nothing(student):
 
 
 def test_a_student_loads_in_mtebs_stock_wrapper(student):
-    """Pins a loader that needs code of ours at inference."""
+    """Guards against a loader that needs code of ours at inference."""
     register()
     model = mteb.get_model("tiny-student", device="cpu")
     assert type(model) is mteb.SentenceTransformerEncoderWrapper
@@ -105,7 +105,7 @@ def test_a_student_loads_in_mtebs_stock_wrapper(student):
 
 @pytest.mark.parametrize("part", ["tokenizer.json", "1_Pooling/config.json", "config_sentence_transformers.json"])
 def test_the_revision_covers_more_than_weights(student, part):
-    """Pins scores of another tokenizer, pooling or prompt under the same revision."""
+    """Guards against scores of another tokenizer, pooling or prompt under the same revision."""
     path = student_path("tiny-student") / part
     path.write_text(path.read_text() + " ")
     register()
@@ -114,7 +114,7 @@ def test_the_revision_covers_more_than_weights(student, part):
 
 
 def test_weights_that_changed_are_refused(student):
-    """Pins scores filed under the revision of other weights."""
+    """Guards against scores filed under the revision of other weights."""
     from safetensors.torch import load_file, save_file
 
     register()
@@ -129,7 +129,7 @@ def test_weights_that_changed_are_refused(student):
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"name": 1}', "\xff"])
 def test_a_damaged_sidecar_is_one_line(student, text):
-    """Pins a broken file that stops mteb from starting: it is reported when the student is asked for."""
+    """Guards against a broken file that stops mteb from starting: it is reported when the student is asked for."""
     path = student_path("tiny-student") / "optical.json"
     path.write_text(text, encoding="latin-1")
     register()
@@ -139,13 +139,13 @@ def test_a_damaged_sidecar_is_one_line(student, text):
 
 @pytest.mark.parametrize("name", ["../elsewhere", ".hidden", "a/b", "", "x" * 97])
 def test_names_cannot_leave_the_store(name):
-    """Pins path traversal through the name of a student."""
+    """Guards against path traversal through the name of a student."""
     with pytest.raises(InputError, match="student name"):
         student_path(name)
 
 
 def test_bases_from_wheels_are_models_too():
-    """Pins a base under its own name and revision, with the training data of the model behind it."""
+    """Guards against a base that is not listed under its own name and revision, with the training data of the model behind it."""
     register()
     meta = mteb.get_model_meta("pypi:multilingual-e5-small")
     assert (meta.name, meta.adapted_from) == ("pypi/multilingual-e5-small", "intfloat/multilingual-e5-small")
@@ -155,7 +155,7 @@ def test_bases_from_wheels_are_models_too():
 
 
 def test_the_sidecar_round_trips(student):
-    """Pins fields that are lost on the way to disk."""
+    """Guards against fields that are lost on the way to disk."""
     assert read_student("optical-mteb/tiny-student") == student
     assert json.loads((student_path("tiny-student") / "optical.json").read_text())["name"] == "tiny-student"
 

@@ -36,7 +36,7 @@ def kill(process):
 
 
 def test_a_folder_appears_complete(tmp_path):
-    """Pins a target that is there before its content is."""
+    """Guards against a target that is there before its content is."""
     with atomic_folder(tmp_path / "a" / "target") as scratch:
         (scratch / "file").write_text("new")
         assert not (tmp_path / "a" / "target").exists()
@@ -45,7 +45,7 @@ def test_a_folder_appears_complete(tmp_path):
 
 
 def test_an_older_folder_is_replaced_whole(tmp_path):
-    """Pins files of the older folder that stay among the new ones."""
+    """Guards against files of the older folder that stay among the new ones."""
     for content in ("old", "new"):
         with atomic_folder(tmp_path / "target") as scratch:
             (scratch / content).write_text(content)
@@ -54,7 +54,7 @@ def test_an_older_folder_is_replaced_whole(tmp_path):
 
 
 def test_a_failure_leaves_the_older_folder(tmp_path):
-    """Pins half-written folders and scratch that nobody clears away."""
+    """Guards against half-written folders and scratch that nobody clears away."""
     with atomic_folder(tmp_path / "target") as scratch:
         (scratch / "old").touch()
 
@@ -70,7 +70,7 @@ def test_a_failure_leaves_the_older_folder(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
-    """Pins a traceback for a store on top of a file."""
+    """Guards against a traceback for a store on top of a file."""
     (tmp_path / "home").touch()
     with (
         pytest.raises(InputError, match=r"cannot write there \((Not a directory|File exists)\)"),
@@ -99,7 +99,7 @@ def raise_in(block, error):
 
 
 def test_a_wrong_data_folder_is_named(monkeypatch, tmp_path):
-    """Pins a typo in OPTICAL_MTEB_DATA that silently means no data."""
+    """Guards against a typo in OPTICAL_MTEB_DATA that silently means no data."""
     monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"OPTICAL_MTEB_DATA=.*no such folder"):
         local_data()

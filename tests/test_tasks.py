@@ -23,14 +23,14 @@ def task():
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task that moves upstream."""
+    """Guards against metadata that MTEB would refuse in a task that moves upstream."""
     assert CLDRNameRetrieval.metadata.is_filled()
     assert list(CLDRNameRetrieval.metadata.eval_langs) == SUBSETS
     assert CLDRNameRetrieval.metadata.main_score == "ndcg_at_10"
 
 
 def test_it_reads_without_a_network(monkeypatch):
-    """Pins a download where the data are installed."""
+    """Guards against a download where the data are installed."""
 
     def refuse(*_):
         raise OSError("network")
@@ -42,7 +42,7 @@ def test_it_reads_without_a_network(monkeypatch):
 
 
 def test_a_territory_and_a_language_of_one_name_are_two_documents(task):
-    """Pins the title: a query for a place must not be answered by its namesake of another kind."""
+    """Guards against a document without its title: a query for a place must not be answered by its namesake of another kind."""
     corpus = task.dataset["swh-eng"]["test"]["corpus"]
     assert len(set(zip(corpus["title"], corpus["text"], strict=True))) == len(corpus) == len(set(corpus["id"]))
     assert set(corpus["title"]) >= {"territory", "language", "currency", "script", "unit", "city"}
@@ -50,7 +50,7 @@ def test_a_territory_and_a_language_of_one_name_are_two_documents(task):
 
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_queries_against_babel(task, subset):
-    """Pins queries and relevance: each is CLDR's name of what its document names in English, spelled otherwise."""
+    """Guards against wrong queries or relevance: each query is CLDR's name of what its document names in English, spelled otherwise."""
     split = task.dataset[subset]["test"]
     language = subset.split("-")[0]
     names = {name.key: name for name in cldr_names(language)}
@@ -72,7 +72,7 @@ def test_queries_against_babel(task, subset):
 
 
 def test_a_name_from_babel_itself(task):
-    """Pins the reading of Babel: a territory of the test split, looked up by hand."""
+    """Guards against a wrong reading of Babel: a territory of the test split, looked up by hand."""
     split = task.dataset["fra-eng"]["test"]
     french, english = Locale("fr").territories, Locale("en").territories
     code = next(code for code in sorted(english) if f"territory/{code}" in split["relevant_docs"])
@@ -83,7 +83,7 @@ def test_a_name_from_babel_itself(task):
 
 
 def test_training_never_sees_a_test_name(task):
-    """Pins leaks: no side of a training pair of any language is a test document or a test query of any."""
+    """Guards against leaks: no side of a training pair of any language is a test document or a test query of any."""
     splits = [task.dataset[subset]["test"] for subset in SUBSETS]
     held_out = {text.casefold() for split in splits for text in [*split["corpus"]["text"], *split["queries"]["text"]]}
     corpus = ParallelCorpus.load([BitextSource(source=f"cldr:{subset.split('-')[0]}") for subset in SUBSETS])
@@ -92,7 +92,7 @@ def test_training_never_sees_a_test_name(task):
 
 
 def test_only_the_chosen_subsets_are_loaded():
-    """Pins languages that are read although nobody asked for them."""
+    """Guards against languages that are read although nobody asked for them."""
     chosen = mteb.get_task("CLDRNameRetrieval", languages=["som"])
     chosen.load_data()
     assert list(chosen.dataset) == ["som-eng"]

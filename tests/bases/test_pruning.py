@@ -81,7 +81,7 @@ def _texts(count: int, letters: str = "abcdex:  ") -> list[str]:
 @pytest.mark.parametrize("build", [_unigram, _word_piece])
 @pytest.mark.parametrize("keep", [0, 40])
 def test_embeddings_and_tokens_stay_and_survive_saving(build, keep, tmp_path):
-    """Pins: rows sliced in another order than the ids, special ids left at their old numbers, lost settings on disk."""
+    """Guards against rows sliced in another order than the ids, special ids left at their old numbers, lost settings on disk."""
     model, texts = _model(build(), tmp_path / "base"), _texts(60)
     tokens = [model.tokenizer.tokenize(text) for text in texts]
     before = {prompt: model.encode(texts, prompt_name=prompt) for prompt in (None, *PROMPTS)}
@@ -106,7 +106,7 @@ def test_embeddings_and_tokens_stay_and_survive_saving(build, keep, tmp_path):
 
 @pytest.mark.parametrize("build", [_unigram, _word_piece])
 def test_no_random_text_is_segmented_otherwise(build, tmp_path):
-    """Pins: removing unused pieces that changes a best path (Unigram) or rescues an unknown word (WordPiece)."""
+    """Guards against removing unused pieces that changes a best path (Unigram) or rescues an unknown word (WordPiece)."""
     model, texts = _model(build(), tmp_path), _texts(400, "abcdexé ")
     for size in (1, 5, 20, 400):
         part = texts[:size]
@@ -117,7 +117,7 @@ def test_no_random_text_is_segmented_otherwise(build, tmp_path):
 
 
 def test_an_unknown_word_stays_unknown(tmp_path):
-    """Pins: "abcx" fails after "abc"; without "abc" the pieces "ab" and "##cx" would spell it."""
+    """Guards against rescuing "abcx", which fails after "abc": without "abc" the pieces "ab" and "##cx" would spell it."""
     model = _model(_word_piece(["a", "q", "ab", "abc", "##cx"]), tmp_path)
     texts = ["ABCX", "ab qcx"]
     assert model.tokenizer.tokenize(texts[0]) == ["[UNK]"]
@@ -127,7 +127,7 @@ def test_an_unknown_word_stays_unknown(tmp_path):
 
 
 def test_single_characters_and_most_frequent_pieces_are_kept(tmp_path):
-    """Pins: unseen text that falls to unknown after pruning, and a ranking read from the wrong end."""
+    """Guards against unseen text that falls to unknown after pruning, and a ranking read from the wrong end."""
     backend = _unigram()
     model = _model(backend, tmp_path)
     prune_vocabulary(model, [], keep_most_frequent=30)
@@ -140,7 +140,7 @@ def test_single_characters_and_most_frequent_pieces_are_kept(tmp_path):
 
 
 def test_frozen_embeddings_stay_frozen(tmp_path):
-    """Pins: a student whose frozen vocabulary starts to train after pruning."""
+    """Guards against a student whose frozen vocabulary starts to train after pruning."""
     model = _model(_unigram(), tmp_path)
     embeddings = model[0].auto_model.get_input_embeddings()
     embeddings.weight.requires_grad_(False)
@@ -150,7 +150,7 @@ def test_frozen_embeddings_stay_frozen(tmp_path):
 
 
 def test_added_tokens_take_the_ids_after_the_pieces(tmp_path):
-    """Pins: a token added to the tokenizer that points into another row after pruning."""
+    """Guards against a token added to the tokenizer that points into another row after pruning."""
     backend = _unigram()
     backend.add_tokens(["[Q]", "[D]"])
     model, texts = _model(backend, tmp_path), ["[Q] abcde", "[D] cab [Q]"]
@@ -161,7 +161,7 @@ def test_added_tokens_take_the_ids_after_the_pieces(tmp_path):
 
 
 def test_byte_pair_tokenizers_are_refused_and_the_model_is_untouched(tmp_path):
-    """Pins: a BPE vocabulary cut without its merges."""
+    """Guards against a BPE vocabulary cut without its merges."""
     backend = Tokenizer(models.BPE({"<pad>": 0, "a": 1, "b": 2, "ab": 3}, [("a", "b")]))
     model = _model(backend, tmp_path)
     rows = model[0].auto_model.config.vocab_size
@@ -171,7 +171,7 @@ def test_byte_pair_tokenizers_are_refused_and_the_model_is_untouched(tmp_path):
 
 
 def test_a_model_with_fewer_rows_than_tokens_is_refused(tmp_path):
-    """Pins: an index error in the slice, after the tokenizer has been replaced."""
+    """Guards against an index error in the slice, after the tokenizer has been replaced."""
     model = _model(_unigram(), tmp_path)
     model[0].auto_model.resize_token_embeddings(20)
     old = model.tokenizer
@@ -181,7 +181,7 @@ def test_a_model_with_fewer_rows_than_tokens_is_refused(tmp_path):
 
 
 def test_the_real_model_is_pruned_without_a_trace(e5_folder, tmp_path):
-    """Pins: a piece lost from a vocabulary of 250,002, with scripts, marks and compatibility characters."""
+    """Guards against a piece lost from a vocabulary of 250,002, with scripts, marks and compatibility characters."""
     texts = ["Habari ya asubuhi, ninafanya kazi shuleni.", "मुंबई हे महाराष्ट्राचे शहर आहे.", "አዲስ አበባ ዋና ከተማ ናት። 𐎀 ①"]
     model = load_base(str(e5_folder), device="cpu")
     before = {prompt: model.encode(texts, prompt_name=prompt) for prompt in (None, "query", "document")}

@@ -10,7 +10,7 @@ from optical_mteb.errors import InputError
 
 
 def test_every_tensor_decodes_to_what_was_written(write_e5s1):
-    """Pins: swapped nibbles, a missing -8, a scale applied to the wrong block, big-endian reads."""
+    """Guards against swapped nibbles, a missing -8, a scale applied to the wrong block, big-endian reads."""
     written = write_e5s1()
     file = read_q4_file(written.path)
     assert file.directory.keys() == written.tensors.keys()
@@ -19,7 +19,7 @@ def test_every_tensor_decodes_to_what_was_written(write_e5s1):
 
 
 def test_header_and_tokenizer_are_read(write_e5s1):
-    """Pins: fields read in another order than they are written."""
+    """Guards against fields read in another order than they are written."""
     written = write_e5s1()
     file = read_q4_file(written.path)
     assert (file.shape.hidden, file.shape.layers, file.shape.heads, file.shape.feed_forward) == (32, 2, 4, 64)
@@ -32,7 +32,7 @@ def test_header_and_tokenizer_are_read(write_e5s1):
 
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.3, 0.9, 0.99999])
 def test_a_truncated_file_is_named_with_both_sizes(write_e5s1, share):
-    """Pins: a half-downloaded wheel that ends in struct.error, or in silently short tensors."""
+    """Guards against a half-downloaded wheel that ends in struct.error, or in silently short tensors."""
     path = write_e5s1().path
     whole = path.read_bytes()
     size = int(len(whole) * share)
@@ -60,7 +60,7 @@ def test_a_truncated_file_is_named_with_both_sizes(write_e5s1, share):
     ],
 )
 def test_a_damaged_header_is_refused(write_e5s1, offset, replacement, message):
-    """Pins: absurd counts that allocate gigabytes or index out of range instead of being reported."""
+    """Guards against absurd counts that allocate gigabytes or index out of range instead of being reported."""
     path = write_e5s1().path
     data = bytearray(path.read_bytes())
     data[offset : offset + len(replacement)] = replacement
@@ -70,7 +70,7 @@ def test_a_damaged_header_is_refused(write_e5s1, offset, replacement, message):
 
 
 def test_a_tensor_of_another_size_is_refused(write_e5s1):
-    """Pins: a reshape error deep in numpy for a file of another model."""
+    """Guards against a reshape error deep in numpy for a file of another model."""
     file = read_q4_file(write_e5s1().path)
     with pytest.raises(InputError, match=r"'emb\.pos' has 768 values, expected 800"):
         file.tensor("emb.pos", 25, 32)
@@ -79,6 +79,6 @@ def test_a_tensor_of_another_size_is_refused(write_e5s1):
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    """Pins: a bare FileNotFoundError."""
+    """Guards against a bare FileNotFoundError."""
     with pytest.raises(InputError, match="cannot be read"):
         read_q4_file(tmp_path / "none.bin")

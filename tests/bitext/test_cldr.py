@@ -13,7 +13,7 @@ LANGUAGES = ("swh", "som", "fil", "mar", "yor", "hau", "ibo", "zul", "amh", "fra
 
 
 def test_names_of_each_kind():
-    """Pins key spellings, normalised blanks, and long forms of units that CLDR stores as short ones."""
+    """Guards against other spellings of keys, blanks that are not normalised, and long forms of units that CLDR stores as short ones."""
     swahili = {name.key: name for name in cldr_names("sw")}
     assert swahili["territory/TR"] == CldrName("territory/TR", "territory", "Türkiye", "Uturuki")
     assert swahili["language/sw"].name == "Kiswahili"
@@ -25,14 +25,14 @@ def test_names_of_each_kind():
 
 
 def test_names_inherited_from_the_root_are_left_out():
-    """Pins unit symbols that pass as names of a language, as all of Bemba's units would."""
+    """Guards against unit symbols that pass as names of a language, as all of Bemba's units would."""
     assert "unit/mass-kilogram" not in {name.key for name in cldr_names("yor")}
     assert {name.kind for name in cldr_names("bem")} == {"language", "territory", "month", "weekday"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_names_are_sorted_and_complete(language):
-    """Pins nested values of Babel that come through as text, and an order that depends on the platform."""
+    """Guards against nested values of Babel that come through as text, and an order that depends on the platform."""
     names = cldr_names(language)
     keys = [name.key for name in names]
     assert keys == sorted(set(keys))
@@ -42,7 +42,7 @@ def test_names_are_sorted_and_complete(language):
 
 
 def test_a_language_does_not_depend_on_those_asked_before():
-    """Pins Babel's shared aliases, which gave French the weekdays of whichever locale was loaded first."""
+    """Guards against Babel's shared aliases, which gave French the weekdays of whichever locale was loaded first."""
     show = "print([n.name for n in cldr_names({0!r}) if n.kind in ('month', 'weekday')])"
     script = "from optical_mteb.bitext.cldr import cldr_names\n" + show.format("swh") + "\n" + show.format("fra")
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
@@ -53,7 +53,7 @@ def test_a_language_does_not_depend_on_those_asked_before():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_training_names_leak_nothing_of_the_test_names(language):
-    """Pins a test answer that training has seen under another key, checked by brute force."""
+    """Guards against a test answer that training has seen under another key, checked by brute force."""
     test_keys = {name.key for name in english_names() if split_of(name.key) == "test"}
     held_out = {name.english.casefold() for name in english_names() if name.key in test_keys}
     held_out |= {name.name.casefold() for name in cldr_names(language) if name.key in test_keys}
@@ -65,7 +65,7 @@ def test_training_names_leak_nothing_of_the_test_names(language):
 
 
 def test_split_is_fixed():
-    """Pins a change of the split, which would make published scores incomparable."""
+    """Guards against a change of the split, which would make published scores incomparable."""
     keys = [name.key for name in english_names()]
     share = sum(split_of(key) == "test" for key in keys) / len(keys)
     assert 0.27 < share < 0.33
@@ -83,7 +83,7 @@ SPLIT = {
 
 
 def test_length_filter_spares_names():
-    """Pins a length filter made for sentences that drops short names or syllabic scripts."""
+    """Guards against a length filter made for sentences that drops short names or syllabic scripts."""
     sources = [BitextSource(source=f"cldr:{language}") for language in LANGUAGES]
     corpus = ParallelCorpus.load(sources)
     assert sum(report.length_ratio for report in corpus.report.sources) == 0
@@ -91,7 +91,7 @@ def test_length_filter_spares_names():
 
 
 def test_source_reads_training_names_only():
-    """Pins a reader that hands out test names; ids are keys."""
+    """Guards against a reader that hands out test names; ids are keys."""
     corpus = ParallelCorpus.load([BitextSource(source="cldr:sw", exclude_ids=["currency/*"])])
     assert {split_of(pair.id) for pair in corpus} == {"train"}
     assert not [pair.id for pair in corpus if pair.id.startswith("currency/")]
@@ -100,6 +100,6 @@ def test_source_reads_training_names_only():
 
 @pytest.mark.parametrize("language", ["tgl", "twi"])
 def test_language_without_names_is_refused(language):
-    """Pins an empty corpus where CLDR lacks the language, and `tl` that Babel would read as Filipino."""
+    """Guards against an empty corpus where CLDR lacks the language, and `tl` read as Filipino, as Babel would."""
     with pytest.raises(InputError, match=rf"cldr:{language}: CLDR has no names in .*; it has swh, som"):
         cldr_names(language)

@@ -40,7 +40,7 @@ def source(**options):
 
 
 def test_every_filter_is_counted(folder):
-    """Pins records that vanish without a count: what is read is what is kept plus what is left out."""
+    """Guards against records that vanish without a count: what is read is what is kept plus what is left out."""
     corpus = ParallelCorpus.load([source()], base_folder=folder)
     assert list(corpus) == [
         Pair("Good morning", "Habari ya asubuhi", "swh", "a.tsv", "D:1"),
@@ -65,7 +65,7 @@ def test_every_filter_is_counted(folder):
 
 
 def test_report_is_a_table(folder):
-    """Pins misaligned columns, totals that do not add up, and malformed records without their place."""
+    """Guards against misaligned columns, totals that do not add up, and malformed records without their place."""
     report = ParallelCorpus.load([source(), source(language="so", limit=1)], base_folder=folder).report
     assert isinstance(report, Report)
     header, first, second, total, malformed = str(report).splitlines()
@@ -78,7 +78,7 @@ def test_report_is_a_table(folder):
 
 
 def test_duplicates_count_across_sources_of_one_language(folder):
-    """Pins a text that weighs double because two publishers have it, and languages that share a translation."""
+    """Guards against a text that weighs double because two publishers have it, and languages that share a translation."""
     (folder / "b.tsv").write_text("Good morning\tHabari ya asubuhi\nDog\tMbwa\n")
     again = {"source": "b.tsv", "english_column": 0, "translation_column": 1, "id_column": None, "keep": {}}
     corpus = ParallelCorpus.load([source(), source(**again), source(**again, language="so")], base_folder=folder)
@@ -88,13 +88,13 @@ def test_duplicates_count_across_sources_of_one_language(folder):
 
 
 def test_limit_counts_kept_pairs(folder):
-    """Pins a limit that counts records which the filters drop."""
+    """Guards against a limit that counts records which the filters drop."""
     corpus = ParallelCorpus.load([source(limit=2)], base_folder=folder)
     assert [pair.id for pair in corpus] == ["D:1", "D:7"]
 
 
 def test_too_many_malformed_records_are_an_error(tmp_path):
-    """Pins a wrong description that silently loses most of a file."""
+    """Guards against a wrong description that silently loses most of a file."""
     (tmp_path / "b.tsv").write_text("a\tx\n" + "b\n" * 5)
     table = {"source": "b.tsv", "language": "sw"}
     assert (
@@ -107,7 +107,7 @@ def test_too_many_malformed_records_are_an_error(tmp_path):
 
 
 def test_source_without_pairs_is_an_error(tmp_path):
-    """Pins a training run that quietly lacks a language."""
+    """Guards against a training run that quietly lacks a language."""
     (tmp_path / "b.tsv").write_text("a\tA\nb\t\n")
     with pytest.raises(InputError, match=r"b\.tsv: no pair kept of 2 records \(empty 1, identical 1\)"):
         ParallelCorpus.load([BitextSource(source="b.tsv", language="sw")], base_folder=tmp_path)
@@ -121,7 +121,7 @@ def corpus_of(*pairs):
 
 
 def test_fingerprint_is_stable():
-    """Pins a change of the digest, computed here with coreutils: printf the length-prefixed texts into sha256sum."""
+    """Guards against a changed digest; the expected one is computed with coreutils: printf the length-prefixed texts into sha256sum."""
     assert corpus_of(("Dog", "Mbwa", "swh", "a.tsv")).fingerprint == FINGERPRINT
     assert corpus_of(("Dog", "Mbwa", "swh", "/elsewhere/a.tsv")).fingerprint == FINGERPRINT
 
@@ -141,18 +141,18 @@ FINGERPRINT = "0687a063ddf9296843abb992521c02aa189dfdb885aac8a313931f124120048f"
     ],
 )
 def test_fingerprint_is_sensitive(pairs):
-    """Pins two corpora that pass for the same."""
+    """Guards against two corpora that pass for the same."""
     assert corpus_of(*pairs).fingerprint != FINGERPRINT
 
 
 def test_fingerprint_depends_on_the_order():
-    """Pins a set-like digest: batches follow the order."""
+    """Guards against a digest that ignores the order of the pairs, which batches follow."""
     pairs = [("Dog", "Mbwa", "swh", "a"), ("Cat", "Paka", "swh", "a")]
     assert corpus_of(*pairs).fingerprint != corpus_of(*reversed(pairs)).fingerprint
 
 
 def test_sequence_texts_and_dataset():
-    """Pins the views on a corpus that training and vocabulary pruning use."""
+    """Guards against wrong views of a corpus for training and vocabulary pruning."""
     corpus = corpus_of(("Dog", "Mbwa", "swh", "a"), ("Cat", "Bisad", "som", "b"))
     assert (len(corpus), corpus[1].english, corpus[-2].english) == (2, "Cat", "Dog")
     assert [pair.translation for pair in corpus[:1]] == ["Mbwa"]
@@ -239,13 +239,13 @@ def test_packed_sources(tmp_path, pack):
     ("shorter", "longer", "agree"), [(2, 28, True), (2, 29, False), (100, 420, True), (100, 421, False), (0, 20, True)]
 )
 def test_length_ratio_has_slack_for_names(shorter, longer, agree):
-    """Pins both sides of the threshold, in both directions."""
+    """Guards against a wrong threshold: both sides of it, in both directions."""
     assert lengths_agree("a" * shorter, "b" * longer, max_ratio=4.0) is agree
     assert lengths_agree("a" * longer, "b" * shorter, max_ratio=4.0) is agree
 
 
 def test_import_is_light():
-    """Pins heavy imports at the top of a module."""
+    """Guards against heavy imports at the top of a module."""
     heavy = ("torch", "mteb", "transformers", "datasets", "babel")
     script = f"import sys, optical_mteb.bitext; print([name for name in {heavy} if name in sys.modules])"
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -37,7 +37,7 @@ def source(publisher, path="/pairs.tsv", content=TSV, **more):  # noqa: F811
 
 @pytest.mark.parametrize("path", ["/pairs.tsv", "/all.zip"])
 def test_fetched_once_from_file_or_archive(publisher, path, own_home):  # noqa: F811
-    """Pins a file that is fetched for every training, or an archive that stays on the disk beside its file."""
+    """Guards against a file that is fetched for every training, or an archive that stays on the disk beside its file."""
     publisher.files = {"/pairs.tsv": TSV, "/all.zip": zipped(inside__pairs=TSV, other=b"else")}
     for _ in range(2):
         corpus = ParallelCorpus.load([source(publisher, path)])
@@ -48,7 +48,7 @@ def test_fetched_once_from_file_or_archive(publisher, path, own_home):  # noqa: 
 
 
 def test_the_users_own_copy_comes_first(publisher, tmp_path, monkeypatch):  # noqa: F811
-    """Pins a download of what is there, and a copy that is refused because its user changed it."""
+    """Guards against a download of what is there, and a copy that is refused because its user changed it."""
     (tmp_path / "data" / "bitext").mkdir(parents=True)
     (tmp_path / "data" / "bitext" / "pairs.tsv").write_bytes(TSV.replace(b"sentensi", b"neno"))
     monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "data"))
@@ -68,7 +68,7 @@ def test_the_users_own_copy_comes_first(publisher, tmp_path, monkeypatch):  # no
     ],
 )
 def test_other_files_are_refused(publisher, path, files, line, own_home):  # noqa: F811
-    """Pins a training on a file that is not the one that the recipe was written for."""
+    """Guards against a training on a file that is not the one that the recipe was written for."""
     publisher.files = files
     with pytest.raises(InputError, match=line) as error:
         ParallelCorpus.load([source(publisher, path)])
@@ -77,7 +77,7 @@ def test_other_files_are_refused(publisher, path, files, line, own_home):  # noq
 
 
 def test_nothing_is_fetched_offline(publisher, monkeypatch):  # noqa: F811
-    """Pins a download in spite of HF_HUB_OFFLINE, and a line that does not say where the file belongs."""
+    """Guards against a download in spite of HF_HUB_OFFLINE, and a line that does not say where the file belongs."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=r"get it from http.*put it at OPTICAL_MTEB_DATA/bitext/pairs.tsv"):
         ParallelCorpus.load([source(publisher)])
@@ -85,7 +85,7 @@ def test_nothing_is_fetched_offline(publisher, monkeypatch):  # noqa: F811
 
 
 def test_both_files_of_a_pair(publisher):  # noqa: F811
-    """Pins a Moses pair whose second file is looked for on this machine alone."""
+    """Guards against a Moses pair whose second file is looked for on this machine alone."""
     english, swahili = (
         b"".join(line.split(b"\t")[side].strip() + b"\n" for line in TSV.splitlines()) for side in (0, 1)
     )
@@ -103,7 +103,7 @@ def test_both_files_of_a_pair(publisher):  # noqa: F811
 
 
 def test_a_place_needs_a_checksum():
-    """Pins a file from outside that nothing vouches for."""
+    """Guards against a file from outside that nothing vouches for."""
     with pytest.raises(ValueError, match="url and sha256 go together"):
         BitextSource(source="a.tsv", language="sw", url="https://example.org/a.tsv")
     with pytest.raises(ValueError, match="url"):

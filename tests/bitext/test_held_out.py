@@ -32,7 +32,7 @@ def texts(split):
 
 
 def test_dev_pairs_are_the_first_by_hash():
-    """Pins a split by position: the dev sentences are the first by SHA-256, the same ones in every language."""
+    """Guards against a split by position: the dev sentences are the first by SHA-256, the same ones in every language."""
     rows = multiway()
     training, dev = hold_out(corpus(rows), 5)
     expected = sorted({english for english, _, _ in rows}, key=rank)[:5]
@@ -43,7 +43,7 @@ def test_dev_pairs_are_the_first_by_hash():
 
 
 def test_the_order_of_sources_does_not_matter():
-    """Pins a split that changes with the order of the sources, also where a sentence has several translations."""
+    """Guards against a split that changes with the order of the sources, also where a sentence has several translations."""
     rows = [*multiway(), *((f"Sentence {n}", f"swh other {n}", "swh") for n in range(40))]
     training, dev = hold_out(corpus(rows), 5)
     for seed in range(3):
@@ -58,13 +58,13 @@ def test_the_order_of_sources_does_not_matter():
 
 
 def test_a_language_of_its_own_sentences_has_dev_pairs_too():
-    """Pins a split of common sentences alone: a language that shares none with the others gets as many dev pairs."""
+    """Guards against a split of common sentences alone: a language that shares none with the others gets as many dev pairs."""
     rows = [*multiway(), *((f"other {n}", f"amh {n}", "amh") for n in range(15))]
     assert hold_out(corpus(rows), 5)[1].counts == {"amh": 5, "som": 5, "swh": 5}
 
 
 def test_nothing_of_a_dev_pair_is_trained_on():
-    """Pins a leak: a dev sentence in another case or language, or a dev translation of another sentence."""
+    """Guards against a leak: a dev sentence in another case or language, or a dev translation of another sentence."""
     rows = multiway()
     first = min((english for english, _, _ in rows), key=rank)
     number = first.removeprefix("Sentence ")
@@ -86,7 +86,7 @@ def test_nothing_of_a_dev_pair_is_trained_on():
 
 
 def test_variants_of_case_are_one_sentence():
-    """Pins a dev sentence that stands in the split twice, in two cases, as each other's wrong answer."""
+    """Guards against a dev sentence that stands in the split twice, in two cases, as each other's wrong answer."""
     cases = ["".join(letters) for letters in itertools.product("wW", "oO", "rR", "dD")]
     rows = [(f"{word} {n}", f"{word} moja {n}", "swh") for n in range(10) for word in cases]
     dev = hold_out(corpus(rows), 8)[1]
@@ -94,7 +94,7 @@ def test_variants_of_case_are_one_sentence():
 
 
 def test_a_language_with_too_few_pairs():
-    """Pins a language that is all dev split: the message names it, what it has left, and the key to lower."""
+    """Guards against a language that is all dev split: the message names it, what it has left, and the key to lower."""
     rows = [*multiway(), *((f"other {n}", f"amh {n}", "amh") for n in range(14))]
     with pytest.raises(InputError) as error:
         hold_out(corpus(rows), 5)
@@ -107,6 +107,6 @@ def test_a_language_with_too_few_pairs():
 
 
 def test_the_split_needs_no_torch():
-    """Pins a heavy import in the light layer."""
+    """Guards against a heavy import in the light layer."""
     code = "import sys, optical_mteb.bitext.held_out; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,7 +26,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_reads_a_split_of_a_folder(folder):
-    """Pins nested fields, null texts, ids and the choice of the split."""
+    """Guards against errors on nested fields, null texts, ids and the choice of the split."""
     assert list(read_hub(str(folder), FIELDS)) == [
         Record("train-0", "Dog", "Mbwa", 1),
         Record("train-1", "Cat", "Paka", 2),
@@ -36,7 +36,7 @@ def test_reads_a_split_of_a_folder(folder):
 
 
 def test_recipe_names_a_folder_beside_it(folder, tmp_path):
-    """Pins the lookup of local folders, and the keep filter on nested fields."""
+    """Guards against a local folder that is not found, and a keep filter that ignores nested fields."""
     source = BitextSource(
         source="hub:owner/name",
         language="sw",
@@ -52,21 +52,21 @@ def test_recipe_names_a_folder_beside_it(folder, tmp_path):
 
 
 def test_missing_field_names_those_there_are(folder):
-    """Pins a hundred malformed rows where the field name is wrong."""
+    """Guards against a hundred malformed rows reported where the field name is wrong."""
     with pytest.raises(InputError, match=r"name\[train\]: no field 'en'; the rows have id, translation"):
         list(read_hub(str(folder), Fields("en", "translation.sw")))
 
 
 @pytest.mark.parametrize("options", [{"split": "dev"}, {"config": "nothing"}])
 def test_missing_split_or_config_is_one_line(folder, options):
-    """Pins a traceback of the client library."""
+    """Guards against a traceback of the client library."""
     with pytest.raises(InputError, match="cannot be read") as caught:
         list(read_hub(str(folder), FIELDS, **options))
     assert "\n" not in str(caught.value)
 
 
 def test_unreachable_hub_is_one_line(monkeypatch):
-    """Pins a traceback where the network is down, and that no code of a data set is trusted or the revision lost."""
+    """Guards against a traceback where the network is down, code of a data set that is run, and a lost revision."""
     asked = {}
 
     def unreachable(*args, **options):

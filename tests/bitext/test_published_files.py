@@ -108,14 +108,14 @@ def load(table):
     ids=lambda value: value["source"].rpartition("/")[2] + "-" + value["language"] if isinstance(value, dict) else "",
 )
 def test_counts(table, counts):
-    """Pins lost, shifted or doubled records of real files, against line counts and grep; no row is malformed."""
+    """Guards against lost, shifted or doubled records of real files, against line counts and grep; no row is malformed."""
     report = load(table).report.sources[0]
     assert tuple(getattr(report, name) for name in COUNTS) == counts
     assert report.malformed == 0
 
 
 def test_known_rows():
-    """Pins swapped columns and shifted lines by one known pair of each order."""
+    """Guards against swapped columns and shifted lines by one known pair of each order."""
     minnesota = {"source": "bitext/stories/stories.storybooks_minnesota.en-so.tsv", "language": "so", "id_column": 0}
     first = load({**minnesota, "english_column": 3, "translation_column": 2})[0]
     assert (first.english, first.translation) == ("His hoe was too short.", "Yaanbadiisa waxay ahayd mid aad u gaaban.")
@@ -126,7 +126,7 @@ def test_known_rows():
 
 
 def test_licence_and_document_filters():
-    """Pins rows under another licence and documents known to be shifted, against counts by grep."""
+    """Guards against training on rows under another licence or on documents known to be shifted, against counts by grep."""
     stories = load({**STORIES, "translation_column": 4, "keep": {"2": ["CC-BY"]}})
     assert stories.report.sources[0].excluded == 135
     french = load({**tico("fr"), "exclude_ids": ["PubMed_8:*"]})
@@ -154,7 +154,7 @@ def test_published_somali_is_realigned():
 
 @pytest.mark.parametrize("name", ["optical-student", "optical-student-rank"])
 def test_students_do_not_read_what_they_are_scored_on(name):
-    """Pins sentences of FLORES that ALT has, too, and articles that the task GlobalVoicesRetrieval searches."""
+    """Guards against training on sentences of FLORES that ALT has, too, and on articles that the task GlobalVoicesRetrieval searches."""
     recipe = read_recipe(find_recipe(name))
     corpus = ParallelCorpus.load(recipe.bitext)
     flores = (local_data() / "eval" / "flores200" / "eng_Latn.dev").read_text(encoding="utf-8").splitlines()

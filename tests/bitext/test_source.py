@@ -27,7 +27,7 @@ COLUMNS = {"english_column": "en", "translation_column": "sw"}
     ],
 )
 def test_valid_tables(table, kind, code):
-    """Pins the inferred kind and language, and that a dumped source reads back equal."""
+    """Guards against a wrongly inferred kind or language, and a dumped source that does not read back equal."""
     source = BitextSource(**table)
     assert (source.kind, source.language_code) == (kind, code)
     assert BitextSource(**source.model_dump()) == source
@@ -71,14 +71,14 @@ def test_valid_tables(table, kind, code):
     ],
 )
 def test_contradictions_are_named(table, message):
-    """Pins options that would be ignored in silence."""
+    """Guards against options that would be ignored in silence."""
     with pytest.raises(ValidationError) as caught:
         BitextSource(**table)
     assert message in str(caught.value)
 
 
 def test_files_are_looked_up_in_order(tmp_path, monkeypatch):
-    """Pins the order: the recipe's folder, OPTICAL_MTEB_DATA, the working folder."""
+    """Guards against a wrong order of places: the recipe's folder, OPTICAL_MTEB_DATA, the working folder."""
     recipe, data, here = (tmp_path / name for name in ("recipe", "data", "here"))
     for folder in (recipe, data, here):
         folder.mkdir()
@@ -91,7 +91,7 @@ def test_files_are_looked_up_in_order(tmp_path, monkeypatch):
 
 
 def test_missing_file_says_where_it_was_sought(tmp_path, monkeypatch):
-    """Pins a bare FileNotFoundError; the hint at OPTICAL_MTEB_DATA comes only where it is unset."""
+    """Guards against a bare FileNotFoundError, and a hint at OPTICAL_MTEB_DATA where it is set."""
     monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=rf"^b\.tsv: no such file in {tmp_path}; .* set OPTICAL_MTEB_DATA"):

@@ -30,14 +30,14 @@ def write(path: Path, content: str | bytes) -> Path:
     ],
 )
 def test_lines_end_at_newlines_only(tmp_path, content, lines):
-    """Pins shifted alignments by U+2028, kept carriage returns and byte order marks, and a lost last line."""
+    """Guards against shifted alignments by U+2028, kept carriage returns and byte order marks, and a lost last line."""
     path = write(tmp_path / "a.txt", content)
     assert list(read_lines(path)) == list(enumerate(lines, start=1))
     assert count_lines(path) == len(lines)
 
 
 def test_moses_pairs_lines_and_keeps_blank_ones(tmp_path):
-    """Pins blank lines that are skipped on one side only, which would shift every later pair."""
+    """Guards against blank lines that are skipped on one side only, which would shift every later pair."""
     english = write(tmp_path / "eng.txt", "one\r\n\r\nthree\r\n")
     somali = write(tmp_path / "som.txt", "kow\n\nsaddex")
     assert list(read_moses(english, somali)) == [
@@ -48,7 +48,7 @@ def test_moses_pairs_lines_and_keeps_blank_ones(tmp_path):
 
 
 def test_moses_counts_articles_by_lines_that_are_blank_on_both_sides(tmp_path):
-    """Pins articles of the evaluation in the training: borders at one-sided gaps, doubled ones, one before the first."""
+    """Guards against evaluation articles in the training: borders at one-sided gaps, doubled borders, one before the first article."""
     english = write(tmp_path / "eng.txt", "\na\n\nb\n \n\nc\n")
     swahili = write(tmp_path / "swh.txt", "\nx\ny\nz\n\n\nw\n")
     assert [record.id for record in read_moses(english, swahili) if record.english or record.translation] == [
@@ -61,7 +61,7 @@ def test_moses_counts_articles_by_lines_that_are_blank_on_both_sides(tmp_path):
 
 
 def test_moses_refuses_unequal_lengths_before_reading(tmp_path):
-    """Pins training on misaligned text up to the end of the shorter file."""
+    """Guards against training on misaligned text up to the end of the shorter file."""
     english, somali = write(tmp_path / "eng.txt", "a\nb\nc\n"), write(tmp_path / "som.txt", "x\ny\n")
     with pytest.raises(InputError, match=r"eng\.txt has 3 lines and .*som\.txt 2:"):
         next(read_moses(english, somali))
@@ -69,7 +69,7 @@ def test_moses_refuses_unequal_lengths_before_reading(tmp_path):
 
 @pytest.mark.parametrize("broken_side", [0, 1])
 def test_moses_names_the_broken_line_and_stays_aligned(tmp_path, broken_side):
-    """Pins a decoding error that ends the run, or drops a line on one side only."""
+    """Guards against a decoding error that ends the run, or drops a line on one side only."""
     contents = [b"a\nb\nc\n", b"x\ny\nz\n"]
     contents[broken_side] = contents[broken_side][:2] + b"\xff\n" + contents[broken_side][4:]
     paths = [write(tmp_path / name, content) for name, content in zip(("e", "t"), contents, strict=True)]
@@ -79,13 +79,13 @@ def test_moses_names_the_broken_line_and_stays_aligned(tmp_path, broken_side):
 
 
 def test_tsv_takes_quotes_as_text(tmp_path):
-    """Pins CSV quoting, which would swallow rows after a lone quote."""
+    """Guards against CSV quoting, which would swallow rows after a lone quote."""
     path = write(tmp_path / "a.tsv", '"Go\tNenda\tx\nRun"\tKimbia\ty\n')
     assert list(read_tsv(path)) == [Record("1", '"Go', "Nenda", 1), Record("2", 'Run"', "Kimbia", 2)]
 
 
 def test_tsv_columns_by_number_in_any_order(tmp_path):
-    """Pins swapped sides where the translation stands before the English text."""
+    """Guards against swapped sides where the translation stands before the English text."""
     path = write(tmp_path / "a.tsv", "0001\tcc\tMbwa\tDog\n0002\tnc\tPaka\tCat\n")
     records = read_tsv(path, english_column=3, translation_column=2, id_column=0, keep_columns=["1"])
     assert list(records) == [
@@ -95,14 +95,14 @@ def test_tsv_columns_by_number_in_any_order(tmp_path):
 
 
 def test_tsv_columns_by_name(tmp_path):
-    """Pins a header line that is read as a pair, also behind a byte order mark."""
+    """Guards against a header line that is read as a pair, also behind a byte order mark."""
     path = write(tmp_path / "a.tsv", "\ufeffsw\ten\r\nMbwa\tDog\r\n")
     records = read_tsv(path, english_column="en", translation_column="sw", header=True)
     assert list(records) == [Record("2", "Dog", "Mbwa", 2)]
 
 
 def test_tsv_reports_rows_with_another_column_count(tmp_path):
-    """Pins silently truncated rows; a blank line is an empty record, not a malformed one."""
+    """Guards against silently truncated rows; a blank line is an empty record, not a malformed one."""
     path = write(tmp_path / "a.tsv", b"a\tx\nb\n\nc\tz\tq\nd\t\xfe\ne\tw\n")
     records = list(read_tsv(path))
     assert [str(record) for record in records if isinstance(record, Malformed)] == [
@@ -127,14 +127,14 @@ def test_tsv_reports_rows_with_another_column_count(tmp_path):
     ],
 )
 def test_tsv_refuses_columns_that_do_not_exist(tmp_path, options, message):
-    """Pins an IndexError or KeyError where the recipe is wrong."""
+    """Guards against an IndexError or KeyError where the recipe is wrong."""
     path = write(tmp_path / "a.tsv", "a\tb\n")
     with pytest.raises(InputError, match=message):
         list(read_tsv(path, **options))
 
 
 def test_jsonl_reads_nested_fields(tmp_path):
-    """Pins dotted names, keys that contain a dot, null texts and blank lines."""
+    """Guards against errors on dotted names, keys that contain a dot, null texts and blank lines."""
     lines = (
         '{"id": 7, "translation": {"en": "Dog", "sw": "Mbwa"}}\n\n'
         '{"id": 8, "translation": {"en": "Cat", "sw": null}}\n'
@@ -150,7 +150,7 @@ def test_jsonl_reads_nested_fields(tmp_path):
 
 
 def test_jsonl_reports_what_is_no_record(tmp_path):
-    """Pins each way a line can be wrong, with its place."""
+    """Guards against a wrong line that passes, or an error without its place."""
     lines = '{"en": "a"\n[1]\n{"en": "a"}\n{"en": 3, "sw": "b"}\n{"en": "\\ud800", "sw": "b"}\n{"en": "a", "sw": "b"}\n'
     path = write(tmp_path / "a.jsonl", lines)
     *malformed, good = read_jsonl(path, Fields("en", "sw"))

@@ -27,7 +27,7 @@ def tmx(tmp_path, *units: str):
 
 
 def test_units_with_ids_and_lines(tmp_path):
-    """Pins ids, line numbers, predefined entities, and notes that are taken for text."""
+    """Guards against wrong ids, line numbers and predefined entities, and notes that are taken for text."""
     path = tmx(tmp_path, unit("a &amp; b", "x &lt; y", tuid="D:1"), unit("c", "ń"))
     assert list(read_tmx(path, "swh")) == [Record("D:1", "a & b", "x < y", 3), Record("4", "c", "ń", 4)]
 
@@ -46,14 +46,14 @@ def test_units_with_ids_and_lines(tmp_path):
     ],
 )
 def test_regional_tags_match_the_language(tmp_path, tag, language):
-    """Pins files whose tags name a region or use another code of the language."""
+    """Guards against refusing files whose tags name a region or use another code of the language."""
     assert list(read_tmx(tmx(tmp_path, unit("a", "x", tag=tag, english_tag="en-US")), language)) == [
         Record("3", "a", "x", 3)
     ]
 
 
 def test_english_tag_picks_the_variant(tmp_path):
-    """Pins the choice between two English variants; a bare tag takes the first."""
+    """Guards against a wrong choice between two English variants; a bare tag takes the first."""
     british = '<tuv xml:lang="en-GB"><seg>colour</seg></tuv>'
     path = tmx(tmp_path, unit("color", "rangi", english_tag="en-US").replace("<tuv", british + "<tuv", 1))
     assert [r.english for r in read_tmx(path, "swh", english_tag="en-US")] == ["color"]
@@ -99,7 +99,7 @@ def test_any_tag_can_be_read(tmp_path, tags, language, tag, read):
 
 
 def test_units_that_lack_a_side_are_reported(tmp_path):
-    """Pins a unit without translation that takes the text of its neighbour."""
+    """Guards against a unit without translation that takes the text of its neighbour."""
     path = tmx(tmp_path, unit("a", "x"), unit("b", "y", tag="fr", tuid="D:2"), "<tu/>\n", unit("c", "z"))
     records = list(read_tmx(path, "swh"))
     assert [str(r) for r in records if isinstance(r, Malformed)] == [
@@ -110,7 +110,7 @@ def test_units_that_lack_a_side_are_reported(tmp_path):
 
 
 def test_entity_declarations_are_refused(tmp_path):
-    """Pins the billion-laughs attack; a DOCTYPE that declares nothing is common and passes."""
+    """Guards against the billion-laughs attack, and a refusal of a DOCTYPE that declares nothing, which is common."""
     path = tmp_path / "a.tmx"
     bomb = '<!DOCTYPE tmx [\n<!ENTITY a "ha">\n<!ENTITY b "&a;&a;">]>\n<tmx><body>'
     path.write_text(bomb + unit("&b;", "x") + TAIL)
@@ -133,7 +133,7 @@ def test_entity_declarations_are_refused(tmp_path):
     ],
 )
 def test_broken_xml_names_the_line(tmp_path, content, message):
-    """Pins a parser traceback, and a truncated download that passes as a short file."""
+    """Guards against a parser traceback, and a truncated download that passes as a short file."""
     path = tmp_path / "a.tmx"
     path.write_text(content)
     with pytest.raises(InputError, match=message):
@@ -141,7 +141,7 @@ def test_broken_xml_names_the_line(tmp_path, content, message):
 
 
 def test_invalid_utf8_names_the_line(tmp_path):
-    """Pins replacement characters in training text."""
+    """Guards against replacement characters in training text."""
     path = tmp_path / "a.tmx"
     path.write_bytes((HEAD + unit("a", "x") + unit("b", "@") + TAIL).encode().replace(b"@", b"\xff"))
     with pytest.raises(InputError, match=r"a\.tmx:4: not well-formed XML"):
@@ -149,7 +149,7 @@ def test_invalid_utf8_names_the_line(tmp_path):
 
 
 def test_memory_stays_constant(tmp_path):
-    """Pins a reader that builds the whole tree: 8 MB of units in less than 1 MB."""
+    """Guards against a reader that builds the whole tree: 8 MB of units in less than 1 MB."""
     path = tmx(tmp_path, *[unit("a" * 400, "x" * 400)] * 8_000)
     tracemalloc.start()
     try:

@@ -91,7 +91,7 @@ def thrown_away(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("form", [".zip", *PLAIN])
 def test_files_come_out_as_they_went_in(tmp_path: Path, form: str, capfd: pytest.CaptureFixture[str]):
-    """Pins files that are lost, cut or renamed, rights that are taken over, and a progress bar in a log file."""
+    """Guards against files that are lost, cut or renamed, rights that are taken over, and a progress bar in a log file."""
     unpack(archive_of(tmp_path, form, FILES), tmp_path / "out")
     assert content_of(tmp_path / "out") == FILES
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"a{form}", "out"]
@@ -102,7 +102,7 @@ def test_files_come_out_as_they_went_in(tmp_path: Path, form: str, capfd: pytest
 def test_progress_is_shown_on_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    """Pins minutes of silence, and a file name that the progress bar reads as markup."""
+    """Guards against minutes of silence, and a file name that the progress bar reads as markup."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     unpack(archive_of(tmp_path, ".zip", FILES).rename(tmp_path / "a [bold].zip"), tmp_path / "out")
     assert "unpacking a [bold].zip" in capfd.readouterr().err
@@ -110,21 +110,21 @@ def test_progress_is_shown_on_a_terminal(
 
 @pytest.mark.parametrize("form", [".zip", ".tar.gz"])
 def test_the_name_of_the_archive_does_not_matter(tmp_path: Path, form: str):
-    """Pins a form that is taken from a file name."""
+    """Guards against a form that is taken from a file name."""
     path = archive_of(tmp_path, form, FILES).rename(tmp_path / "download")
     unpack(path, tmp_path / "out")
     assert content_of(tmp_path / "out") == FILES
 
 
 def test_a_tar_archive_that_holds_a_zip_archive_is_a_tar_archive(tmp_path: Path):
-    """Pins the wrong archive unpacked: the end of a zip archive is looked for far from a file's end."""
+    """Guards against the wrong archive unpacked: the end of a zip archive is looked for far from a file's end."""
     path = archive_of(tmp_path, ".tar", {"inner.zip": zip_bytes({"wrong": b"x"}), "PK": b"y"})
     unpack(path, tmp_path / "out")
     assert sorted(content_of(tmp_path / "out")) == ["PK", "inner.zip"]
 
 
 def test_folders_of_archives_made_on_windows(tmp_path: Path):
-    """Pins a folder with a backslash at its end that is taken for a file."""
+    """Guards against a folder with a backslash at its end that is taken for a file."""
     path = tmp_path / "a.zip"
     entry = zipfile.ZipInfo("data/x.tsv")
     entry.create_system = 0
@@ -152,13 +152,13 @@ def test_folders_of_archives_made_on_windows(tmp_path: Path):
 )
 @pytest.mark.parametrize("form", [".zip", ".tar.gz"])
 def test_a_path_that_leads_out_is_refused(tmp_path: Path, form: str, name: str):
-    """Pins files written outside of the folder, on this system or on Windows."""
+    """Guards against files written outside of the folder, on this system or on Windows."""
     refused(archive_of(tmp_path, form, {"good": b"1", name: b"2"}), "leads out of the folder.*do not trust")
 
 
 @pytest.mark.parametrize("name", ["a:b", "a/b: c.tsv", "..a", "a..", "a/./b", "...", " ", "~", "-rf"])
 def test_a_path_that_only_looks_strange_is_taken(name: str):
-    """Pins good names that are refused; tar archives of Unix hold colons."""
+    """Guards against a refusal of good names; tar archives of Unix hold colons."""
     assert relative_path(name) == (None if name == "a:b" else Path(name))
 
 
@@ -174,7 +174,7 @@ KINDS: Mapping[str, Callable[[tarfile.TarInfo], None]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_links_and_devices_in_tar_archives_are_refused(tmp_path: Path, kind: str):
-    """Pins a link that leads out, through which a later member is written, and devices made as root."""
+    """Guards against a link that leads out, through which a later member is written, and devices made as root."""
     member = tarfile.TarInfo("bad")
     KINDS[kind](member)
     path = tmp_path / "a.tar"
@@ -184,7 +184,7 @@ def test_links_and_devices_in_tar_archives_are_refused(tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO])
 def test_links_and_devices_in_zip_archives_are_refused(tmp_path: Path, kind: int):
-    """Pins a link in a zip archive."""
+    """Guards against a link in a zip archive."""
     entry = zipfile.ZipInfo("bad")
     entry.external_attr = (kind | 0o777) << 16
     path = tmp_path / "a.zip"
@@ -197,7 +197,7 @@ def test_links_and_devices_in_zip_archives_are_refused(tmp_path: Path, kind: int
 )
 @pytest.mark.parametrize("form", [".zip", ".tar"])
 def test_one_path_twice_is_refused(tmp_path: Path, form: str, names: tuple[str, str]):
-    """Pins a member that silently takes the place of another, and a traceback for a file that is a folder too."""
+    """Guards against a member that silently takes the place of another, and a traceback for a file that is a folder too."""
     path = tmp_path / f"a{form}"
     if form == ".zip":
         path.write_bytes(zip_bytes([(name, b"1") for name in names]))
@@ -211,19 +211,19 @@ def test_one_path_twice_is_refused(tmp_path: Path, form: str, names: tuple[str, 
     [b"", b"x", b"<!DOCTYPE html><title>Sign in</title>" * 50, bytes(511), gzip.compress(b"no tar" * 300, mtime=0)],
 )
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes):
-    """Pins a traceback for a page that asks to sign in, or for a single packed file."""
+    """Guards against a traceback for a page that asks to sign in, or for a single packed file."""
     path = tmp_path / "a.zip"
     path.write_bytes(content)
     refused(path, "is not a zip or tar archive")
 
 
 def test_no_file_is_one_line(tmp_path: Path):
-    """Pins a traceback for an archive that somebody removed."""
+    """Guards against a traceback for an archive that somebody removed."""
     refused(tmp_path / "a.zip", "cannot be unpacked.*No such file")
 
 
 def test_an_encrypted_archive_says_so(tmp_path: Path):
-    """Pins advice to delete it and get it again, which does not help."""
+    """Guards against advice to delete it and get it again, which does not help."""
     content = bytearray(zip_bytes({"secret": b"1"}))
     content[content.index(b"PK\3\4") + 6] |= 1
     content[content.index(b"PK\1\2") + 8] |= 1
@@ -233,7 +233,7 @@ def test_an_encrypted_archive_says_so(tmp_path: Path):
 
 
 def test_an_unknown_compression_is_one_line(tmp_path: Path):
-    """Pins a traceback for a way to compress that Python does not have."""
+    """Guards against a traceback for a way to compress that Python does not have."""
     content = bytearray(zip_bytes({"x": b"1"}))
     content[content.index(b"PK\3\4") + 8] = content[content.index(b"PK\1\2") + 10] = 97
     path = tmp_path / "a.zip"
@@ -242,7 +242,7 @@ def test_an_unknown_compression_is_one_line(tmp_path: Path):
 
 
 def test_a_wrong_checksum_is_refused(tmp_path: Path):
-    """Pins bytes that changed in a zip archive."""
+    """Guards against bytes that changed in a zip archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as packed:
         packed.writestr("x", b"the content of a file")
@@ -253,7 +253,7 @@ def test_a_wrong_checksum_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize("form", [".zip", *PLAIN])
 def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, form: str):
-    """Pins half an archive that passes for the whole; a tar archive ends in blocks of zeros, which alone may lack."""
+    """Guards against half an archive that passes for the whole; only the blocks of zeros at a tar archive's end may be missing."""
     whole = archive_of(tmp_path, form, FILES).read_bytes()
     content = len(whole.rstrip(b"\0")) + 512 if form == ".tar" else len(whole)
     step = 512 if form == ".tar" else len(whole) // 23
@@ -267,7 +267,7 @@ def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, form: str):
 
 @pytest.mark.parametrize("form", [".zip", *(form for form in PLAIN if form != ".tar")])
 def test_changed_bytes_never_change_a_file(tmp_path: Path, form: str):
-    """Pins tracebacks and silent damage: whatever byte changes, the files are right or there is one line."""
+    """Guards against tracebacks and silent damage: whatever byte changes, the files are right or there is one line."""
     whole = archive_of(tmp_path, form, FILES).read_bytes()
     path, rng = tmp_path / "changed", random.Random(form)
     outcomes = {True: 0, False: 0}
@@ -293,7 +293,7 @@ def test_changed_bytes_never_change_a_file(tmp_path: Path, form: str):
 
 @pytest.mark.parametrize("form", [".zip", *PLAIN])
 def test_the_bound_is_exact(tmp_path: Path, form: str):
-    """Pins a bound that is off by a file: content, and 512 bytes for each."""
+    """Guards against a bound that is off by a file: content, and 512 bytes for each."""
     path = archive_of(tmp_path, form, FILES)
     size = sum(map(len, FILES.values())) + 512 * len(FILES)
     unpack(path, tmp_path / "out", most_bytes=size)
@@ -305,7 +305,7 @@ def test_the_bound_is_exact(tmp_path: Path, form: str):
 def test_a_bomb_is_refused_before_it_is_written(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch, thrown_away: list[int]
 ):
-    """Pins a disk that fills up: what an archive admits to is looked at before the first byte is written."""
+    """Guards against a disk that fills up: what an archive admits to is looked at before the first byte is written."""
     monkeypatch.setattr(module, "SMALL", 1 << 20)
     path = archive_of(tmp_path, form, {"zeros": bytes(32 << 20)})
     refused(path, r"unpacks to more than [\d,]+ bytes \('zeros'\)")
@@ -313,7 +313,7 @@ def test_a_bomb_is_refused_before_it_is_written(
 
 
 def test_growth_is_measured_against_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a bound that a good archive of a large text meets, or that a bomb does not."""
+    """Guards against a bound that a good archive of a large text meets, or that a bomb does not."""
     monkeypatch.setattr(module, "SMALL", 0)
     rng = random.Random(0)
     text = " ".join(str(rng.randrange(1000)) for _ in range(100_000)).encode()
@@ -324,7 +324,7 @@ def test_growth_is_measured_against_the_archive(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_bomb_that_lies_is_stopped_early(tmp_path: Path, thrown_away: list[int]):
-    """Pins a declared size that is believed: ten bytes, it says, and holds 32 million."""
+    """Guards against a declared size that is believed: ten bytes, it says, and holds 32 million."""
     content = bytearray(zip_bytes({"zeros": bytes(32 << 20)}))
     for start, size_at in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
         at = content.index(start) + size_at
@@ -337,7 +337,7 @@ def test_a_bomb_that_lies_is_stopped_early(tmp_path: Path, thrown_away: list[int
 
 
 def test_what_is_read_is_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thrown_away: list[int]):
-    """Pins a reader that gives more than was declared."""
+    """Guards against a reader that gives more than was declared."""
     endless = io.BytesIO(bytes(8 << 20))
     monkeypatch.setattr(module, "_members", lambda *_: iter([("zeros", 10, endless)]))
     path = archive_of(tmp_path, ".zip", FILES)
@@ -347,7 +347,7 @@ def test_what_is_read_is_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_bomb_in_a_header_is_refused(tmp_path: Path, kind: bytes, monkeypatch: pytest.MonkeyPatch):
-    """Pins a name of gigabytes that is read into memory."""
+    """Guards against a name of gigabytes that is read into memory."""
     read: list[int] = []
     counted = gzip.GzipFile.read
 
@@ -365,7 +365,7 @@ def test_a_bomb_in_a_header_is_refused(tmp_path: Path, kind: bytes, monkeypatch:
 
 
 def test_a_bomb_after_the_end_is_stopped_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins gigabytes of zeros that are read through for the checksum at their end."""
+    """Guards against gigabytes of zeros that are read through for the checksum at their end."""
     monkeypatch.setattr(module, "SMALL", 1 << 20)
     monkeypatch.setattr(module, "MOST_GROWTH", 1)
     path = tmp_path / "a.tar.gz"
@@ -374,14 +374,14 @@ def test_a_bomb_after_the_end_is_stopped_early(tmp_path: Path, monkeypatch: pyte
 
 
 def test_millions_of_empty_files_are_a_bomb_too(tmp_path: Path):
-    """Pins empty files that count for nothing."""
+    """Guards against empty files that count for nothing."""
     path = archive_of(tmp_path, ".zip", {f"f{i}": b"" for i in range(300)})
     refused(path, "unpacks to more than", most_bytes=200 * 512)
 
 
 @pytest.mark.parametrize("form", [".zip", ".tar.gz"])
 def test_the_older_folder_stays_when_unpacking_fails(tmp_path: Path, form: str):
-    """Pins an older folder that is lost to a bad archive, or mixed with it."""
+    """Guards against an older folder that is lost to a bad archive, or mixed with it."""
     unpack(archive_of(tmp_path, ".tar", {"old": b"1"}), tmp_path / "out")
     bad = archive_of(tmp_path, form, {"new": b"2", "../x": b"3"})
     with pytest.raises(InputError):
@@ -396,7 +396,7 @@ def test_the_older_folder_stays_when_unpacking_fails(tmp_path: Path, form: str):
 def test_an_unpacking_that_is_broken_off_leaves_nothing(
     tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ):
-    """Pins half a folder after a full disk, which is one line, and after Ctrl-C."""
+    """Guards against half a folder after a full disk, which is one line, and after Ctrl-C."""
     path = archive_of(tmp_path, ".tar.gz", FILES)
     opened = Path.open
 
@@ -416,7 +416,7 @@ def test_an_unpacking_that_is_broken_off_leaves_nothing(
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs Unix")
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path):
-    """Pins a traceback for a cache on top of a file."""
+    """Guards against a traceback for a cache on top of a file."""
     path = archive_of(tmp_path, ".zip", FILES)
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(InputError, match=r"cannot write there \((Not a directory|File exists)\)"):

@@ -20,7 +20,7 @@ def entries(*documents: Entry) -> Callable[[], Iterator[Entry]]:
 
 
 def test_documents_come_back_in_order_across_batches():
-    """Pins a batch that is lost, repeated or out of order."""
+    """Guards against a batch that is lost, repeated or out of order."""
     number = 2 * BATCH + 1
     corpus = corpus_dataset("big", "1", lambda: (Entry(f"d{i}", f" text {i}\n", title=f"t{i}") for i in range(number)))
     assert list(corpus["id"]) == [f"d{i}" for i in range(number)]
@@ -29,7 +29,7 @@ def test_documents_come_back_in_order_across_batches():
 
 
 def test_corpus_is_memory_mapped():
-    """Pins a corpus that is read into memory."""
+    """Guards against a corpus that is read into memory."""
     before = pyarrow.total_allocated_bytes()
     corpus = corpus_dataset("big", "1", lambda: (Entry(str(i), "x" * 1000) for i in range(3 * BATCH)))
     assert corpus.cache_files[0]["filename"].endswith("corpus.arrow")
@@ -38,7 +38,7 @@ def test_corpus_is_memory_mapped():
 
 
 def test_second_opening_does_not_read_the_documents():
-    """Pins a corpus that is parsed again at every run."""
+    """Guards against a corpus that is parsed again at every run."""
     corpus_dataset("c", "1", entries(Entry("a", "x")))
 
     def fail() -> Iterator[Entry]:
@@ -49,13 +49,13 @@ def test_second_opening_does_not_read_the_documents():
 
 @pytest.mark.parametrize(("name", "fingerprint"), [("c", "2"), ("d", "1"), ("c/", "1")])
 def test_other_fingerprint_or_name_is_another_corpus(name: str, fingerprint: str):
-    """Pins a stale corpus that is served for another revision or another subset."""
+    """Guards against a stale corpus that is served for another revision or another subset."""
     corpus_dataset("c", "1", entries(Entry("a", "x")))
     assert list(corpus_dataset(name, fingerprint, entries(Entry("b", "y")))["id"]) == ["b"]
 
 
 def test_failure_while_reading_leaves_nothing():
-    """Pins half a corpus that a later run takes for the whole."""
+    """Guards against half a corpus that a later run takes for the whole."""
 
     def breaks() -> Iterator[Entry]:
         for i in range(BATCH + 1):
@@ -69,7 +69,7 @@ def test_failure_while_reading_leaves_nothing():
 
 
 def test_empty_documents_are_left_out_and_counted(caplog: pytest.LogCaptureFixture):
-    """Pins empty documents that are kept, dropped in silence, or a titled one that is dropped."""
+    """Guards against empty documents that are kept, dropped in silence, or a titled one that is dropped."""
     with caplog.at_level(logging.WARNING):
         corpus = corpus_dataset(
             "c", "1", entries(Entry("a", " \t"), Entry("b", "x"), Entry("c", "", title="Title"), Entry("d", ""))
@@ -80,7 +80,7 @@ def test_empty_documents_are_left_out_and_counted(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("between", [0, BATCH])
 def test_duplicate_id_is_refused_with_both_places(between: int):
-    """Pins an id that appears twice, in one batch or in two, and slips through."""
+    """Guards against an id that appears twice, in one batch or in two, and slips through."""
     documents = [Entry("a", "x", where="f:1"), *(Entry(f"b{i}", "y") for i in range(between))]
     with pytest.raises(InputError, match=r"f:9: document id 'a' appears twice, the first at f:1"):
         corpus_dataset("c", "1", entries(*documents, Entry("a", "z", where="f:9")))
@@ -88,7 +88,7 @@ def test_duplicate_id_is_refused_with_both_places(between: int):
 
 
 def test_two_ids_with_one_hash_are_not_duplicates(monkeypatch: pytest.MonkeyPatch):
-    """Pins a collision of hashes that is reported as a duplicate."""
+    """Guards against a collision of hashes that is reported as a duplicate."""
     monkeypatch.setattr("optical_mteb.collection.arrow_corpus._hash", lambda key: 1)
     assert corpus_dataset("c", "1", entries(Entry("a", "x"), Entry("b", "y"))).num_rows == 2
 
@@ -98,27 +98,27 @@ def test_two_ids_with_one_hash_are_not_duplicates(monkeypatch: pytest.MonkeyPatc
     [(Entry("", "x", where="f:3"), "f:3: a document has no id"), (Entry("a", "\ud83d", where="f:3"), "f:3: .*'a'")],
 )
 def test_document_that_cannot_be_written_is_refused(document: Entry, message: str):
-    """Pins a document without an id, or with half a character, that ends in a traceback."""
+    """Guards against a document without an id, or with half a character, that ends in a traceback."""
     with pytest.raises(InputError, match=message):
         corpus_dataset("c", "1", entries(Entry("z", "y"), document))
 
 
 @pytest.mark.parametrize("documents", [[], [Entry("a", "")]])
 def test_corpus_without_documents_is_refused(documents: list[Entry]):
-    """Pins an empty corpus that is scored as 0."""
+    """Guards against an empty corpus that is scored as 0."""
     with pytest.raises(InputError, match="c: there is no document"):
         corpus_dataset("c", "1", entries(*documents))
 
 
 def test_cache_that_cannot_be_written_is_one_line(own_home: Path):
-    """Pins a traceback where the home folder is a file."""
+    """Guards against a traceback where the home folder is a file."""
     own_home.write_text("no folder")
     with pytest.raises(InputError, match="cannot write there"):
         corpus_dataset("c", "1", entries(Entry("a", "x")))
 
 
 def test_split_takes_the_corpus_as_it_is():
-    """Pins judgements on a corpus in a file that are not checked, or wrongly refused."""
+    """Guards against judgements on a corpus in a file that are not checked, or wrongly refused."""
     corpus = corpus_dataset("c", "1", lambda: (Entry(str(i), "x") for i in range(20_001)))
     split = retrieval_split("t", corpus, [Entry("q", "?")], {"q": {"20000": 2, "5": 1, "gone": 0}})
     assert split["relevant_docs"] == {"q": {"20000": 2, "5": 1}}

@@ -70,7 +70,7 @@ def documents(corpus) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("way", ["by_lines", "by_columns"])
 def test_files_are_read_as_a_plain_loop_reads_them(folder: Path, way: str, request: pytest.FixtureRequest):
-    """Pins a document that is lost, altered or out of order, on either way of reading."""
+    """Guards against a document that is lost, altered or out of order, on either way of reading."""
     request.getfixturevalue(way)
     split = read_beir(folder)
     assert documents(split["corpus"]) == plain(folder / "corpus.jsonl")
@@ -80,7 +80,7 @@ def test_files_are_read_as_a_plain_loop_reads_them(folder: Path, way: str, reque
 
 
 def test_columns_across_blocks(folder: Path, by_columns: None, monkeypatch: pytest.MonkeyPatch):
-    """Pins documents that are lost or doubled where a block of Arrow's reader ends, and memory for the whole corpus."""
+    """Guards against documents that are lost or doubled where a block of Arrow's reader ends, and memory for the whole corpus."""
     import pyarrow
 
     monkeypatch.setattr(beir_corpus, "BLOCK", 10_000)
@@ -96,7 +96,7 @@ def test_columns_across_blocks(folder: Path, by_columns: None, monkeypatch: pyte
 
 
 def test_line_that_is_longer_than_a_block(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a long document that is refused, or cut."""
+    """Guards against a long document that is refused, or cut."""
     monkeypatch.setattr(beir_corpus, "BLOCK", 1_000)
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
         file.write('\n{"_id": "long", "text": "' + "x" * 5_000 + '"}\n')
@@ -105,7 +105,7 @@ def test_line_that_is_longer_than_a_block(folder: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("ending", ["\r\n", "\n"])
 def test_line_ends_and_byte_order_marks(folder: Path, ending: str):
-    """Pins files from other systems that are refused or read with their marks."""
+    """Guards against files from other systems that are refused or read with their marks."""
     for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv"):
         text = (folder / name).read_text(encoding="utf-8")
         (folder / name).write_text("\ufeff" + text.replace("\n", ending), encoding="utf-8", newline="")
@@ -115,14 +115,14 @@ def test_line_ends_and_byte_order_marks(folder: Path, ending: str):
 
 
 def test_second_loading_does_not_read_the_corpus(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a corpus that is parsed again at every run."""
+    """Guards against a corpus that is parsed again at every run."""
     first = documents(read_beir(folder)["corpus"])
     monkeypatch.setattr(beir_corpus, "_write", None)
     assert documents(read_beir(folder)["corpus"]) == first
 
 
 def test_changed_corpus_is_read_anew_and_its_predecessor_removed(folder: Path):
-    """Pins a stale corpus, also where only the time of change tells, and a cache that grows with every change."""
+    """Guards against a stale corpus, also where only the time of change tells, and a cache that grows with every change."""
     read_beir(folder)
     path = folder / "corpus.jsonl"
     state = path.stat()
@@ -134,7 +134,7 @@ def test_changed_corpus_is_read_anew_and_its_predecessor_removed(folder: Path):
 
 
 def test_collections_of_one_name_do_not_share_a_cache(folder: Path, tmp_path: Path):
-    """Pins two folders of the same name, size and time that are taken for one."""
+    """Guards against two folders of the same name, size and time that are taken for one."""
     other = tmp_path / "elsewhere" / folder.name
     other.mkdir(parents=True)
     for path in folder.iterdir():
@@ -146,7 +146,7 @@ def test_collections_of_one_name_do_not_share_a_cache(folder: Path, tmp_path: Pa
 
 
 def test_beirs_own_judgements(folder: Path):
-    """Pins BEIR's `qrels/<split>.tsv`: queries of another split are left out, and the split is the one asked for."""
+    """Guards against reading another of BEIR's `qrels/<split>.tsv` than the one asked for, and queries of another split that are kept."""
     (folder / "qrels").mkdir()
     (folder / "qrels.tsv").unlink()
     head = "query-id\tcorpus-id\tscore\n"
@@ -162,7 +162,7 @@ def test_beirs_own_judgements(folder: Path):
 
 @pytest.mark.parametrize("missing", ["corpus.jsonl", "queries.jsonl", "qrels.tsv"])
 def test_missing_file(folder: Path, missing: str):
-    """Pins a traceback where a file is not there."""
+    """Guards against a traceback where a file is not there."""
     (folder / missing).unlink()
     with pytest.raises(InputError, match=f"{missing}.*: no such file; a collection is a folder with corpus.jsonl"):
         read_beir(folder)
@@ -191,7 +191,7 @@ BAD_LINES = {
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
 @pytest.mark.parametrize("kind", BAD_LINES)
 def test_bad_line_is_placed(folder: Path, name: str, kind: str):
-    """Pins a mistake that slips through, or one without its file and line; and a cache of half a corpus."""
+    """Guards against a mistake that slips through, or one without its file and line; and a cache of half a corpus."""
     line, message = BAD_LINES[kind]
     (folder / name).write_text(GOOD + line + "\n" + GOOD.replace("z1", "z2"), encoding="utf-8")
     if name == "corpus.jsonl" and "empty text" in kind:
@@ -224,7 +224,7 @@ def raise_doubtful(*_):
 @pytest.mark.parametrize("line", [b'{"_id": "z\xff", "text": "x"}', b'{"_id": "z", "text": "one \xed\xa0\xbd two"}'])
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels.tsv"])
 def test_bad_bytes_are_placed(folder: Path, name: str, line: bytes):
-    """Pins invalid UTF-8 that is let through, replaced, or reported without its line."""
+    """Guards against invalid UTF-8 that is let through, replaced, or reported without its line."""
     good = (folder / name).read_bytes().split(b"\n")[0]
     (folder / name).write_bytes(good + b"\n" + line + b"\n")
     with pytest.raises(InputError, match=rf"{name}:2: byte \d+ of the line is not valid UTF-8"):
@@ -232,7 +232,7 @@ def test_bad_bytes_are_placed(folder: Path, name: str, line: bytes):
 
 
 def test_duplicates_far_apart(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins an id that appears twice, in two blocks."""
+    """Guards against an id that appears twice, in two blocks."""
     monkeypatch.setattr(beir_corpus, "BLOCK", 1_000)
     lines = [f'{{"_id": "{number % 299}", "text": "x"}}\n' for number in range(300)]
     (folder / "corpus.jsonl").write_text("".join(lines))
@@ -241,14 +241,14 @@ def test_duplicates_far_apart(folder: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_equal_hashes_are_no_duplicates(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a collision of hashes that is reported as a duplicate."""
+    """Guards against a collision of hashes that is reported as a duplicate."""
     monkeypatch.setattr(beir_corpus.np, "fromiter", lambda *_, **__: np.zeros(5, dtype=np.int64))
     assert read_beir(folder)["corpus"].num_rows == 5
 
 
 @pytest.mark.parametrize("empty", ["", "\n\n"])
 def test_no_documents(folder: Path, empty: str):
-    """Pins an empty corpus that is scored as 0."""
+    """Guards against an empty corpus that is scored as 0."""
     (folder / "corpus.jsonl").write_text(empty)
     with pytest.raises(InputError, match=r"corpus\.jsonl: there is no document"):
         read_beir(folder)
@@ -275,7 +275,7 @@ BAD_QRELS = {
 
 @pytest.mark.parametrize("kind", BAD_QRELS)
 def test_bad_judgement_is_placed(folder: Path, kind: str):
-    """Pins judgements that are dropped in silence, misread, or reported without their line."""
+    """Guards against judgements that are dropped in silence, misread, or reported without their line."""
     text, message = BAD_QRELS[kind]
     (folder / "qrels.tsv").write_text(text)
     with pytest.raises(InputError, match=f"qrels.tsv{message}"):
@@ -284,21 +284,21 @@ def test_bad_judgement_is_placed(folder: Path, kind: str):
 
 @pytest.mark.parametrize("judgement", ["", "q2\td1\t0\n", "q2\td1\t-1\n"])
 def test_query_without_an_answer_is_placed(folder: Path, judgement: str):
-    """Pins a query that can score nothing but 0."""
+    """Guards against a query that can score nothing but 0."""
     (folder / "qrels.tsv").write_text(HEAD + "q1\td1\t1\n" + judgement)
     with pytest.raises(InputError, match=r"queries\.jsonl:2: query 'q2' has no relevant document in .*qrels\.tsv"):
         read_beir(folder)
 
 
 def test_cache_that_cannot_be_written(folder: Path, own_home: Path):
-    """Pins a traceback where the home folder is a file."""
+    """Guards against a traceback where the home folder is a file."""
     own_home.write_text("no folder")
     with pytest.raises(InputError, match="cannot write there"):
         read_beir(folder)
 
 
 def test_a_killed_writer_leaves_no_corpus(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins half a corpus that a later run takes for the whole."""
+    """Guards against half a corpus that a later run takes for the whole."""
     write: Callable[..., None] = beir_corpus._write_columns
 
     def die(source: Path, target: Path) -> None:

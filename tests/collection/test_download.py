@@ -42,7 +42,7 @@ def one_line(caught: pytest.ExceptionInfo[InputError]) -> bool:
 
 
 def test_a_file_is_fetched_byte_for_byte(publisher, target: Path, capfd: pytest.CaptureFixture[str]):
-    """Pins a file that differs, leftovers beside it, compression on the way, a progress bar in a log file."""
+    """Guards against a file that differs, leftovers beside it, compression on the way, a progress bar in a log file."""
     assert download(f"{publisher.url}/file.bin", target) == target
     assert target.read_bytes() == CONTENT
     assert left(target) == {"file.bin"}
@@ -51,7 +51,7 @@ def test_a_file_is_fetched_byte_for_byte(publisher, target: Path, capfd: pytest.
 
 
 def test_a_file_that_is_there_is_not_asked_for(publisher, target: Path):
-    """Pins a request, a lock or a folder where nothing is to be done."""
+    """Guards against a request, a lock or a folder where nothing is to be done."""
     target.parent.mkdir()
     target.write_bytes(b"mine")
     assert download(f"{publisher.url}/file.bin", target).read_bytes() == b"mine"
@@ -60,7 +60,7 @@ def test_a_file_that_is_there_is_not_asked_for(publisher, target: Path):
 
 
 def test_a_broken_transfer_goes_on_where_it_stopped(publisher, target: Path):
-    """Pins bytes that are fetched again, lost or doubled after the connection broke, and a request without If-Range."""
+    """Guards against bytes that are fetched again, lost or doubled after the connection broke, and a request without If-Range."""
     publisher.cuts = [2 * BLOCK + 5, BLOCK + 9]
     download(f"{publisher.url}/file.bin", target)
     assert target.read_bytes() == CONTENT
@@ -76,14 +76,14 @@ def test_a_broken_transfer_goes_on_where_it_stopped(publisher, target: Path):
 
 
 def test_a_line_that_breaks_often_gets_there(publisher, target: Path):
-    """Pins a megabyte lost at every break, so that a bad line never gets further."""
+    """Guards against a megabyte lost at every break, so that a bad line never gets further."""
     publisher.files["/file.bin"] = (CONTENT + OTHER)[:500_000]
     publisher.cuts = [150_000] * (ATTEMPTS - 1)
     assert download(f"{publisher.url}/file.bin", target).read_bytes() == (CONTENT + OTHER)[:500_000]
 
 
 def test_the_next_call_goes_on_after_the_last_attempt(publisher, target: Path):
-    """Pins a partial file that is thrown away, or put in its place, when a call fails."""
+    """Guards against a partial file that is thrown away, or put in its place, when a call fails."""
     publisher.cuts = [3 * BLOCK] + [0] * (ATTEMPTS - 1)
     with pytest.raises(InputError, match=rf"file\.bin: the connection broke {ATTEMPTS} times .*; try again later") as c:
         download(f"{publisher.url}/file.bin", target)
@@ -97,7 +97,7 @@ def test_the_next_call_goes_on_after_the_last_attempt(publisher, target: Path):
 
 
 def test_last_modified_vouches_where_there_is_no_etag(publisher, target: Path):
-    """Pins a download from the start where the server has dates alone."""
+    """Guards against a download from the start where the server has dates alone."""
     publisher.etag, publisher.last_modified = None, "Mon, 04 Mar 2024 10:00:00 GMT"
     publisher.cuts = [BLOCK]
     download(f"{publisher.url}/file.bin", target)
@@ -108,7 +108,7 @@ def test_last_modified_vouches_where_there_is_no_etag(publisher, target: Path):
 
 @pytest.mark.parametrize("etag", ['W/"v1"', None])
 def test_without_a_strong_name_it_starts_over(publisher, target: Path, etag: str | None):
-    """Pins a part that is joined to another version's rest: a weak validator, or none, does not vouch for bytes."""
+    """Guards against a part that is joined to another version's rest: a weak validator, or none, does not vouch for bytes."""
     publisher.etag, publisher.cuts = etag, [2 * BLOCK]
     download(f"{publisher.url}/file.bin", target)
     assert target.read_bytes() == CONTENT
@@ -116,7 +116,7 @@ def test_without_a_strong_name_it_starts_over(publisher, target: Path, etag: str
 
 
 def test_a_server_without_ranges_starts_over(publisher, target: Path):
-    """Pins a whole file that is appended to its own beginning."""
+    """Guards against a whole file that is appended to its own beginning."""
     publisher.ranges, publisher.cuts = False, [2 * BLOCK]
     download(f"{publisher.url}/file.bin", target)
     assert target.read_bytes() == CONTENT
@@ -127,7 +127,7 @@ def test_a_server_without_ranges_starts_over(publisher, target: Path):
 def test_another_version_between_attempts_starts_over(
     publisher, target: Path, careless: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    """Pins the beginning of one version before the end of another."""
+    """Guards against the beginning of one version before the end of another."""
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     publisher.cuts = [2 * BLOCK]
     with pytest.raises(InputError):
@@ -140,14 +140,14 @@ def test_another_version_between_attempts_starts_over(
 
 
 def test_a_part_from_elsewhere_in_the_file_is_not_taken(publisher, target: Path):
-    """Pins a server's answer that begins at another byte than it was asked for."""
+    """Guards against a server's answer that begins at another byte than it was asked for."""
     publisher.cuts, publisher.shift = [2 * BLOCK], -7
     assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
     assert publisher.answers == [200, 206, 200]
 
 
 def test_an_older_part_never_gets_the_newer_name(publisher, target: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins mixed content after a crash: the new version's name was kept before the old version's bytes were gone."""
+    """Guards against mixed content after a crash: the new version's name was kept before the old version's bytes were gone."""
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     publisher.cuts = [2 * BLOCK]
     with pytest.raises(InputError):
@@ -168,7 +168,7 @@ def test_an_older_part_never_gets_the_newer_name(publisher, target: Path, monkey
 
 
 def test_a_part_that_is_the_whole_is_not_fetched_again(publisher, target: Path):
-    """Pins a second download where the first was stopped while its checksum was taken."""
+    """Guards against a second download where the first was stopped while its checksum was taken."""
     target.parent.mkdir()
     target.with_name("file.bin.part").write_bytes(CONTENT)
     target.with_name("file.bin.part.etag").write_text('"v1"')
@@ -178,7 +178,7 @@ def test_a_part_that_is_the_whole_is_not_fetched_again(publisher, target: Path):
 
 
 def test_a_part_longer_than_the_file_starts_over(publisher, target: Path):
-    """Pins a part that no range satisfies and that is tried for ever, or taken for the file."""
+    """Guards against a part that no range satisfies and that is tried for ever, or taken for the file."""
     target.parent.mkdir()
     target.with_name("file.bin.part").write_bytes(CONTENT + b"more")
     target.with_name("file.bin.part.etag").write_text('"v1"')
@@ -188,7 +188,7 @@ def test_a_part_longer_than_the_file_starts_over(publisher, target: Path):
 
 @pytest.mark.parametrize("tag", ["", None], ids=["empty", "absent"])
 def test_a_part_without_its_name_starts_over(publisher, target: Path, tag: str | None):
-    """Pins a part of unknown origin that is gone on with."""
+    """Guards against a part of unknown origin that is gone on with."""
     target.parent.mkdir()
     target.with_name("file.bin.part").write_bytes(b"something else")
     if tag is not None:
@@ -199,7 +199,7 @@ def test_a_part_without_its_name_starts_over(publisher, target: Path, tag: str |
 
 @pytest.mark.parametrize("status", [206, 416])
 def test_a_range_that_nobody_asked_for_is_refused(publisher, target: Path, status: int):
-    """Pins a traceback, or a part that passes for the whole."""
+    """Guards against a traceback, or a part that passes for the whole."""
     publisher.statuses = [status] * ATTEMPTS
     with pytest.raises(InputError, match=f"the server answers {status}") as c:
         download(f"{publisher.url}/file.bin", target)
@@ -208,7 +208,7 @@ def test_a_range_that_nobody_asked_for_is_refused(publisher, target: Path, statu
 
 
 def test_a_wrong_checksum_leaves_nothing(publisher, target: Path):
-    """Pins a wrong file that is put in its place, or a part of it that the next call goes on with."""
+    """Guards against a wrong file that is put in its place, or a part of it that the next call goes on with."""
     expected = hashlib.sha256(OTHER).hexdigest()
     with pytest.raises(
         InputError, match=f"has the SHA-256 {hashlib.sha256(CONTENT).hexdigest()}, expected {expected}; what came is"
@@ -220,7 +220,7 @@ def test_a_wrong_checksum_leaves_nothing(publisher, target: Path):
 
 
 def test_a_stalled_connection_is_taken_up_again(publisher, target: Path):
-    """Pins a download that hangs for ever."""
+    """Guards against a download that hangs for ever."""
     publisher.cuts, publisher.stall = [2 * BLOCK], True
     download(f"{publisher.url}/file.bin", target, timeout_s=0.2)
     assert target.read_bytes() == CONTENT
@@ -228,7 +228,7 @@ def test_a_stalled_connection_is_taken_up_again(publisher, target: Path):
 
 
 def test_a_connection_that_stalls_each_time_is_one_line(publisher, target: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a traceback of the HTTP library."""
+    """Guards against a traceback of the HTTP library."""
     monkeypatch.setattr(module, "ATTEMPTS", 3)
     publisher.cuts, publisher.stall = [0, 0, 0], True
     with pytest.raises(InputError, match=r"the connection broke 3 times \(.*timed out.*\); try again later") as c:
@@ -239,7 +239,7 @@ def test_a_connection_that_stalls_each_time_is_one_line(publisher, target: Path,
 
 
 def test_no_server_is_one_line(tmp_path: Path):
-    """Pins a traceback where the network is down."""
+    """Guards against a traceback where the network is down."""
     with pytest.raises(InputError, match=r"^http://127\.0\.0\.1:9/x: the connection broke 5 times") as c:
         download("http://127.0.0.1:9/x", tmp_path / "x")
     assert one_line(c)
@@ -247,7 +247,7 @@ def test_no_server_is_one_line(tmp_path: Path):
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "nonsense", "http://"])
 def test_a_url_that_is_none_is_one_line(url: str, tmp_path: Path):
-    """Pins a traceback for a scheme that is not offered, and attempts that cannot help."""
+    """Guards against a traceback for a scheme that is not offered, and attempts that cannot help."""
     with pytest.raises(InputError, match=f"^{url}: ") as c:
         module.download(url, tmp_path / "x")
     assert one_line(c)
@@ -255,7 +255,7 @@ def test_a_url_that_is_none_is_one_line(url: str, tmp_path: Path):
 
 @pytest.mark.parametrize("status", [404, 403, 410])
 def test_a_refusal_is_not_asked_again(publisher, target: Path, status: int):
-    """Pins attempts on what will never be there, and an error page that is taken for the file."""
+    """Guards against attempts on what will never be there, and an error page that is taken for the file."""
     publisher.statuses = [status]
     with pytest.raises(InputError, match=rf"/file\.bin: the server answers {status} ") as c:
         download(f"{publisher.url}/file.bin", target)
@@ -266,14 +266,14 @@ def test_a_refusal_is_not_asked_again(publisher, target: Path, status: int):
 
 @pytest.mark.parametrize("status", [503, 500, 429, 408])
 def test_a_passing_trouble_is_asked_again(publisher, target: Path, status: int):
-    """Pins a busy server that ends a long download."""
+    """Guards against a busy server that ends a long download."""
     publisher.statuses = [status, status]
     assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
     assert publisher.answers == [status, status, 200]
 
 
 def test_trouble_that_does_not_pass_is_one_line(publisher, target: Path):
-    """Pins attempts without end."""
+    """Guards against attempts without end."""
     publisher.statuses = [503] * 50
     with pytest.raises(InputError, match="the server answers 503 Service Unavailable"):
         download(f"{publisher.url}/file.bin", target)
@@ -281,7 +281,7 @@ def test_trouble_that_does_not_pass_is_one_line(publisher, target: Path):
 
 
 def test_trouble_between_two_calls_keeps_the_part(publisher, target: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a part that is lost when a server is busy or refuses in between."""
+    """Guards against a part that is lost when a server is busy or refuses in between."""
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     publisher.cuts = [2 * BLOCK]
     for status in (200, 503, 404):
@@ -293,7 +293,7 @@ def test_trouble_between_two_calls_keeps_the_part(publisher, target: Path, monke
 
 
 def test_pauses_double(publisher, target: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins attempts in quick succession against a busy server."""
+    """Guards against attempts in quick succession against a busy server."""
     pauses: list[float] = []
     monkeypatch.setattr(module.time, "sleep", pauses.append)
     publisher.statuses = [503] * 50
@@ -303,7 +303,7 @@ def test_pauses_double(publisher, target: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_place_under_a_file_is_one_line(publisher, target: Path):
-    """Pins a traceback for a cache that cannot be written to, and a request before that is known."""
+    """Guards against a traceback for a cache that cannot be written to, and a request before that is known."""
     target.parent.write_text("no folder")
     with pytest.raises(InputError, match=r"cannot write there \((Not a directory|File exists)\)"):
         download(f"{publisher.url}/file.bin", target)
@@ -312,7 +312,7 @@ def test_a_place_under_a_file_is_one_line(publisher, target: Path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
 def test_a_full_disk_is_one_line(publisher, target: Path):
-    """Pins a traceback, attempts that cannot help, or a file without its end."""
+    """Guards against a traceback, attempts that cannot help, or a file without its end."""
     target.parent.mkdir()
     target.with_name("file.bin.part").symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"cannot write there \(No space left on device\); free the place"):
@@ -322,7 +322,7 @@ def test_a_full_disk_is_one_line(publisher, target: Path):
 
 
 def test_nothing_is_in_its_place_before_it_is_complete(publisher, target: Path):
-    """Pins half a file that another process takes for the whole."""
+    """Guards against half a file that another process takes for the whole."""
     publisher.cuts, publisher.stall = [2 * BLOCK], True
     part = target.with_name("file.bin.part")
     with ThreadPoolExecutor() as pool:
@@ -336,7 +336,7 @@ def test_nothing_is_in_its_place_before_it_is_complete(publisher, target: Path):
 
 
 def test_two_at_once_download_once(publisher, target: Path):
-    """Pins two writers of one part."""
+    """Guards against two writers of one part."""
     publisher.cuts, publisher.stall = [BLOCK], True
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(download, f"{publisher.url}/file.bin", target) for _ in range(4)]
@@ -349,19 +349,19 @@ def test_two_at_once_download_once(publisher, target: Path):
 
 
 def test_an_answer_without_length_is_taken_to_its_end(publisher, target: Path):
-    """Pins a file without a length that fails or is empty."""
+    """Guards against a file without a length that fails or is empty."""
     publisher.length = False
     assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
 
 
 def test_an_empty_file_is_a_file(publisher, target: Path):
-    """Pins an empty file that counts as a broken transfer."""
+    """Guards against an empty file that counts as a broken transfer."""
     publisher.files["/file.bin"] = b""
     assert download(f"{publisher.url}/file.bin", target).read_bytes() == b""
 
 
 def test_a_redirection_is_followed_and_gone_on_with(publisher, target: Path):
-    """Pins a release file that is kept on another server, and is fetched from the start after every break."""
+    """Guards against a release file on another server that is fetched from the start after every break."""
     publisher.moved["/latest"], publisher.cuts = "/file.bin", [2 * BLOCK]
     assert download(f"{publisher.url}/latest", target).read_bytes() == CONTENT
     assert publisher.answers == [302, 200, 302, 206]
@@ -369,7 +369,7 @@ def test_a_redirection_is_followed_and_gone_on_with(publisher, target: Path):
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz"])
 def test_the_compression_of_the_file_itself_is_kept(publisher, tmp_path: Path, name: str):
-    """Pins an archive that comes unpacked, against its checksum, since the server calls gzip its encoding."""
+    """Guards against an archive that comes unpacked, against its checksum, since the server calls gzip its encoding."""
     packed = gzip.compress(CONTENT, mtime=0)
     publisher.files[f"/{name}"], publisher.coding, publisher.cuts = packed, "x-gzip", [2 * BLOCK]
     assert download(f"{publisher.url}/{name}", tmp_path / name).read_bytes() == packed
@@ -377,7 +377,7 @@ def test_the_compression_of_the_file_itself_is_kept(publisher, tmp_path: Path, n
 
 
 def test_compression_on_the_way_is_undone(publisher, target: Path):
-    """Pins packed bytes in the place of a text, from a server that packs although it was told not to."""
+    """Guards against packed bytes in the place of a text, from a server that packs although it was told not to."""
     publisher.files["/file.bin"], publisher.coding, publisher.cuts = gzip.compress(CONTENT), "gzip", [2 * BLOCK]
     assert download(f"{publisher.url}/file.bin", target).read_bytes() == CONTENT
     assert publisher.ranges_asked == [None, None]
@@ -386,7 +386,7 @@ def test_compression_on_the_way_is_undone(publisher, target: Path):
 def test_a_name_in_brackets_is_shown_as_it_is(
     publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    """Pins a file name that the progress bar reads as markup, and no progress bar on a terminal."""
+    """Guards against a file name that the progress bar reads as markup, and no progress bar on a terminal."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     publisher.files["/x"] = CONTENT
     assert download(f"{publisher.url}/x", tmp_path / "a [bold].bin").read_bytes() == CONTENT

@@ -117,7 +117,7 @@ def read_qrels_plainly(path: Path) -> dict[str, dict[str, int]]:
 def test_scores_on_the_exported_judgements_are_mtebs(
     tasks, tmp_path: Path, tiny_model: Callable, file_format: str, name: str, subset: str
 ):
-    """Pins judgements that are lost, added or regraded: pytrec_eval on the files agrees with MTEB."""
+    """Guards against judgements that are lost, added or regraded: pytrec_eval on the files agrees with MTEB."""
     task = mteb.get_task(name, hf_subsets=[subset], eval_splits=["test"])
     kept: dict[str, dict[str, float]] = {}
 
@@ -153,7 +153,7 @@ def test_scores_on_the_exported_judgements_are_mtebs(
 
 
 def test_beir_export_holds_every_character(tasks, tmp_path: Path):
-    """Pins a text or title that is escaped, cut or divided into lines."""
+    """Guards against a text or title that is escaped, cut or divided into lines."""
     (folder,) = export("OddRetrieval", "beir", tmp_path, subsets=["som-eng"])
     records = [json.loads(line) for line in (folder / "corpus.jsonl").read_bytes().split(b"\n") if line]
     assert records == [{"_id": each.id, "title": each.title, "text": each.text.strip()} for each in DOCUMENTS]
@@ -163,7 +163,7 @@ def test_beir_export_holds_every_character(tasks, tmp_path: Path):
 
 
 def test_beir_export_is_an_own_task(tasks, tmp_path: Path):
-    """Pins an export that its own reader refuses, or reads as another collection."""
+    """Guards against an export that its own reader refuses, or reads as another collection."""
     for folder in export("OddRetrieval", "beir", tmp_path / "out"):
         task = OddRetrieval()
         expected = task.load_split(folder.name, "test")
@@ -181,7 +181,7 @@ def test_beir_export_is_an_own_task(tasks, tmp_path: Path):
 
 
 def test_trec_export_against_a_plain_reading(tasks, tmp_path: Path):
-    """Pins a document that ends inside its text, control characters, and a topic on two lines."""
+    """Guards against a document that ends inside its text, control characters, and a topic on two lines."""
     (folder,) = export("OddRetrieval", "trec", tmp_path, subsets=["som-eng"])
     text = (folder / "docs.trec").read_text(encoding="utf-8")
     elements = re.findall(
@@ -199,7 +199,7 @@ def test_trec_export_against_a_plain_reading(tasks, tmp_path: Path):
 
 
 def test_trec_export_against_this_packages_readers(tasks, tmp_path: Path):
-    """Pins files that our readers of TREC's formats do not take."""
+    """Guards against files that our readers of TREC's formats do not take."""
     (folder,) = export("OddRetrieval", "trec", tmp_path, subsets=["som-eng"])
     documents = list(read_documents(folder / "docs.trec", texts=["TEXT"], titles=["TITLE"]))
     spaced = [re.sub(r"[\s\x00]+", " ", each.text).strip() for each in DOCUMENTS]
@@ -213,7 +213,7 @@ def test_trec_export_against_this_packages_readers(tasks, tmp_path: Path):
 
 
 def test_splits_share_their_documents(tasks, tmp_path: Path):
-    """Pins documents or queries that are written once for every split, and queries that nobody judged."""
+    """Guards against documents or queries that are written once for every split, and queries that nobody judged."""
     (folder,) = export("StockRetrieval", "beir", tmp_path)
     assert folder == tmp_path / "default"
     assert sorted(path.name for path in (folder / "qrels").iterdir()) == ["dev.tsv", "test.tsv"]
@@ -242,7 +242,7 @@ class OtherSplitsRetrieval(OddRetrieval):
     [("document", "the splits dev, test have different documents"), ("query", "query 'q1' has another text")],
 )
 def test_splits_that_differ_are_refused(tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change, message):
-    """Pins collections that are merged, which changes the scores of both; and half an export."""
+    """Guards against collections that are merged, which changes the scores of both; and half an export."""
     tasks(OtherSplitsRetrieval)
     monkeypatch.setattr(OtherSplitsRetrieval, "change", change)
     with pytest.raises(InputError, match=f"{message}.*export one at a time"):
@@ -270,7 +270,7 @@ class IdRetrieval(OddRetrieval):
     ],
 )
 def test_ids_that_a_format_cannot_hold(tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_format, good, bad):
-    """Pins an id that is read back as two columns, or as another id; and one that is refused for nothing."""
+    """Guards against an id that is read back as two columns, or as another id; and one that is refused for nothing."""
     tasks(IdRetrieval)
     for number, key in enumerate(bad):
         for ids in ((key, "q"), ("d", key)):
@@ -299,7 +299,7 @@ def test_ids_that_a_format_cannot_hold(tasks, tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_tasks_that_are_more_than_texts_and_judgements(tasks, tmp_path: Path, task: type, message: str):
-    """Pins a part of a task that is dropped in silence."""
+    """Guards against a part of a task that is dropped in silence."""
     tasks(task)
     with pytest.raises(InputError, match=message):
         export(task.metadata.name, "beir", tmp_path / "out")
@@ -307,7 +307,7 @@ def test_tasks_that_are_more_than_texts_and_judgements(tasks, tmp_path: Path, ta
 
 
 def test_mtebs_own_mock_task(tasks, tmp_path: Path):
-    """Pins a task in MTEB's present form."""
+    """Guards against a failure to export a task in MTEB's present form."""
     tasks(MockRetrievalTask)
     (folder,) = export("MockRetrievalTask", "beir", tmp_path, splits=["val"])
     task = MockRetrievalTask()
@@ -326,13 +326,13 @@ def test_mtebs_own_mock_task(tasks, tmp_path: Path):
     ],
 )
 def test_unknown_names(tasks, tmp_path: Path, arguments, message: str):
-    """Pins a traceback for a name that is misspelt."""
+    """Guards against a traceback for a name that is misspelt."""
     with pytest.raises(InputError, match=re.escape(message)):
         export(*arguments, tmp_path)
 
 
 def test_unknown_subset_and_split(tasks, tmp_path: Path):
-    """Pins an export of nothing."""
+    """Guards against an export of nothing."""
     with pytest.raises(InputError, match="has no subset 'xxx-eng'; it has som-eng, swh-eng"):
         export("OddRetrieval", "beir", tmp_path, subsets=["xxx-eng"])
     with pytest.raises(InputError, match="has no split 'train'; it has test"):
@@ -340,7 +340,7 @@ def test_unknown_subset_and_split(tasks, tmp_path: Path):
 
 
 def test_a_folder_that_is_there_is_left_alone(tasks, tmp_path: Path):
-    """Pins files of the user's that an export replaces."""
+    """Guards against files of the user's that an export replaces."""
     (tmp_path / "swh-eng").mkdir()
     (tmp_path / "swh-eng" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="swh-eng: is there already; remove it, or choose another"):
@@ -349,7 +349,7 @@ def test_a_folder_that_is_there_is_left_alone(tasks, tmp_path: Path):
 
 
 def test_place_that_cannot_be_written_to(tasks, tmp_path: Path):
-    """Pins a traceback where the output is a file."""
+    """Guards against a traceback where the output is a file."""
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match=r"out/som-eng: cannot write there .*; choose another --output"):
         export("OddRetrieval", "beir", tmp_path / "out")
@@ -375,7 +375,7 @@ def test_a_failure_leaves_no_subset(tasks, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_data_that_cannot_be_had(tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a traceback of the Hub's client, and an output folder without an export."""
+    """Guards against a traceback of the Hub's client, and an output folder without an export."""
 
     def fail(*_: object) -> None:
         raise ConnectionError("no route to the Hub\nat all")

@@ -40,7 +40,7 @@ def load():
 
 
 def test_the_three_parts_as_they_stand_in_the_files(irds_home: Path):
-    """Pins a field in the wrong column, a grade that is lost, a query that nobody judged."""
+    """Guards against a field in the wrong column, a grade that is lost, a query that nobody judged."""
     swahili(irds_home)
     split = load()
     assert split["corpus"].to_dict() == {
@@ -56,7 +56,7 @@ def test_the_three_parts_as_they_stand_in_the_files(irds_home: Path):
 
 
 def test_the_corpus_is_read_once_until_its_file_changes(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a corpus parsed at every run, or a stale one after its file was replaced."""
+    """Guards against a corpus parsed at every run, or a stale one after its file was replaced."""
     folder = swahili(irds_home)
     first = load()["corpus"].cache_files
     assert load()["corpus"].cache_files == first
@@ -65,7 +65,7 @@ def test_the_corpus_is_read_once_until_its_file_changes(irds_home: Path, monkeyp
 
 
 def test_what_points_nowhere_is_left_out_and_counted(irds_home: Path, caplog: pytest.LogCaptureFixture):
-    """Pins a judgement of a document that is not there, a query without text, one without relevant document."""
+    """Guards against a judgement of a document that is not there, a query without text, one without relevant document."""
     swahili(
         irds_home,
         queries="12\tAnarchism\tis a philosophy .\n25\tAutism\t \n39\tAlbedo\tis a measure .\n41\tA\tis a letter .\n",
@@ -81,7 +81,7 @@ def test_what_points_nowhere_is_left_out_and_counted(irds_home: Path, caplog: py
 
 
 def test_the_higher_of_two_grades_counts(irds_home: Path):
-    """Pins a grade that a second line of the same pair lowers."""
+    """Guards against a grade that a second line of the same pair lowers."""
     swahili(irds_home, qrels="12 2 1\n12 2 2\n12 2 1\n")
     assert load()["relevant_docs"] == {"12": {"2": 2}}
 
@@ -99,7 +99,7 @@ def test_the_higher_of_two_grades_counts(irds_home: Path):
     ],
 )
 def test_bad_files_are_one_line(irds_home: Path, parts: dict[str, str | bytes], message: str):
-    """Pins a traceback out of ir_datasets, or bad data that pass."""
+    """Guards against a traceback out of ir_datasets, or bad data that pass."""
     swahili(irds_home, **parts)
     with pytest.raises(InputError, match=message) as caught:
         load()
@@ -108,20 +108,20 @@ def test_bad_files_are_one_line(irds_home: Path, parts: dict[str, str | bytes], 
 
 @pytest.mark.parametrize("name", ["english/wiki_en.queries", "swahili/wiki_sw.documents", "swahili/en2sw.rel"])
 def test_missing_file_is_one_line(irds_home: Path, name: str):
-    """Pins a traceback where part of the unpacked archive was deleted; the line says where the files are."""
+    """Guards against a traceback where part of the unpacked archive was deleted; the line says where the files are."""
     (swahili(irds_home) / name).unlink()
     with pytest.raises(InputError, match=f"No such file.*{name.split('/')[1]}.*{irds_home}"):
         load()
 
 
 def test_unknown_data_set_is_one_line(irds_home: Path):
-    """Pins a traceback where this version of ir_datasets does not have a data set."""
+    """Guards against a traceback where this version of ir_datasets does not have a data set."""
     with pytest.raises(InputError, match="wikiclir/xx: its documents cannot be had"):
         irds_split("t", "wikiclir/xx", corpus_id="wikiclir/xx")
 
 
 def test_offline_nothing_is_downloaded(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a download against HF_HUB_OFFLINE; the line says what to get and where to put it."""
+    """Guards against a download against HF_HUB_OFFLINE; the line says what to get and where to put it."""
 
     def refuse(*_):
         raise AssertionError("network")
@@ -136,7 +136,7 @@ def test_offline_nothing_is_downloaded(irds_home: Path, monkeypatch: pytest.Monk
 
 
 def test_online_a_failed_download_is_one_line(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a traceback where the network is down, and a switch that stops downloads when it is off."""
+    """Guards against a traceback where the network is down, and a switch that stops downloads when it is off."""
     attempts = []
 
     def fail(host, *_, **__):
@@ -153,7 +153,7 @@ def test_online_a_failed_download_is_one_line(irds_home: Path, monkeypatch: pyte
 
 
 def test_a_file_put_there_by_hand_is_checked_offline(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a user's own copy that is not looked at, or one with a wrong checksum that sets off a download."""
+    """Guards against a user's own copy that is not looked at, or one with a wrong checksum that sets off a download."""
 
     def refuse(*_):
         raise AssertionError("network")
@@ -169,14 +169,14 @@ def test_a_file_put_there_by_hand_is_checked_offline(irds_home: Path, monkeypatc
 
 
 def test_without_the_package_the_line_names_the_extra(monkeypatch: pytest.MonkeyPatch):
-    """Pins an ImportError where the extra is not installed."""
+    """Guards against an ImportError where the extra is not installed."""
     monkeypatch.setitem(sys.modules, "ir_datasets", None)
     with pytest.raises(InputError, match=r"pip install 'optical-mteb\[ir-datasets\]'"):
         load()
 
 
 def test_another_encoding_of_the_system_is_refused(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins files in UTF-8 that are read as Latin-1 without a word."""
+    """Guards against UTF-8 files read as Latin-1 without a message."""
     swahili(irds_home)
     monkeypatch.setattr("locale.getpreferredencoding", lambda do_setlocale=True: "ISO-8859-1")
     with pytest.raises(InputError, match="PYTHONUTF8=1"):

@@ -11,7 +11,7 @@ from optical_mteb.errors import InputError
 
 
 def test_objects_come_with_their_places(tmp_path: Path):
-    """Pins line numbers after an empty line, and separators that str.splitlines would cut at."""
+    """Guards against wrong line numbers after an empty line, and cuts at separators that only str.splitlines knows."""
     path = tmp_path / "f.jsonl"
     path.write_text('{"id": "a\u2028b"}\n\n{"id": 1}\n', encoding="utf-8")
     assert list(read_json_lines(path)) == [(f"{path}:1", {"id": "a\u2028b"}), (f"{path}:3", {"id": 1})]
@@ -19,7 +19,7 @@ def test_objects_come_with_their_places(tmp_path: Path):
 
 @pytest.mark.parametrize("content", [b'{"id": "a"', b"[1]", b"null", b"[" * 100_000, b'{"id": "\xff"}'])
 def test_line_that_is_no_object_is_refused(tmp_path: Path, content: bytes):
-    """Pins a broken line that is skipped or ends in a traceback."""
+    """Guards against a broken line that is skipped or ends in a traceback."""
     path = tmp_path / "f.jsonl"
     path.write_bytes(b'{"id": "a"}\n' + content + b"\n")
     with pytest.raises(InputError, match=r"f\.jsonl:2: "):
@@ -27,7 +27,7 @@ def test_line_that_is_no_object_is_refused(tmp_path: Path, content: bytes):
 
 
 def test_text_of_a_key():
-    """Pins null as text, and numbers that are ids."""
+    """Guards against null read as text, and a refusal of numbers as ids."""
     record = {"null": None, "text": " a ", "number": 7, "yes": True, "list": ["a"], "float": 0.5}
     assert [text_of(record, key, "f:1") for key in ("null", "text", "number")] == ["", " a ", "7"]
     for key in ("yes", "list", "float"):

@@ -66,7 +66,7 @@ def test_what_a_line_is(tmp_path: Path, content: bytes, suffix: str):
     ],
 )
 def test_invalid_utf_8_has_its_place(tmp_path: Path, content: bytes, line: int, byte: int):
-    """Pins replaced characters, a traceback, or the wrong line: other encodings, surrogates, characters cut in half."""
+    """Guards against replaced characters, a traceback, or the wrong line: other encodings, surrogates, characters cut in half."""
     path = tmp_path / "f.txt"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -77,7 +77,7 @@ def test_invalid_utf_8_has_its_place(tmp_path: Path, content: bytes, line: int, 
 
 
 def test_lines_before_a_bad_one_are_read(tmp_path: Path):
-    """Pins a file that is read as a whole before its first line is given."""
+    """Guards against a file that is read as a whole before its first line is given."""
     path = tmp_path / "f.txt"
     path.write_bytes(b"one\ntwo\n\xff\n")
     lines = read_lines(path)
@@ -87,7 +87,7 @@ def test_lines_before_a_bad_one_are_read(tmp_path: Path):
 
 
 def test_another_encoding_line_by_line(tmp_path: Path):
-    """Pins valid UTF-8 that is read as Latin-1, and bytes that are neither."""
+    """Guards against valid UTF-8 that is read as Latin-1, and bytes that are neither."""
     path = tmp_path / "f.txt"
     path.write_bytes("è\n".encode() + "è\n".encode("latin-1") + b"\x81\n")
     assert list(read_lines(path, otherwise="iso-8859-1")) == ["è", "è", "\x81"]
@@ -98,7 +98,7 @@ def test_another_encoding_line_by_line(tmp_path: Path):
 
 
 def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a memory that fills with one line."""
+    """Guards against a memory that fills with one line."""
     monkeypatch.setattr(module, "LONGEST", 10)
     path = tmp_path / "f.txt"
     path.write_bytes(b"one\n" + b"x" * 9 + b"\n" + b"x" * 11)
@@ -129,13 +129,13 @@ def test_a_damaged_packed_file_is_one_line(tmp_path: Path, damage: str, suffix: 
 
 @pytest.mark.parametrize("name", ["absent.txt", "absent.txt.gz", "absent.zst", ""])
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str):
-    """Pins a traceback for a file that is gone, or a folder."""
+    """Guards against a traceback for a file that is gone, or a folder."""
     with pytest.raises(InputError, match=r"cannot be read \((No such file or directory|Is a directory)\)"):
         list(read_lines(tmp_path / name))
 
 
 def test_lines_that_belong_together(tmp_path: Path):
-    """Pins files out of step, where one has other line ends or a byte order mark."""
+    """Guards against files read out of step where one has other line ends or a byte order mark."""
     paths = [tmp_path / name for name in "abc"]
     for path, content in zip(paths, (b"1\n2\n3", b"\xef\xbb\xbfx\r\n\r\nz\r\n", b"p\nq\nr\n"), strict=True):
         path.write_bytes(content)
@@ -156,7 +156,7 @@ def test_lines_that_belong_together(tmp_path: Path):
 def test_files_of_unequal_length_are_refused(
     tmp_path: Path, contents: tuple[bytes, ...], short: str, line: int, longer: str
 ):
-    """Pins the end of the longer file that is dropped without a word."""
+    """Guards against the end of the longer file that is dropped without a word."""
     paths = [tmp_path / name for name in "abc"[: len(contents)]]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
@@ -169,7 +169,7 @@ def test_files_of_unequal_length_are_refused(
 
 
 def test_invalid_utf_8_in_one_of_the_files_has_its_place(tmp_path: Path):
-    """Pins the wrong file in the line."""
+    """Guards against the wrong file in the line."""
     (tmp_path / "a").write_bytes(b"1\n2\n")
     (tmp_path / "b").write_bytes(b"x\n\xff\n")
     with pytest.raises(InputError, match=rf"^{tmp_path / 'b'}:2: byte 1"):

@@ -72,7 +72,7 @@ def listed() -> list[str]:
 
 
 def test_added_folder_is_a_task(folder: Path):
-    """Pins an added collection that mteb does not find, by name or by language, or does not read."""
+    """Guards against an added collection that mteb does not find, by name or by language, or does not read."""
     loaded = add_task(folder)
     assert loaded.dataset["som-eng"]["test"]["relevant_docs"] == {"q1": {"d1": 1}, "q2": {"d2": 1}}
     register()
@@ -86,14 +86,14 @@ def test_added_folder_is_a_task(folder: Path):
 
 
 def test_found_folder_is_a_task(data: Path):
-    """Pins a collection in the data folder that has to be added first."""
+    """Guards against a collection in the data folder that has to be added first."""
     write_collection(data / "tasks" / "mine")
     register()
     assert "MyNewsRetrieval" in listed()
 
 
 def test_all_keys_reach_mteb(tmp_path: Path):
-    """Pins a key that is checked and then dropped."""
+    """Guards against a key that is checked and then dropped."""
     toml = """
         name = "FullRetrieval"
         query_language = "swa"
@@ -145,7 +145,7 @@ WRONG = {
 
 @pytest.mark.parametrize("toml", WRONG)
 def test_wrong_task_file_is_placed(tmp_path: Path, toml: str):
-    """Pins a task.toml that is taken although a key is wrong, or an error without line and key."""
+    """Guards against a task.toml that is taken although a key is wrong, or an error without line and key."""
     path = write_collection(tmp_path / "mine", toml) / "task.toml"
     with pytest.raises(InputError, match=WRONG[toml]) as error:
         read_task_file(path)
@@ -155,7 +155,7 @@ def test_wrong_task_file_is_placed(tmp_path: Path, toml: str):
 
 @pytest.mark.parametrize("damage", ["task.toml", "corpus.jsonl", "queries.jsonl", "qrels.tsv"])
 def test_damaged_collection_is_not_added(folder: Path, own_home: Path, damage: str):
-    """Pins a task that is remembered although it cannot be loaded."""
+    """Guards against a task that is remembered although it cannot be loaded."""
     (folder / damage).write_text("{")
     with pytest.raises(InputError, match=damage):
         add_task(folder)
@@ -164,7 +164,7 @@ def test_damaged_collection_is_not_added(folder: Path, own_home: Path, damage: s
 
 
 def test_name_of_another_task_is_refused(folder: Path, tmp_path: Path):
-    """Pins a task that takes the place of MTEB's, of this package's or of another folder's."""
+    """Guards against a task that takes the place of MTEB's, of this package's or of another folder's."""
     for name in ("SciFact", "CLDRNameRetrieval"):
         clash = write_collection(tmp_path / name, TOML.replace("MyNewsRetrieval", name))
         with pytest.raises(InputError, match=r"task\.toml: name: |task\.toml:1: name: "):
@@ -176,7 +176,7 @@ def test_name_of_another_task_is_refused(folder: Path, tmp_path: Path):
 
 
 def test_renamed_task_is_added_again(folder: Path, lines: list[str], own_home: Path):
-    """Pins a folder that is two tasks once its name has changed."""
+    """Guards against a folder that is two tasks once its name has changed."""
     add_task(folder)
     (folder / "task.toml").write_text(TOML.replace("MyNews", "YourNews"))
     register()
@@ -189,7 +189,7 @@ def test_renamed_task_is_added_again(folder: Path, lines: list[str], own_home: P
 
 
 def test_removed_task_is_gone_and_its_folder_stays(folder: Path):
-    """Pins a task that stays in mteb's registry or in the cache, and data that are deleted."""
+    """Guards against a task that stays in mteb's registry or in the cache, and data that are deleted."""
     add_task(folder)
     register()
     assert "MyNewsRetrieval" in listed()
@@ -203,7 +203,7 @@ def test_removed_task_is_gone_and_its_folder_stays(folder: Path):
 
 
 def test_found_task_is_not_removed(data: Path):
-    """Pins a removal that does nothing and says otherwise."""
+    """Guards against a removal that does nothing and says otherwise."""
     found = write_collection(data / "tasks" / "mine")
     register()
     with pytest.raises(InputError, match=f"is found in {found}; move that folder"):
@@ -211,7 +211,7 @@ def test_found_task_is_not_removed(data: Path):
 
 
 def test_damaged_tasks_are_left_out_in_one_line_each(data: Path, folder: Path, lines: list[str], own_home: Path):
-    """Pins one broken folder that stops mteb, or takes the other tasks with it."""
+    """Guards against one broken folder that stops mteb, or takes the other tasks with it."""
     add_task(folder)
     write_collection(data / "tasks" / "broken", "name = ")
     write_collection(data / "tasks" / "clash", TOML.replace("MyNews", "CLDRName"))
@@ -239,7 +239,7 @@ def test_damaged_tasks_are_left_out_in_one_line_each(data: Path, folder: Path, l
 
 
 def test_missing_data_folder_does_not_stop_registering(folder: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch):
-    """Pins a wrong OPTICAL_MTEB_DATA that takes all tasks with it."""
+    """Guards against a wrong OPTICAL_MTEB_DATA that takes all tasks with it."""
     add_task(folder)
     monkeypatch.setenv("OPTICAL_MTEB_DATA", str(folder / "nowhere"))
     register()
@@ -249,7 +249,7 @@ def test_missing_data_folder_does_not_stop_registering(folder: Path, lines: list
 
 
 def test_registering_reads_no_data(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a corpus that is hashed or read whenever mteb starts."""
+    """Guards against a corpus that is hashed or read whenever mteb starts."""
     add_task(folder)
     opened = []
     real = Path.open
@@ -261,7 +261,7 @@ def test_registering_reads_no_data(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_revision_is_of_the_content(folder: Path, tmp_path: Path):
-    """Pins a revision that a copy changes, or that a change of any file does not."""
+    """Guards against a revision that a copy changes, or that a change of any file does not."""
     task = own_retrieval.own_task_class(folder)
     digests = b"".join(
         hashlib.sha256((folder / name).read_bytes()).digest() for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
@@ -308,7 +308,7 @@ def scores_of(task: mteb.AbsTask, model, results: Path) -> tuple[float, float]:
 
 
 def test_changed_data_are_scored_anew(folder: Path, tmp_path: Path, tiny_model: Callable):
-    """Pins MTEB's result cache: scores of another version of the data, and a run again where nothing has changed."""
+    """Guards against cached scores of another version of the data, and a repeated run where nothing has changed."""
     model = tiny_model()
     add_task(folder)
     register()
@@ -326,7 +326,7 @@ def test_changed_data_are_scored_anew(folder: Path, tmp_path: Path, tiny_model: 
 
 
 def test_other_tasks_keep_mtebs_rule():
-    """Pins a comparison of revisions that is put on tasks that are not the user's own, or on mteb twice."""
+    """Guards against a comparison of revisions that is put on tasks that are not the user's own, or on mteb twice."""
     register()
     evaluation = importlib.import_module("mteb.evaluate")
     task = mteb.get_task("CLDRNameRetrieval", hf_subsets=["som-eng"])
@@ -346,7 +346,7 @@ def test_other_tasks_keep_mtebs_rule():
 
 @pytest.mark.slow
 def test_the_stock_command_knows_own_tasks(data: Path, folder: Path, own_home: Path):
-    """Pins a task that only this process has, and a broken neighbour that costs more than one line."""
+    """Guards against a task that only this process has, and a broken neighbour that costs more than one line."""
     add_task(folder)
     write_collection(data / "tasks" / "broken", "name = 1")
     done = subprocess.run(

@@ -84,7 +84,7 @@ def one_line(caught: pytest.ExceptionInfo[InputError]) -> bool:
 @pytest.mark.parametrize("shelf", ["", "eval", "bitext"])
 @pytest.mark.parametrize("place", ["a/b/f.tsv", "b/f.tsv", "f.tsv"])
 def test_the_user_s_own_copy_comes_first(data: Path, own_home: Path, publisher, shelf: str, place: str):
-    """Pins a copy that is not found where a user may put it, and a download although there is one."""
+    """Guards against a copy that is not found where a user may put it, and a download although there is one."""
     copy = put(data / shelf / "set" / place, "mine")
     put(own_home / "data" / "set" / "v1" / "a" / "b" / "f.tsv", "cached")
     publisher.files["/files/a/b/f.tsv"] = b"theirs"
@@ -93,7 +93,7 @@ def test_the_user_s_own_copy_comes_first(data: Path, own_home: Path, publisher, 
 
 
 def test_the_longer_path_comes_first(data: Path):
-    """Pins the file of another folder that is taken although the right one is there."""
+    """Guards against the file of another folder that is taken although the right one is there."""
     put(data / "set" / "f.tsv", "flat")
     full = put(data / "set" / "a" / "f.tsv", "full")
     assert a_set().find("a/f.tsv") == full
@@ -102,13 +102,13 @@ def test_the_longer_path_comes_first(data: Path):
 
 @pytest.mark.parametrize("place", ["set/a", "other/a/f.tsv", "a/f.tsv", "set/f.tsv/x"])
 def test_what_is_elsewhere_is_not_found(data: Path, place: str):
-    """Pins a folder that passes for a file, and files of another data set."""
+    """Guards against a folder that passes for a file, and files of another data set."""
     put(data / place)
     assert a_set().find_local("a/f.tsv") is None
 
 
 def test_then_the_cache_of_this_revision(data: Path, own_home: Path, publisher):
-    """Pins a second download, and the file of another revision."""
+    """Guards against a second download, and the file of another revision."""
     put(own_home / "data" / "set" / "v0" / "a" / "f.tsv", "old")
     publisher.files["/files/a/f.tsv"] = b"theirs"
     found = a_set(publisher).find("a/f.tsv")
@@ -123,7 +123,7 @@ def test_then_the_cache_of_this_revision(data: Path, own_home: Path, publisher):
 )
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_any_name_arrives_at_the_publisher(publisher, name: str, slash: str):
-    """Pins spaces, other scripts and signs of URLs in file names that ask for another file."""
+    """Guards against spaces, other scripts and signs of URLs in file names that ask for another file."""
     publisher.files[f"/files/{name}"] = b"theirs"
     assert a_set(url=f"{publisher.url}/files{slash}").find(name).read_bytes() == b"theirs"
 
@@ -135,7 +135,7 @@ def test_any_name_arrives_at_the_publisher(publisher, name: str, slash: str):
 def test_a_path_never_leads_out_of_the_folder(
     data: Path, publisher, path: str, own: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    """Pins a path from bad data that reads, or writes, somebody else's files."""
+    """Guards against a path from bad data that reads, or writes, somebody else's files."""
     if own:
         put(data / "other" / "f.tsv")
         put(data / "f.tsv")
@@ -149,7 +149,7 @@ def test_a_path_never_leads_out_of_the_folder(
 
 
 def test_the_checksum_counts(publisher, own_home: Path):
-    """Pins a wrong file that is accepted, or kept for the next call."""
+    """Guards against a wrong file that is accepted, or kept for the next call."""
     publisher.files["/files/a/f.tsv"] = b"theirs"
     right = hashlib.sha256(b"theirs").hexdigest()
     wrong = a_set(publisher, checksums={"a/f.tsv": "0" * 64})
@@ -166,7 +166,7 @@ def test_the_checksum_counts(publisher, own_home: Path):
 def test_offline_nothing_is_asked_for(
     value: str, archive: str | None, connections: list[object], monkeypatch: pytest.MonkeyPatch
 ):
-    """Pins a download from a publisher against HF_HUB_OFFLINE."""
+    """Guards against a download from a publisher against HF_HUB_OFFLINE."""
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
     there = a_set(url="http://127.0.0.1:9/files", archives={"a.zip": "http://127.0.0.1:9/a.zip"})
     with pytest.raises(InputError, match=rf"^set: .* is not here \(HF_HUB_OFFLINE is set\); get it from {PAGE}"):
@@ -176,7 +176,7 @@ def test_offline_nothing_is_asked_for(
 
 @pytest.mark.parametrize("value", ["", "0", "false", "no"])
 def test_a_switch_that_is_off_forbids_nothing(value: str, publisher, monkeypatch: pytest.MonkeyPatch):
-    """Pins HF_HUB_OFFLINE=0 that counts as set."""
+    """Guards against HF_HUB_OFFLINE=0 that counts as set."""
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
     publisher.files["/files/f.tsv"] = b"theirs"
     assert a_set(publisher).find("f.tsv").read_bytes() == b"theirs"
@@ -184,7 +184,7 @@ def test_a_switch_that_is_off_forbids_nothing(value: str, publisher, monkeypatch
 
 @pytest.mark.parametrize("shelf", ["", "eval", "bitext"])
 def test_the_line_names_page_and_place(data: Path, shelf: str, publisher):
-    """Pins a line that does not say where the file belongs: beside the files of the data set that are there."""
+    """Guards against an error that does not say where the file belongs: beside the files of the data set that are there."""
     put(data / shelf / "set" / "other.tsv")
     with pytest.raises(InputError) as caught:
         a_set(publisher).find("a/f.tsv")
@@ -198,13 +198,13 @@ def test_the_line_names_page_and_place(data: Path, shelf: str, publisher):
 
 
 def test_the_line_says_what_to_set(publisher):
-    """Pins a place in a data folder that the user does not have."""
+    """Guards against a place in a data folder that the user does not have."""
     with pytest.raises(InputError, match=r"put it at OPTICAL_MTEB_DATA/set/f\.tsv, after setting OPTICAL_MTEB_DATA to"):
         a_set(publisher).find("f.tsv")
 
 
 def test_what_is_not_offered_says_so(data: Path):
-    """Pins a traceback for data that a form has to be filled in for."""
+    """Guards against a traceback for data that a form has to be filled in for."""
     with pytest.raises(
         InputError, match=rf"f\.tsv is not here \(it is not offered for download\).*put it at {data}/set/f\.tsv$"
     ):
@@ -212,7 +212,7 @@ def test_what_is_not_offered_says_so(data: Path):
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(publisher, own_home: Path):
-    """Pins a traceback where the home folder is a file, for files and for archives."""
+    """Guards against a traceback where the home folder is a file, for files and for archives."""
     put(own_home, "no folder")
     there = a_set(publisher, archives={"a.zip": f"{publisher.url}/a.zip"})
     for archive in (None, "a.zip"):
@@ -229,7 +229,7 @@ def packed(publisher) -> Publication:
 
 
 def test_an_archive_is_fetched_and_unpacked_once(packed: Publication, publisher, unpackings: list[Path]):
-    """Pins an archive that is downloaded or unpacked for every file."""
+    """Guards against an archive that is downloaded or unpacked for every file."""
     assert packed.find("a/f.tsv", archive="set.zip").read_text() == "theirs"
     assert packed.find("a/g.tsv", archive="set.zip").read_text() == "also theirs"
     assert [request.path for request in publisher.served] == ["/dl/set.zip"]
@@ -251,7 +251,7 @@ def unpackings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_an_unpacked_archive_is_enough(packed: Publication, publisher, monkeypatch: pytest.MonkeyPatch):
-    """Pins a download after a user made room by removing the archive, and files that are not found offline."""
+    """Guards against a download after a user made room by removing the archive, and files that are not found offline."""
     first = packed.find("a/f.tsv", archive="set.zip")
     (packed.cache / "set.zip").unlink()
     assert packed.find("a/g.tsv", archive="set.zip").read_text() == "also theirs"
@@ -261,7 +261,7 @@ def test_an_unpacked_archive_is_enough(packed: Publication, publisher, monkeypat
 
 
 def test_a_cached_archive_is_unpacked_offline(packed: Publication, publisher, monkeypatch: pytest.MonkeyPatch):
-    """Pins a cache that cannot be taken to a machine without network."""
+    """Guards against a cache that cannot be taken to a machine without network."""
     packed.cache.mkdir(parents=True)
     (packed.cache / "set.zip").write_bytes(publisher.files["/dl/set.zip"])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -273,7 +273,7 @@ def test_a_cached_archive_is_unpacked_offline(packed: Publication, publisher, mo
 def test_the_user_s_own_archive(
     packed: Publication, data: Path, publisher, shelf: str, monkeypatch: pytest.MonkeyPatch, unpackings
 ):
-    """Pins an archive in the data folder that is not looked at, or is unpacked into the user's folder."""
+    """Guards against an archive in the data folder that is not looked at, or is unpacked into the user's folder."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     own = data / shelf / "set" / "set.zip"
     own.parent.mkdir(parents=True, exist_ok=True)
@@ -287,7 +287,7 @@ def test_the_user_s_own_archive(
 
 
 def test_the_user_s_unpacked_file_comes_before_the_user_s_archive(packed: Publication, data: Path):
-    """Pins an archive that is unpacked although the file lies beside it."""
+    """Guards against an archive that is unpacked although the file lies beside it."""
     (data / "set").mkdir()
     (data / "set" / "set.zip").write_bytes(zipped(a__f="in the archive"))
     copy = put(data / "set" / "a" / "f.tsv", "beside it")
@@ -295,7 +295,7 @@ def test_the_user_s_unpacked_file_comes_before_the_user_s_archive(packed: Public
 
 
 def test_an_archive_that_the_user_replaces_is_unpacked_anew(packed: Publication, data: Path):
-    """Pins a mistake that cannot be fixed: the wrong archive's files stay in the cache."""
+    """Guards against a mistake that cannot be fixed: the wrong archive's files stay in the cache."""
     own = data / "set" / "set.zip"
     own.parent.mkdir()
     own.write_bytes(zipped(wrong="wrong"))
@@ -306,7 +306,7 @@ def test_an_archive_that_the_user_replaces_is_unpacked_anew(packed: Publication,
 
 
 def test_the_checksum_of_an_archive_counts(packed: Publication, publisher, data: Path):
-    """Pins an archive that is unpacked before it is checked."""
+    """Guards against an archive that is unpacked before it is checked."""
     there = a_set(archives=packed.archives, checksums={"set.zip": "0" * 64})
     with pytest.raises(InputError, match=rf"set\.zip is not here .*SHA-256.*put it at {data}/set/set\.zip$"):
         there.find("a/f.tsv", archive="set.zip")
@@ -314,7 +314,7 @@ def test_the_checksum_of_an_archive_counts(packed: Publication, publisher, data:
 
 
 def test_a_bad_archive_leaves_nothing_to_find(packed: Publication, publisher):
-    """Pins half an archive's files that the next call takes for all."""
+    """Guards against half an archive's files that the next call takes for all."""
     publisher.files["/dl/set.zip"] = zipped(a__f="good", b="x").replace(b"b.tsv", b"/.tsv")
     for _ in range(2):
         with pytest.raises(InputError, match="leads out of the folder"):
@@ -323,7 +323,7 @@ def test_a_bad_archive_leaves_nothing_to_find(packed: Publication, publisher):
 
 
 def test_many_at_once_unpack_once(packed: Publication, publisher, unpackings: list[Path]):
-    """Pins two unpackings that take each other's place."""
+    """Guards against two unpackings that take each other's place."""
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: packed.find("a/f.tsv", archive="set.zip").read_text(), range(8)))
     assert found == ["theirs"] * 8
@@ -355,7 +355,7 @@ def child(how: str) -> subprocess.Popen[str]:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs Unix")
 def test_processes_at_once_and_one_that_is_killed(packed: Publication, publisher):
-    """Pins files of a half-unpacked archive, a lock that outlives its owner, and gigabytes that a killed process left."""
+    """Guards against files of a half-unpacked archive, a lock that outlives its owner, and gigabytes that a killed process left."""
     packed.cache.mkdir(parents=True)
     (packed.cache / "set.zip").write_bytes(publisher.files["/dl/set.zip"])
     killed = child("killed")
@@ -396,7 +396,7 @@ ON_HUB = a_set(hub="owner/name", revision=COMMIT)
 def test_offline_the_hub_s_cache_is_looked_into(
     hub_cache: Path, connections: list[object], client_knows: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    """Pins a file in the Hub's cache that is not found offline, and the network asked where it is not there."""
+    """Guards against a file in the Hub's cache that is not found offline, and the network asked where it is not there."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", client_knows)
     link = put_into(hub_cache, "a/f.tsv", "from the Hub")
@@ -411,7 +411,7 @@ def test_offline_the_hub_s_cache_is_looked_into(
 
 
 def test_another_commit_in_the_hub_s_cache_is_not_taken(hub_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins the data of another revision."""
+    """Guards against the data of another revision."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     put_into(hub_cache, "a/f.tsv", "other", commit=COMMIT[::-1])
     with pytest.raises(InputError, match="is not here"):
@@ -419,7 +419,7 @@ def test_another_commit_in_the_hub_s_cache_is_not_taken(hub_cache: Path, monkeyp
 
 
 def test_own_copy_and_cache_come_before_the_hub(hub_cache: Path, data: Path, own_home: Path):
-    """Pins a file of the Hub's cache that is taken although the user put another one there."""
+    """Guards against a file of the Hub's cache that is taken although the user put another one there."""
     put_into(hub_cache, "a/f.tsv", "from the Hub")
     cached = put(own_home / "data" / "set" / COMMIT / "a" / "f.tsv", "cached")
     assert ON_HUB.find("a/f.tsv") == cached
@@ -428,7 +428,7 @@ def test_own_copy_and_cache_come_before_the_hub(hub_cache: Path, data: Path, own
 
 
 def test_the_hub_is_asked_for_this_file_at_this_commit(hub_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a file of a model instead of a data set, or of the newest revision."""
+    """Guards against a file of a model instead of a data set, or of the newest revision."""
     asked: list[object] = []
 
     def answer(*arguments: object, **options: object) -> str:
@@ -446,7 +446,7 @@ def test_the_hub_is_asked_for_this_file_at_this_commit(hub_cache: Path, monkeypa
 def test_whatever_the_hub_s_client_raises_is_one_line(
     hub_cache: Path, error: type[Exception], data: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Pins a traceback of one of the client's libraries."""
+    """Guards against a traceback of one of the client's libraries."""
 
     def fail(*_, **__):
         raise error("404 Client Error.\n\nEntry Not Found for url: https://x/y.\n")
@@ -461,14 +461,14 @@ def test_whatever_the_hub_s_client_raises_is_one_line(
 
 
 def test_nothing_is_looked_up_before_a_file_is_asked_for(own_home: Path, connections: list[object]):
-    """Pins folders made, or a network reached, when a task is imported."""
+    """Guards against folders made, or a network reached, when a task is imported."""
     a_set(url="http://127.0.0.1:9", hub="owner/name")
     assert connections == []
     assert not own_home.exists()
 
 
 def test_kept_folders_are_not_left_out_of_the_users_copy(data: Path):
-    """Pins one language's `corpus.jsonl` that is read for every language."""
+    """Guards against one language's `corpus.jsonl` that is read for every language."""
     published = Publication(name="set", page=PAGE, revision="1", kept_folders=1)
     for place in ("corpus.jsonl", "swh/corpus.jsonl", "eval/yor/corpus.jsonl"):
         (data / "set" / place).parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def refused(documents=DOCUMENTS, queries=QUERIES, qrels=QRELS) -> str:
 
 
 def test_everything_is_in_its_place():
-    """Pins documents or queries lost, out of order or mixed up, and fields that MTEB does not expect."""
+    """Guards against documents or queries lost, out of order or mixed up, and fields that MTEB does not expect."""
     split = retrieval_split("t", iter(DOCUMENTS), iter(QUERIES), QRELS)
     assert split["corpus"].to_dict() == {"id": ["d1", "d2", "d3"], "text": ["mbwa", "paka", "ng'ombe"]}
     assert split["queries"].to_dict() == {"id": ["q1", "q2"], "text": ["dog", "cat"]}
@@ -35,7 +35,7 @@ def test_everything_is_in_its_place():
 
 
 def test_only_relevant_documents_are_kept():
-    """Pins documents judged useless that count as relevant, and grades that are flattened."""
+    """Guards against documents judged useless that count as relevant, and grades that are flattened."""
     qrels = {"q1": {"d1": 3, "d2": 0, "d3": -1}, "q2": {"d3": 1, "d2": 2}}
     assert retrieval_split("t", DOCUMENTS, QUERIES, qrels)["relevant_docs"] == {
         "q1": {"d1": 3},
@@ -45,7 +45,7 @@ def test_only_relevant_documents_are_kept():
 
 
 def test_a_document_judged_useless_may_be_absent():
-    """Pins judgements that are kept out and still have to name a document."""
+    """Guards against a refusal where a judgement that is kept out names no document."""
     assert retrieval_split("t", DOCUMENTS, QUERIES, QRELS | {"q1": {"d1": 1, "gone": 0}})["relevant_docs"] == QRELS
 
 
@@ -54,7 +54,7 @@ def test_a_document_judged_useless_may_be_absent():
     [(("", "", ""), None), ((" ", "\t", "\u3000"), None), (("", " Dog\n", ""), ["", "Dog", ""])],
 )
 def test_titles_only_where_there_are_any(titles: tuple[str, ...], column: list[str] | None):
-    """Pins a column of nothing, which MTEB puts before every text, and titles that are lost."""
+    """Guards against a column of nothing, which MTEB puts before every text, and titles that are lost."""
     documents = [Entry(entry.id, entry.text, title) for entry, title in zip(DOCUMENTS, titles, strict=True)]
     corpus = retrieval_split("t", documents, QUERIES, QRELS)["corpus"]
     assert corpus.to_dict().get("title") == column
@@ -62,7 +62,7 @@ def test_titles_only_where_there_are_any(titles: tuple[str, ...], column: list[s
 
 
 def test_white_space_around_texts_is_taken_off():
-    """Pins line ends in texts, white space inside that is lost, and ids that change."""
+    """Guards against line ends in texts, white space inside that is lost, and ids that change."""
     split = retrieval_split(
         "t", [Entry(" d ", "\ufeff \n a\n b\t\u2028")], [Entry("q ", "\r\n q  ?\u00a0")], {"q ": {" d ": 1}}
     )
@@ -71,7 +71,7 @@ def test_white_space_around_texts_is_taken_off():
 
 
 def test_one_id_may_be_a_document_and_a_query():
-    """Pins ids that have to differ across the two."""
+    """Guards against a refusal where a document and a query have the same id."""
     split = retrieval_split("t", [Entry("1", "mbwa")], [Entry("1", "dog")], {"1": {"1": 1}})
     assert split["relevant_docs"] == {"1": {"1": 1}}
 
@@ -79,7 +79,7 @@ def test_one_id_may_be_a_document_and_a_query():
 @pytest.mark.parametrize("text", ["", " ", "\n\t\r", "\u3000\u2028\u00a0"])
 @pytest.mark.parametrize(("where", "place"), [("f.tsv:7", "f.tsv:7"), ("", "Name/swh-eng/test")])
 def test_an_empty_text_is_refused(text: str, where: str, place: str):
-    """Pins empty documents and queries, which encode to noise."""
+    """Guards against empty documents and queries, which encode to noise."""
     empty = Entry("x", text, "a title", where)
     assert refused(documents=[*DOCUMENTS, empty]).startswith(f"{place}: document 'x' has no text; ")
     assert refused(queries=[*QUERIES, empty]).startswith(f"{place}: query 'x' has no text; ")
@@ -88,7 +88,7 @@ def test_an_empty_text_is_refused(text: str, where: str, place: str):
 @pytest.mark.parametrize("column", ["id", "text", "title"])
 @pytest.mark.parametrize("value", [None, 7, ["a"], b"a", float("nan")])
 def test_what_is_no_string_is_refused(column: str, value: object):
-    """Pins nulls and numbers out of JSON that end in a traceback, or become `None` in the corpus."""
+    """Guards against nulls and numbers out of JSON that end in a traceback, or become `None` in the corpus."""
     entry = Entry(**{"id": "x", "text": "a", "where": "f.json:3", column: value})
     line = f"f.json:3: the {column} of a {{}} is {value!r}, expected a string; "
     assert refused(documents=[*DOCUMENTS, entry]).startswith(line.format("document"))
@@ -96,21 +96,21 @@ def test_what_is_no_string_is_refused(column: str, value: object):
 
 
 def test_an_id_has_to_be_there():
-    """Pins an empty id, which TREC files cannot hold."""
+    """Guards against an empty id, which TREC files cannot hold."""
     assert refused(documents=[*DOCUMENTS, Entry("", "x", where="f:1")]).startswith("f:1: a document has no id; ")
     assert refused(queries=[Entry("", "x")]).startswith("Name/swh-eng/test: a query has no id; ")
 
 
 @pytest.mark.parametrize("column", ["id", "text", "title"])
 def test_half_a_character_is_refused(column: str):
-    r"""Pins `\ud83d` out of JSON, which fails only when the corpus is written."""
+    r"""Guards against `\ud83d` out of JSON, which fails only when the corpus is written."""
     entry = Entry(**{"id": "x", "text": "a", "where": "f.json:3", column: "a\ud83d"})
     assert re.match(r"f\.json:3: document '.*' has half a surrogate pair", refused(documents=[entry]))
     assert re.match(r"f\.json:3: query '.*' has half a surrogate pair", refused(queries=[entry]))
 
 
 def test_an_id_twice_is_refused_with_both_places():
-    """Pins a document or query that silently takes the place of another, even the same one."""
+    """Guards against a document or query that silently takes the place of another, even the same one."""
     first, second = Entry("x", "a", where="f:1"), Entry("x", "a", where="g:9")
     for kind in ("document", "query"):
         given = {"document": "documents", "query": "queries"}[kind]
@@ -133,12 +133,12 @@ def test_an_id_twice_is_refused_with_both_places():
     ],
 )
 def test_judgements_that_point_nowhere_are_refused(qrels: dict[str, dict[str, int]], line: str):
-    """Pins scores lowered by documents that nobody can find, and queries that score 0 whatever is retrieved."""
+    """Guards against scores lowered by documents that nobody can find, and queries that score 0 whatever is retrieved."""
     assert refused(qrels=qrels).startswith(f"Name/swh-eng/test: {line}; ")
 
 
 def test_the_first_query_without_document_is_named():
-    """Pins another line at every run: the order of a set of texts is not the same twice."""
+    """Guards against another line at every run: the order of a set of texts is not the same twice."""
     queries = [Entry(f"q{i}", "dog") for i in range(60)]
     assert refused(queries=queries, qrels={"q0": {"d1": 1}, "q1": {"d2": 1}}).startswith(
         "Name/swh-eng/test: query 'q2' has no relevant document; "
@@ -149,12 +149,12 @@ def test_the_first_query_without_document_is_named():
     ("documents", "queries", "kind"), [([], QUERIES, "document"), (DOCUMENTS, [], "query"), ([], [], "document")]
 )
 def test_nothing_at_all_is_refused(documents: list[Entry], queries: list[Entry], kind: str):
-    """Pins an empty file that is scored."""
+    """Guards against an empty file that is scored."""
     assert refused(documents, queries, {}).startswith(f"Name/swh-eng/test: there is no {kind}; ")
 
 
 def test_a_corpus_in_a_file_is_judged_as_one_in_memory():
-    """Pins judgements that are not checked, or documents that are not found, in a corpus of many batches."""
+    """Guards against judgements that are not checked, or documents that are not found, in a corpus of many batches."""
     corpus = Dataset.from_dict({"id": [f"d{i}" for i in range(25_000)], "text": ["x"] * 25_000})
     split = retrieval_split("t", corpus, QUERIES, {"q1": {"d0": 1}, "q2": {"d24999": 1}})
     assert split["corpus"] is corpus
@@ -164,7 +164,7 @@ def test_a_corpus_in_a_file_is_judged_as_one_in_memory():
 
 
 def test_judgements_are_checked_against_any_ids():
-    """Pins ids given as a list, or as one that can be passed over but once."""
+    """Guards against an error where ids are given as a list, or as an iterator that can be read only once."""
     check_qrels("t", QRELS, iter(["d1", "d2"]), iter(["q1", "q2"]))
     check_qrels("t", QRELS, ["d1", "d2"], {"q1": 0, "q2": 0})
     with pytest.raises(InputError, match=r"^t: query 'q2' is judged on document 'd2'"):

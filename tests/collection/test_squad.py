@@ -36,7 +36,7 @@ FILE = {
 
 
 def test_paragraphs_and_questions_with_their_places(tmp_path: Path):
-    """Pins paragraph ids that restart in every article, and places that lead to another object."""
+    """Guards against paragraph ids that restart in every article, and places that lead to another object."""
     path = tmp_path / "f.json"
     path.write_text(json.dumps(FILE, indent=2), encoding="utf-8-sig")
     first = f"{path}:data.0.paragraphs.0"
@@ -69,7 +69,7 @@ def test_paragraphs_and_questions_with_their_places(tmp_path: Path):
     ],
 )
 def test_what_is_not_in_the_format_is_refused(tmp_path: Path, old: bytes, new: bytes, message: str):
-    """Pins null read as text, a traceback, and an error that says nothing of the place."""
+    """Guards against null read as text, a traceback, and an error that says nothing of the place."""
     content = json.dumps(FILE, indent=2).encode()
     assert old in content
     path = tmp_path / "f.json"
@@ -81,7 +81,7 @@ def test_what_is_not_in_the_format_is_refused(tmp_path: Path, old: bytes, new: b
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "[" * 100_000])
 def test_what_is_no_object_is_refused(tmp_path: Path, content: str):
-    """Pins a traceback at an empty file, or one that is something else."""
+    """Guards against a traceback at an empty file, or one that is something else."""
     path = tmp_path / "f.json"
     path.write_text(content)
     with pytest.raises(InputError, match=r"f\.json:?.*get the file again") as caught:

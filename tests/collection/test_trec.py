@@ -43,7 +43,7 @@ def written(tmp_path: Path) -> Callable[[str | bytes], Path]:
 
 
 def test_qrels_come_as_written(written):
-    """Pins columns that are swapped, white space other than one tab, an empty line, a byte order mark."""
+    """Guards against swapped columns, and failures on white space other than one tab, an empty line or a byte order mark."""
     path = written("\ufeff301 0 FBIS3-10082 1\r\n301\tQ0\tBBC#788#6\t0\n\n 302  0   A   -1 \n")
     assert read_qrels(path) == [
         Judgement("301", "FBIS3-10082", 1, f"{path}:1"),
@@ -54,7 +54,7 @@ def test_qrels_come_as_written(written):
 
 
 def test_a_repeated_line_counts_once(written):
-    """Pins a judgement that is there twice."""
+    """Guards against a judgement that is there twice."""
     assert len(read_qrels(written("1 0 a 1\n1 0 a 1\n1 0 b 1\n"))) == 2
 
 
@@ -75,7 +75,7 @@ def test_a_repeated_line_counts_once(written):
     ],
 )
 def test_bad_judgement_is_refused_with_its_line(written, content: str | bytes, message: str):
-    """Pins a malformed judgement that is skipped, misread or ends in a traceback."""
+    """Guards against a malformed judgement that is skipped, misread or ends in a traceback."""
     with pytest.raises(InputError, match=message):
         read_qrels(written(content))
 
@@ -122,7 +122,7 @@ CLEF_2000 = (
 
 
 def test_topics_of_trec(written):
-    """Pins elements without end tags, labels, entities, a text in lines, other elements, a < that is text."""
+    """Guards against misread elements without end tags, labels, entities, a text in lines, other elements, a < that is text."""
     path = written(TREC)
     assert read_topics_sgml(path) == [
         Topic(
@@ -137,7 +137,7 @@ def test_topics_of_trec(written):
 
 
 def test_topics_of_clef(written):
-    """Pins end tags, attributes, languages in tags, and a topic in one line."""
+    """Guards against misread end tags, attributes, languages in tags, and a topic in one line."""
     path = written(CLEF)
     first, second = read_topics_sgml(path)
     assert first == Topic(
@@ -152,7 +152,7 @@ def test_topics_of_clef(written):
 
 
 def test_topics_of_clef_2000(written):
-    """Pins tags on lines of their own, without end tags."""
+    """Guards against misread tags on lines of their own, without end tags."""
     path = written(CLEF_2000)
     assert read_topics_sgml(path) == [
         Topic("C001", "Architecture in Berlin", "Find documents on architecture.", "", f"{path}:1")
@@ -160,13 +160,13 @@ def test_topics_of_clef_2000(written):
 
 
 def test_topics_without_the_end_tag_of_the_topic(written):
-    """Pins a topic that is lost where the next one begins, or the file ends."""
+    """Guards against a topic that is lost where the next one begins, or the file ends."""
     topics = read_topics_sgml(written("<top>\n<num> 1\n<title> a\n<top>\n<num> 2\n<title> b\n"))
     assert [(topic.id, topic.title) for topic in topics] == [("1", "a"), ("2", "b")]
 
 
 def test_topics_in_latin_1(written):
-    """Pins accents of a file from 2001, and lines that are UTF-8 all the same."""
+    """Guards against lost accents of a Latin-1 file from 2001, and of its lines that are UTF-8 all the same."""
     path = written("<top><num>C1</num><FR-title>é".encode("iso-8859-1") + "</FR-title>\n<FR-desc>ß".encode())
     assert read_topics_sgml(path, otherwise="iso-8859-1")[0].text == "é ß"
     with pytest.raises(InputError, match=r"file\.txt:1: byte 29"):
@@ -174,7 +174,7 @@ def test_topics_in_latin_1(written):
 
 
 def test_topics_as_table(written):
-    """Pins quotation marks that are taken for CSV's, blanks around texts, a third column."""
+    """Guards against quotation marks read as CSV's, blanks kept around texts, and a third column that passes."""
     path = written('11\tWhere was he born?\n\n238\t"What was it? "\n291\t Where?  \n1\ta\tb\n')
     assert read_topics_tsv(path) == [
         Topic("11", "Where was he born?", where=f"{path}:1"),
@@ -185,7 +185,7 @@ def test_topics_as_table(written):
 
 
 def test_topics_with_labels(written):
-    """Pins the format of the Swahili and Somali topics: labels, empty lines, a description that goes on."""
+    """Guards against misread Swahili and Somali topics: labels, empty lines, a description of several lines."""
     path = written(
         "\ufeffquery_id: C001\ntitle: Usanifu: Berlin\ndescription: Tafuta nyaraka\nkuhusu usanifu.\n\n\n"
         "query_id:C002\nTitle: b\ndescription: c\ndescription: d\n"
@@ -200,7 +200,7 @@ def test_topics_with_labels(written):
     ("content", "number"), [(TREC, "301"), ("\n7\ttitle: a\n", "7"), ("\n\nQuery_ID: C9\ntitle: a\tb\n", "C9")]
 )
 def test_format_is_told_from_the_first_line(written, content: str, number: str):
-    """Pins a format that is guessed wrong."""
+    """Guards against a format that is guessed wrong."""
     assert read_topics(written(content))[0].id == number
 
 
@@ -231,7 +231,7 @@ def test_format_is_told_from_the_first_line(written, content: str, number: str):
     ],
 )
 def test_bad_topic_is_refused_with_its_line(written, read: Callable, content: str | bytes, message: str):
-    """Pins a malformed topic that is skipped, merged with its neighbour or ends in a traceback."""
+    """Guards against a malformed topic that is skipped, merged with its neighbour or ends in a traceback."""
     with pytest.raises(InputError, match=message):
         read(written(content))
 
@@ -279,7 +279,7 @@ def documents(path: Path, **options: str) -> list[Entry]:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_documents_of_the_la_times(written, packed: bool):
-    """Pins elements that leak into text or title, tags, entities, documents in one line, packed files."""
+    """Guards against elements that leak into text or title, and misread tags, entities, documents in one line and packed files."""
     path = written(gzip.compress(LA_TIMES.encode()) if packed else LA_TIMES, "la010194.gz" if packed else "la010194")
     assert documents(path) == [
         Entry("LA010194-0001", "The first paragraph. The second.", "WATER & POWER; A 5 < 7 QUESTION", f"{path}:1"),
@@ -289,13 +289,13 @@ def test_documents_of_the_la_times(written, packed: bool):
 
 
 def test_element_without_end_tag_ends_at_the_next(written):
-    """Pins a headline that swallows the text, and a text that swallows the next document."""
+    """Guards against a headline that swallows the text, and a text that swallows the next document."""
     content = "<DOC>\n<DOCNO> a\n<HEADLINE> h\n<TEXT> t\n</DOC>\n<doc><docno>b</docno><text>u</doc>\n"
     assert [(d.id, d.title, d.text) for d in documents(written(content))] == [("a", "h", "t"), ("b", "", "u")]
 
 
 def test_documents_in_latin_1(written):
-    """Pins the pound sign of the Glasgow Herald."""
+    """Guards against a lost pound sign in the Glasgow Herald."""
     path = written(b"<DOC><DOCNO>GH950102-000000</DOCNO><TEXT>\n\xa35m\n</TEXT></DOC>")
     assert documents(path, otherwise="iso-8859-1")[0].text == "£5m"
     with pytest.raises(InputError, match=r"file\.txt:2: byte 1 of the line is not valid UTF-8"):
@@ -315,20 +315,20 @@ def test_documents_in_latin_1(written):
     ],
 )
 def test_bad_document_is_refused_with_its_line(written, content: str, message: str):
-    """Pins a document that is lost, merged with its neighbour or ends in a traceback."""
+    """Guards against a document that is lost, merged with its neighbour or ends in a traceback."""
     with pytest.raises(InputError, match=message):
         documents(written(content))
 
 
 def test_broken_archive_is_one_line(written):
-    """Pins a traceback where a packed file is cut off."""
+    """Guards against a traceback where a packed file is cut off."""
     path = written(gzip.compress(LA_TIMES.encode())[:-20], "la.gz")
     with pytest.raises(InputError, match=r"la.gz: cannot be unpacked"):
         documents(path)
 
 
 def test_documents_are_streamed(written):
-    """Pins a file that is read into memory whole."""
+    """Guards against a file that is read into memory whole."""
     path = written("<DOC>\n<DOCNO>a</DOCNO>\n<TEXT>\nword\n</TEXT>\n</DOC>\n" * 8_000)
     tracemalloc.start()
     count = sum(1 for _ in read_documents(path, texts=["TEXT"]))
@@ -340,14 +340,14 @@ def test_documents_are_streamed(written):
 
 @pytest.mark.parametrize("piece", ["<", "<a", "<a ", "<a <!", "< >", "&", "&a", "<!--"])
 def test_hostile_line_takes_linear_time(piece: str):
-    """Pins a reading whose time grows with the square of a line's length."""
+    """Guards against a reading whose time grows with the square of a line's length."""
     started = time.perf_counter()
     assert plain(text for _, text in split_tags(piece * 50_000)) is not None
     assert time.perf_counter() - started < 1
 
 
 def test_line_without_end_is_refused(written, monkeypatch: pytest.MonkeyPatch):
-    """Pins a file without line ends that fills the memory."""
+    """Guards against a file without line ends that fills the memory."""
     monkeypatch.setattr("optical_mteb.collection.lines.LONGEST", 10)
     assert documents(written("<DOC>\n<DOCNO>\na\n</DOCNO>\n</DOC>\n"))[0].id == "a"
     with pytest.raises(InputError, match=r"file\.txt:2: has more than 10 bytes"):
@@ -367,7 +367,7 @@ def corpus():
 
 
 def test_split_keeps_what_is_relevant(corpus, caplog: pytest.LogCaptureFixture):
-    """Pins queries without an answer that are kept or dropped in silence, and grades that are lost."""
+    """Guards against queries without an answer that are kept or dropped in silence, and grades that are lost."""
     queries = [Entry("1", "q"), Entry("2", "r"), Entry("3", "s")]
     judgements = [judge("1", "a", 6), judge("1", "b", 0), judge("2", "b", -1), judge("9", "gone", 0)]
     with caplog.at_level(logging.WARNING):
@@ -386,6 +386,6 @@ def test_split_keeps_what_is_relevant(corpus, caplog: pytest.LogCaptureFixture):
     ],
 )
 def test_judgement_that_points_nowhere_is_refused_with_its_line(corpus, judgement: Judgement, message: str):
-    """Pins judgements of what is not there."""
+    """Guards against judgements of what is not there."""
     with pytest.raises(InputError, match=message):
         judged_split("t", corpus, [Entry("1", "q")], [judge("1", "a", 1), judgement])

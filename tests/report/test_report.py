@@ -110,7 +110,7 @@ def page(results, output, **more):
 
 
 def test_scores_differences_and_groups(site):
-    """Pins a score of another model or subset, a swapped sign, a lost mark, a group of other languages."""
+    """Guards against a score of another model or subset, a swapped sign, a lost mark, a group of other languages."""
     shown = Page(site / "index.html")
     table = shown.tables["CLDRNameRetrieval, nDCG@10"]
     assert table[0] == ["subset", "base", "a-student"]
@@ -133,7 +133,7 @@ def models_table(shown):
 
 
 def test_a_model_on_another_task_leaves_the_others_their_means(results, tmp_path):
-    """Pins group means that vanish, or change, because one model was run on something else."""
+    """Guards against group means that vanish, or change, because one model was run on something else."""
     _, shown = page(results, tmp_path / "one")
     before = {row["model"]: row["low-resource"] for row in models_table(shown)}
     write_results(results, "a/third", task="NTREXRetrieval", subsets=("swh-eng",))
@@ -142,7 +142,7 @@ def test_a_model_on_another_task_leaves_the_others_their_means(results, tmp_path
 
 
 def test_training_data_are_disclosed(results, tmp_path):
-    """Pins a score on data that a model was trained on, or on a language that it saw, that passes for zero-shot."""
+    """Guards against a score on data that a model was trained on, or on a language that it saw, that passes for zero-shot."""
     write_results(
         results,
         "optical-mteb/a-student",
@@ -161,7 +161,7 @@ def test_training_data_are_disclosed(results, tmp_path):
 
 @pytest.mark.parametrize("record", [{"name": 5}, {"experiment_kwargs": ["x"]}, {"revision": ["r1"]}])
 def test_damaged_records_are_refused(results, tmp_path, record):
-    """Pins a traceback for a record whose fields are of another kind."""
+    """Guards against a traceback for a record whose fields are of another kind."""
     path = results / "results/pypi__base/r1/model_meta.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | record))
     with pytest.raises(InputError, match=r"model_meta\.json: not the record of a model"):
@@ -169,7 +169,7 @@ def test_damaged_records_are_refused(results, tmp_path, record):
 
 
 def test_numbers_that_are_none_are_unknown(results, tmp_path):
-    """Pins a page that shows NaN as a size or a speed."""
+    """Guards against a page that shows NaN as a size or a speed."""
     write_results(results, "pypi/base", n_parameters=float("nan"), memory_usage_mb=True, adapted_from=["x"])
     (results / "students.json").write_text('{"base": {"documents_a_second": NaN, "megabytes": 1}}')
     collection, shown = page(results, tmp_path / "site")
@@ -180,7 +180,7 @@ def test_numbers_that_are_none_are_unknown(results, tmp_path):
 
 
 def test_links_lead_to_the_results(site):
-    """Pins a dead link, and one that leads out of the site."""
+    """Guards against a dead link, and one that leads out of the site."""
     shown = Page(site / "index.html")
     links = [link for link in shown.links if not link.startswith("#")]
     assert len(links) == 2
@@ -201,7 +201,7 @@ def test_no_script_and_nothing_from_elsewhere(site):
 
 
 def test_names_are_escaped(results, tmp_path):
-    """Pins a model that writes into the page."""
+    """Guards against a model that writes into the page."""
     write_results(results, "evil/<script>alert(1)</script>", "r<b>")
     _, shown = page(results, tmp_path / "site")
     assert not any(tag == "script" for tag, _ in shown.tags)
@@ -210,14 +210,14 @@ def test_names_are_escaped(results, tmp_path):
 
 
 def test_the_same_results_give_the_same_page(results, tmp_path):
-    """Pins a date or an order of the file system in the page."""
+    """Guards against a date or an order of the file system in the page."""
     write_report(results, tmp_path / "one")
     write_report(results, tmp_path / "two")
     assert (tmp_path / "one/index.html").read_bytes() == (tmp_path / "two/index.html").read_bytes()
 
 
 def test_damaged_results_are_named(results, tmp_path):
-    """Pins a page without the rest because of one file, and one that hides what is missing."""
+    """Guards against a page without the rest because of one file, and one that hides what is missing."""
     place = write_results(results, "pypi/base", task="NTREXRetrieval", adapted_from="intfloat/base")
     path = place / "NTREXRetrieval.json"
     path.write_text(path.read_text().replace('"ndcg_at_10": 0.', '"ndcg_at_10": 1.', 1))
@@ -229,7 +229,7 @@ def test_damaged_results_are_named(results, tmp_path):
 
 
 def test_experiments_are_rows_of_their_own(results, tmp_path):
-    """Pins scores of an approximate index that pass for exact ones."""
+    """Guards against scores of an approximate index that pass for exact ones."""
     plain = write_results(results, "optical-mteb/a-student", shift=0.1, adapted_from="intfloat/base")
     place = plain / "experiments" / "index_hnsw32"
     shutil.copytree(plain, place, ignore=shutil.ignore_patterns("experiments"))
@@ -241,14 +241,14 @@ def test_experiments_are_rows_of_their_own(results, tmp_path):
 
 
 def test_two_revisions_are_two_rows(results, tmp_path):
-    """Pins a retrained student under the scores of the old one."""
+    """Guards against a retrained student under the scores of the old one."""
     write_results(results, "optical-mteb/a-student", "r2", shift=0.05, adapted_from="intfloat/base")
     collection, _ = page(results, tmp_path / "site")
     assert [model.results.revision for model in collection.models] == ["r1", "r1", "r2"]
 
 
 def test_reference_is_chosen(results, tmp_path):
-    """Pins a reference that nobody can change, or a wrong one that passes."""
+    """Guards against a reference that nobody can change, or a wrong one that passes."""
     collection, shown = page(results, tmp_path / "site", reference="optical-mteb/a-student")
     assert collection.reference.name == "a-student"
     assert "-10.0*" in shown.tables["CLDRNameRetrieval, nDCG@10"][1][2]
@@ -257,7 +257,7 @@ def test_reference_is_chosen(results, tmp_path):
 
 
 def test_only_reports_are_replaced(results, tmp_path):
-    """Pins a folder of the user's that a report takes the place of."""
+    """Guards against a folder of the user's that a report takes the place of."""
     output = tmp_path / "site"
     output.mkdir()
     (output / "thesis.tex").write_text("mine")
@@ -324,7 +324,7 @@ in_a_browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="chro
 
 @in_a_browser
 def test_nothing_is_wider_than_the_screen(site, tmp_path):
-    """Pins a page that must be scrolled sideways, above all on a phone."""
+    """Guards against a page that must be scrolled sideways, above all on a phone."""
     frame = tmp_path / "frame.html"
     frame.write_text(
         "".join(f'<iframe src="{(site / "index.html").as_uri()}" width="{width}"></iframe>' for width in (390, 1280))
@@ -340,7 +340,7 @@ def test_nothing_is_wider_than_the_screen(site, tmp_path):
 
 @in_a_browser
 def test_light_and_dark(site, tmp_path):
-    """Pins an empty page, and a dark one that nobody can read."""
+    """Guards against an empty page, and a dark one that nobody can read."""
     image = pytest.importorskip("matplotlib.image")
     page = (site / "index.html").as_uri()
     paper = {}

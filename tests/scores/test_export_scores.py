@@ -65,7 +65,7 @@ def read_trec(folder):
 
 
 def test_pytrec_eval_gives_the_scores_of_the_result(export, evaluated):
-    """Pins scores that lose digits, and runs or judgements of other queries than MTEB scored."""
+    """Guards against scores that lose digits, and runs or judgements of other queries than MTEB scored."""
     _, rows = evaluated
     folder = export("trec")
     for subset in SUBSETS:
@@ -81,7 +81,7 @@ def test_pytrec_eval_gives_the_scores_of_the_result(export, evaluated):
 
 
 def test_ir_measures_gives_the_scores_of_the_result(export, evaluated):
-    """Pins files that ir_measures reads otherwise."""
+    """Guards against files that ir_measures reads otherwise."""
     ir_measures = pytest.importorskip("ir_measures")
     _, rows = evaluated
     folder = export("trec")
@@ -99,7 +99,7 @@ def test_ir_measures_gives_the_scores_of_the_result(export, evaluated):
 
 
 def test_ranx_files_hold_the_same(export):
-    """Pins JSON that is not query, document, number."""
+    """Guards against JSON that is not query, document, number."""
     trec, ranx = export("trec"), export("ranx")
     for subset in SUBSETS:
         run, qrels = (json.loads((ranx / TASK / subset / f"test.{kind}.json").read_text()) for kind in ("run", "qrels"))
@@ -107,7 +107,7 @@ def test_ranx_files_hold_the_same(export):
 
 
 def test_ranx_reads_them(export, evaluated):
-    """Pins files that ranx does not take for a run and judgements."""
+    """Guards against files that ranx does not take for a run and judgements."""
     ranx = pytest.importorskip("ranx")
     _, rows = evaluated
     folder = export("ranx") / TASK / "zul-eng"
@@ -119,7 +119,7 @@ def test_ranx_reads_them(export, evaluated):
 
 
 def test_the_table_has_every_query(export, evaluated):
-    """Pins queries that are lost, and scores in the wrong column."""
+    """Guards against queries that are lost, and scores in the wrong column."""
     _, rows = evaluated
     folder = export("csv", predictions=[])
     with (folder / "scores.csv").open(newline="") as file:
@@ -164,7 +164,7 @@ def space(content):
 
 
 def test_what_does_not_belong_together_is_refused(export, evaluated, tmp_path):
-    """Pins runs beside judgements of other data, and exports that lack a language without a word."""
+    """Guards against runs beside judgements of other data, and exports that lack a language without a word."""
     folder, _ = evaluated
     results = changed(folder, tmp_path, other_data)
     with pytest.raises(InputError, match=r"is of data revision CLDR-1, the installed task has .* CLDR-"):
@@ -182,7 +182,7 @@ def test_what_does_not_belong_together_is_refused(export, evaluated, tmp_path):
 
 
 def test_what_cannot_be_written_is_named(export, evaluated, tmp_path):
-    """Pins an empty table, a folder that is written over, and a format that nobody reads."""
+    """Guards against an empty table, a folder that is written over, and a format that nobody reads."""
     folder, _ = evaluated
     results = changed(folder, tmp_path, forget)
     with pytest.raises(InputError, match=r"no scores by query; .* --predictions"):

@@ -52,7 +52,7 @@ def cells(comparison, **options):
 
 
 def test_a_table_has_both_scores_the_difference_its_interval_and_a_mark(comparison):
-    """Pins fractions for points, intervals of the other metric, and marks without significance."""
+    """Guards against fractions for points, intervals of the other metric, and marks without significance."""
     headings, rows = cells(comparison)
     assert headings == ["subset", "ndcg_at_10", "", "diff", "95%", "map_at_100", "", "diff", "95%"]
     assert list(rows) == ["som-eng", "swh-eng", "low-resource", "all"]
@@ -62,7 +62,7 @@ def test_a_table_has_both_scores_the_difference_its_interval_and_a_mark(comparis
 
 
 def test_details_have_the_rest(comparison):
-    """Pins a p-value for its correction, and an effect size that does not exist."""
+    """Guards against a p-value for its correction, and an effect size that does not exist."""
     headings, rows = cells(comparison, details=True)
     assert headings == ["subset", "ndcg_at_10", "", "diff", "95%", "p", "Holm", "w/t/l", "d_z"]
     assert rows["som-eng"][4:] == ["0.0001", "0.0002", "40/0/0", ""]
@@ -72,7 +72,7 @@ def test_details_have_the_rest(comparison):
 
 
 def test_the_terminal_table_fits_80_columns(comparison):
-    """Pins cells that are folded or cut."""
+    """Guards against cells that are folded or cut."""
     wide = [replace(row, significance=replace(row.significance, low=-0.123, high=-0.101)) for row in comparison.rows]
     comparison = replace(comparison, rows=wide)
     for details in (False, True):
@@ -86,7 +86,7 @@ def test_the_terminal_table_fits_80_columns(comparison):
 
 
 def test_markdown(comparison):
-    """Pins a row that is no row, and a mark that turns into emphasis."""
+    """Guards against a row that is no row, and a mark that turns into emphasis."""
     [grid] = formats.grids(comparison)
     lines = formats.as_markdown(grid, ["*: noted"]).splitlines()
     assert lines[0] == "**CLDRNameRetrieval: a/base -> b/student**"
@@ -97,7 +97,7 @@ def test_markdown(comparison):
 
 
 def test_latex(comparison):
-    """Pins characters that LaTeX takes for commands, and columns that do not add up."""
+    """Guards against characters that LaTeX takes for commands, and columns that do not add up."""
     [grid] = formats.grids(comparison)
     lines = formats.as_latex(grid, ["noted"]).splitlines()
     assert lines[1] == r"\begin{tabular}{lrrrrrrrr}"
@@ -109,7 +109,7 @@ def test_latex(comparison):
 
 
 def test_json_has_all_there_is(run, comparison):
-    """Pins figures that are rounded or left out."""
+    """Guards against figures that are rounded or left out."""
     code, output, errors = run("a/base", "b/student", "--format", "json")
     assert (code, errors) == (0, "")
     content = json.loads(output)
@@ -125,7 +125,7 @@ def test_json_has_all_there_is(run, comparison):
 
 
 def test_names_tell_the_sides_apart(write, cache):
-    """Pins a table of a model beside itself."""
+    """Guards against a table of a model beside itself."""
 
     def sides(first, second):
         return formats.labels(
@@ -140,7 +140,7 @@ def test_names_tell_the_sides_apart(write, cache):
 
 
 def test_the_command_prints_a_table_and_what_it_means(run, comparison):
-    """Pins a table without its legend."""
+    """Guards against a table without its legend."""
     code, output, errors = run("a/base", "b/student", "-t", "CLDRNameRetrieval")
     assert (code, errors) == (0, "")
     assert "+10.0*" in output
@@ -150,7 +150,7 @@ def test_the_command_prints_a_table_and_what_it_means(run, comparison):
 
 
 def test_a_guard_fails_by_name(run, comparison):
-    """Pins a guard without an exit code, and one that fails on a gain."""
+    """Guards against a guard without an exit code, and one that fails on a gain."""
     code, output, errors = run("b/student", "a/base", "--fail-if-worse", "0.5")
     assert code == 1
     assert "-10.0*" in output
@@ -166,21 +166,21 @@ def test_a_guard_fails_by_name(run, comparison):
 
 @pytest.mark.parametrize("points", ["-1", "nan"])
 def test_a_guard_needs_points(run, comparison, points):
-    """Pins a guard that never fails."""
+    """Guards against a guard that never fails."""
     code, _, errors = run("a/base", "b/student", "--fail-if-worse", points)
     assert code == 2
     assert "expected a number of points, 0 or more" in errors
 
 
 def test_several_models_are_compared_with_the_first(run, write, comparison):
-    """Pins a comparison of neighbours."""
+    """Guards against comparing each model with its neighbor instead of with the first."""
     write("c/other", BASE)
     _, output, _ = run("a/base", "b/student", "c/other", "--format", "markdown")
     assert re.findall(r"\*\*CLDRNameRetrieval: (.*)\*\*", output) == ["a/base -> b/student", "a/base -> c/other"]
 
 
 def test_results_without_scores_by_query_keep_their_table(run, write):
-    """Pins empty columns, and a note that is missing or longer than a line."""
+    """Guards against empty columns, and a note that is missing or longer than a line."""
     write("a/base", BASE, keep=False)
     write("b/student", STUDENT, keep=False)
     _, output, _ = run("a/base", "b/student")

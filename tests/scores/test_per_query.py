@@ -22,7 +22,7 @@ def row(content, number=0):
 
 
 def test_scores_are_those_of_the_file(write, cache):
-    """Pins subsets or queries that are mixed up."""
+    """Guards against subsets or queries that are mixed up."""
     write("a/base", SCORES)
     scores = read(cache)
     assert list(scores.values) == ["som-eng", "swh-eng"]
@@ -32,7 +32,7 @@ def test_scores_are_those_of_the_file(write, cache):
 
 
 def test_results_without_scores_by_query_have_means(write, cache):
-    """Pins results of MTEB's own tasks that are refused."""
+    """Guards against results of MTEB's own tasks that are refused."""
     write("a/base", SCORES, keep=False)
     scores = read(cache)
     assert scores.values["swh-eng"]["ndcg_at_10"] == 0.5
@@ -105,7 +105,7 @@ def set_revision(content):
     ],
 )
 def test_a_damaged_or_edited_result_is_refused(write, cache, edit, message):
-    """Pins figures from a file that nobody should believe; the line names the file."""
+    """Guards against figures from a file that nobody should believe; the line names the file."""
     folder = write("a/base", SCORES, edit=edit)
     with pytest.raises(InputError, match=message) as caught:
         read(cache)
@@ -114,14 +114,14 @@ def test_a_damaged_or_edited_result_is_refused(write, cache, edit, message):
 
 
 def test_rounding_is_no_edit(write, cache):
-    """Pins a refusal of means that MTEB rounded to five digits, and of queries that it rounded to six."""
+    """Guards against a refusal of means that MTEB rounded to five digits, and of queries that it rounded to six."""
     scores = {f"q{number}": 1 / math.log2(2 + number % 9) for number in range(777)}
     write("a/base", {"som-eng": scores})
     assert len(read(cache).per_query["som-eng"]["ndcg_at_10"]) == 777
 
 
 def test_scores_that_are_not_there_are_named(write, cache):
-    """Pins a KeyError for scores and splits."""
+    """Guards against a KeyError for scores and splits."""
     write("a/base", SCORES)
     with pytest.raises(MissingScoreError, match="no score 'ndcg_at_7' of som-eng; expected one such as ndcg_at_10"):
         read(cache, metrics=["ndcg_at_7"])
@@ -132,7 +132,7 @@ def test_scores_that_are_not_there_are_named(write, cache):
 
 
 def test_queries_stand_side_by_side(write, cache):
-    """Pins a pairing by position."""
+    """Guards against a pairing by position."""
     write("a/base", SCORES)
     write("b/student", {"swh-eng": {"y": 0.75, "x": 1.0}, "som-eng": {"c": 0.5, "a": 0.5, "b": 0.9999995}})
     paired = pair(read(cache), read(cache, "b/student"), "som-eng", "ndcg_at_10")
@@ -142,7 +142,7 @@ def test_queries_stand_side_by_side(write, cache):
 
 
 def test_queries_of_one_side_are_refused(write, cache):
-    """Pins means over different queries; the line says which side lacks which."""
+    """Guards against means over different queries; the line says which side lacks which."""
     write("a/base", {"som-eng": {"a": 0.5, "b": 1.0, "c": 0.0}})
     write("b/student", {"som-eng": {"a": 0.5, "b": 1.0}})
     write("c/other", {"som-eng": {"z": 0.5}})

@@ -90,7 +90,7 @@ def evaluate(model, cache, *, name="a/names", revision="r1", subsets=SUBSETS):
 
 
 def test_a_layer_scaled_by_nine_tenths_is_caught(retriever, tmp_path):
-    """Pins a guard that lets a damaged layer pass, or that names languages which it does not hurt."""
+    """Guards against a guard that lets a damaged layer pass, or that names languages which it does not hurt."""
     damaged = scaled(retriever, 0.9)
     sides = [evaluate(retriever, tmp_path / "intact"), evaluate(damaged, tmp_path / "damaged", revision="r2")]
     [comparison] = compare_models(sides[0], sides[1:], metrics=["ndcg_at_10"], groups={})
@@ -135,7 +135,7 @@ precision = "float32"
 
 
 def test_two_seeds_are_mostly_alike_and_one_is_itself(tmp_path, tiny_base):
-    """Pins chance that is called a difference, and a difference between two runs of one student."""
+    """Guards against chance that is called a difference, and a difference between two runs of one student."""
     (tmp_path / "tiny.toml").write_text(RECIPE.format(base=tiny_base))
     results = {}
     for run, seed in (("seed13", 13), ("again", 13), ("seed14", 14)):

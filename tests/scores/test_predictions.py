@@ -55,7 +55,7 @@ def evaluated(tmp_path_factory, tiny_base):
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_they_are_those_of_mteb(evaluated, tiny_base, tmp_path, monkeypatch, changed):
-    """Pins other measures, judgements of another subset, and runs that MTEB changes before it scores them."""
+    """Guards against other measures, judgements of another subset, and runs that MTEB changes before it scores them."""
     if changed:
         monkeypatch.setattr(CLDRNameRetrieval, "ignore_identical_ids", True)
         monkeypatch.setattr(CLDRNameRetrieval, "skip_first_result", True)
@@ -74,7 +74,7 @@ def test_they_are_those_of_mteb(evaluated, tiny_base, tmp_path, monkeypatch, cha
 
 
 def test_nothing_is_loaded_without_need(evaluated, monkeypatch):
-    """Pins a task whose data are read although all scores are there, or nothing was predicted."""
+    """Guards against a task whose data are read although all scores are there, or nothing was predicted."""
     folder, expected = evaluated
 
     def load_data(*_, **__):
@@ -96,7 +96,7 @@ def change_scores(content):
 
 
 def test_predictions_of_another_run_are_not_taken(evaluated, tmp_path):
-    """Pins scores of one run tested beside the means of another."""
+    """Guards against scores of one run tested beside the means of another."""
     folder, _ = evaluated
     path = tmp_path / "model" / f"{TASK}_predictions.json"
     path.parent.mkdir()
@@ -111,7 +111,7 @@ def test_predictions_of_another_run_are_not_taken(evaluated, tmp_path):
 
 
 def test_judgements_of_other_data_are_not_taken(evaluated, monkeypatch):
-    """Pins old runs that are scored by the installed task's judgements."""
+    """Guards against old runs that are scored by the installed task's judgements."""
     folder, _ = evaluated
     about = CLDRNameRetrieval.metadata
     monkeypatch.setattr(
@@ -122,7 +122,7 @@ def test_judgements_of_other_data_are_not_taken(evaluated, monkeypatch):
 
 
 def test_what_cannot_be_read_is_named(evaluated, tmp_path):
-    """Pins tracebacks, and a choice between two files that nobody made."""
+    """Guards against tracebacks, and a choice between two files that nobody made."""
     folder, _ = evaluated
     with pytest.raises(InputError, match="absent: no such folder"):
         with_predictions([read(folder)], [tmp_path / "absent"])

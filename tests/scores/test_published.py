@@ -17,7 +17,7 @@ FOLDERS = sorted({path.parent for path in RESULTS.glob("results/*/*/*.json")})
 
 
 def test_mteb_reads_them(monkeypatch):
-    """Pins published results that MTEB passes over."""
+    """Guards against published results that MTEB passes over."""
     files = {path for path in RESULTS.glob("results/*/*/*.json") if path.name != "model_meta.json"}
     read = mteb.ResultCache(RESULTS).load_results(include_remote=False).model_results
     found = {(of.model_name, of.model_revision, result.task_name) for of in read for result in of.task_results}
@@ -31,7 +31,7 @@ def test_mteb_reads_them(monkeypatch):
 @from_cldr_47
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parent.name)
 def test_they_are_whole(folder):
-    """Pins results without their model's record or scores by query, of other data, or edited by hand."""
+    """Guards against results without their model's record or scores by query, of other data, or edited by hand."""
     meta = json.loads((folder / "model_meta.json").read_text())
     assert (meta["name"].replace("/", "__"), meta["revision"]) == (folder.parent.name, folder.name)
     installed = {task.metadata.name: task for task in package_tasks()}

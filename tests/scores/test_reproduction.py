@@ -39,7 +39,7 @@ def verdicts(outcome):
 
 
 def test_scores_that_are_met(runs):
-    """Pins a score within the tolerance that fails, and one at its edge, where floats differ."""
+    """Guards against a score within the tolerance that fails, and one at its edge, where floats differ."""
     [outcome] = check([expected()], run=runs({"som-eng": {"q": 0.499}, "swh-eng": {"q": 0.751}}))
     assert outcome.is_met
     assert set(verdicts(outcome).values()) == {"met"}
@@ -47,7 +47,7 @@ def test_scores_that_are_met(runs):
 
 
 def test_a_miss_is_named_by_subset(runs):
-    """Pins a miss that is not seen, or seen in another language; and silence about other versions."""
+    """Guards against a miss that is not seen, or seen in another language; and silence about other versions."""
     [outcome] = check([expected()], run=runs({"som-eng": {"q": 0.4989}, "swh-eng": {"q": 0.75}}))
     assert not outcome.is_met
     assert verdicts(outcome) == {("som-eng", "ndcg_at_10"): "miss", ("swh-eng", "ndcg_at_10"): "met"}
@@ -56,7 +56,7 @@ def test_a_miss_is_named_by_subset(runs):
 
 
 def test_another_revision_never_matches(runs):
-    """Pins a retrained student that passes for the one on record, its scores alike or not."""
+    """Guards against a retrained student that passes for the one on record, its scores alike or not."""
     [outcome] = check([expected(versions={})], run=runs({**SCORES, "som-eng": {"q": 0.6}}, revision="r2"))
     assert verdicts(outcome) == {
         ("som-eng", "ndcg_at_10"): "other revision, miss",
@@ -68,7 +68,7 @@ def test_another_revision_never_matches(runs):
 
 
 def test_other_data_and_settings_never_match(runs):
-    """Pins scores of other data, or of an approximate index, that pass for those on record."""
+    """Guards against scores of other data, or of an approximate index, that pass for those on record."""
     [outcome] = check([expected(versions={})], run=runs(data="CLDR-46", experiment={"index": "hnsw"}))
     assert set(verdicts(outcome).values()) == {"other data, other settings"}
     assert outcome.notes == [
@@ -78,7 +78,7 @@ def test_other_data_and_settings_never_match(runs):
 
 
 def test_a_language_that_is_gone(runs):
-    """Pins a subset without a score that counts as met, or is updated away."""
+    """Guards against a subset without a score that counts as met, or is updated away."""
     [outcome] = check([expected()], run=runs({"som-eng": {"q": 0.5}}))
     assert verdicts(outcome)["swh-eng", "ndcg_at_10"] == "no score"
     assert not outcome.is_met
@@ -86,7 +86,7 @@ def test_a_language_that_is_gone(runs):
 
 
 def test_new_ones_are_filled_in(runs):
-    """Pins an entry without scores that counts as met, and one that an update leaves incomplete."""
+    """Guards against an entry without scores that counts as met, and one that an update leaves incomplete."""
     new = expected(scores={"som-eng": {"map_at_100": None}}, revision=None, data_revision=None, versions={})
     [outcome] = check([new], run=runs())
     assert verdicts(outcome) == {("som-eng", "map_at_100"): "new"}
@@ -109,7 +109,7 @@ def set_nan(content):
     ],
 )
 def test_results_that_say_nothing_fail(runs, options, message):
-    """Pins damaged or absent results that stop the other expectations, or count as met."""
+    """Guards against damaged or absent results that stop the other expectations, or count as met."""
     [outcome] = check([expected()], run=runs(**options))
     assert not outcome.is_met
     assert outcome.made is None
@@ -118,7 +118,7 @@ def test_results_that_say_nothing_fail(runs, options, message):
 
 
 def test_the_same_commands_run_once(runs):
-    """Pins a training for every task, outcomes in another order, and a failure that stops the rest."""
+    """Guards against a training for every task, outcomes in another order, and a failure that stops the rest."""
     asked = []
 
     def run(commands, folder):
@@ -137,7 +137,7 @@ def test_the_same_commands_run_once(runs):
 
 
 def test_commands_have_a_store_of_their_own(tmp_path, own_home, monkeypatch):
-    """Pins a student of the user's that is scored or overwritten, and bases that are converted anew."""
+    """Guards against a student of the user's that is scored or overwritten, and bases that are converted anew."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("OPTICAL_MTEB_DATA", "data")

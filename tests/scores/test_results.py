@@ -12,7 +12,7 @@ TASK = "CLDRNameRetrieval"
 
 
 def test_a_name_and_a_folder_find_the_same(write, cache, monkeypatch):
-    """Pins a folder at any height that is not looked into, and a model whose name is not its folder's."""
+    """Guards against a folder at any height that is not looked into, and a model whose name is not its folder's."""
     folder = write("a/base", SCORES)
     by_name = find_results("a/base", cache)
     assert (by_name.model, by_name.revision, by_name.tasks) == ("a/base", "r1", [TASK])
@@ -23,7 +23,7 @@ def test_a_name_and_a_folder_find_the_same(write, cache, monkeypatch):
 
 
 def test_two_revisions_are_never_mixed(write, cache):
-    """Pins scores of one training taken for another's, by name or by folder."""
+    """Guards against scores of one training taken for another's, by name or by folder."""
     write("a/base", SCORES, revision="r1")
     folder = write("a/base", SCORES, revision="r9")
     with pytest.raises(InputError, match=rf"several revisions on {TASK} \(r1, r9\); choose one, as in a/base@r1"):
@@ -37,7 +37,7 @@ def test_two_revisions_are_never_mixed(write, cache):
 
 
 def test_a_folder_of_another_revision_is_refused(write, cache):
-    """Pins results that were copied beside those of another training."""
+    """Guards against results that were copied beside those of another training."""
     folder = write("a/base", SCORES, revision="r1")
     meta = folder / "model_meta.json"
     meta.write_text(meta.read_text().replace('"r1"', '"r9"'))
@@ -54,7 +54,7 @@ def test_a_folder_of_another_revision_is_refused(write, cache):
 
 
 def test_only_revisions_with_the_task_count(write, cache):
-    """Pins a choice that is asked for although one revision alone has the task."""
+    """Guards against a choice that is asked for although one revision alone has the task."""
     write("a/base", SCORES, revision="r1")
     write("a/base", SCORES, revision="r9", task="NTREXRetrieval")
     assert find_results("a/base", cache, ["NTREXRetrieval"]).revision == "r9"
@@ -63,7 +63,7 @@ def test_only_revisions_with_the_task_count(write, cache):
 
 
 def test_experiments_are_not_the_plain_results(write, cache):
-    """Pins scores of an approximate index taken for those of the exact search."""
+    """Guards against scores of an approximate index taken for those of the exact search."""
     plain = write("a/base", SCORES)
     hnsw = write("a/base", SCORES, experiment={"index": "hnsw"})
     write("b/student", SCORES, experiment={"index": "ivf"})
@@ -77,7 +77,7 @@ def test_experiments_are_not_the_plain_results(write, cache):
 
 
 def test_other_files_are_no_results(write, cache):
-    """Pins predictions, settings and stray JSON that are taken for tasks."""
+    """Guards against predictions, settings and stray JSON that are taken for tasks."""
     folder = write("a/base", SCORES)
     for name in (f"{TASK}_predictions.json", "notes.json"):
         (folder / name).write_text('{"mteb_model_meta": {}}')
@@ -114,7 +114,7 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path):
     ],
 )
 def test_what_is_not_there_is_named(write, cache, monkeypatch, source, message):
-    """Pins tracebacks, and a path taken for a model that should be run."""
+    """Guards against tracebacks, and a path taken for a model that should be run."""
     folder = write("a/base", SCORES)
     (folder / "model_meta.json").write_text("{")
     monkeypatch.chdir(cache / "results")

@@ -52,7 +52,7 @@ def file(tmp_path):
 
 
 def test_expect_fails_on_a_miss_alone(command, file):
-    """Pins an exit code that CI reads wrongly, and a table that does not say what was missed."""
+    """Guards against an exit code that CI reads wrongly, and a table that does not say what was missed."""
     code, output, errors = command("expect", "--file", str(file))
     assert code == 1
     rows = [line.split() for line in output.splitlines()]
@@ -64,7 +64,7 @@ def test_expect_fails_on_a_miss_alone(command, file):
 
 
 def test_only_some_are_run(command, file):
-    """Pins a pattern that is not looked at, and one that fits nothing and passes."""
+    """Guards against a pattern that is not looked at, and one that fits nothing and passes."""
     code, output, _ = command("expect", "--only", "ri*", "--file", str(file))
     assert code == 0
     assert "wrong" not in output
@@ -74,7 +74,7 @@ def test_only_some_are_run(command, file):
 
 
 def test_an_update_is_a_small_difference(command, file):
-    """Pins an update that changes what was met, or that does not make the next run pass."""
+    """Guards against an update that changes what was met, or that does not make the next run pass."""
     before = file.read_text()
     code, output, _ = command("expect", "--update", "--file", str(file))
     assert code == 0
@@ -84,7 +84,7 @@ def test_an_update_is_a_small_difference(command, file):
 
 
 def test_an_update_does_not_hide_a_failure(command, file, monkeypatch):
-    """Pins exit code 0 of an update that had nothing to write."""
+    """Guards against exit code 0 of an update that had nothing to write."""
 
     def run(commands, folder):
         pass
@@ -99,7 +99,7 @@ def test_an_update_does_not_hide_a_failure(command, file, monkeypatch):
 
 
 def test_compare_prints_a_table_for_the_terminal(command, write):
-    """Pins a comparison that cannot be shown, and a guard that does not name the language."""
+    """Guards against a comparison that cannot be shown, and a guard that does not name the language."""
     for model, score in (("a/base", 0.9), ("b/student", 0.5)):
         write(model, {"som-eng": {f"q{n}": score for n in range(20)}, "swh-eng": {f"q{n}": 0.7 for n in range(20)}})
     code, output, errors = command("compare", "a/base", "b/student", "--fail-if-worse", "0.5")
@@ -110,7 +110,7 @@ def test_compare_prints_a_table_for_the_terminal(command, write):
 
 
 def test_scores_are_exported(command, write, tmp_path):
-    """Pins arguments that do not arrive."""
+    """Guards against arguments that do not arrive."""
     write("a/base", {"som-eng": {"q1": 0.5, "q2": 1.0}})
     assert command("scores", "export", "a/base")[:2] == (0, "wrote base-csv\n")
     assert (tmp_path / "base-csv" / "scores.csv").read_text().splitlines()[1:] == [
@@ -124,7 +124,7 @@ def test_scores_are_exported(command, write, tmp_path):
 
 @pytest.mark.parametrize("words", [["expect"], ["scores", "export"]])
 def test_help_has_an_example(command, words):
-    """Pins help without an example."""
+    """Guards against help without an example."""
     code, output, _ = command(*words, "--help")
     assert code == 0
     assert f"Example: optical-mteb {' '.join(words)}" in " ".join(output.split())

@@ -33,13 +33,13 @@ def scipy_p_value(sample, resamples):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_short_sample_is_tested_exactly(seed):
-    """Pins an approximation, or a tie counted as no tie, where all sign patterns can be counted."""
+    """Guards against an approximation, or a tie counted as no tie, where all sign patterns can be counted."""
     sample = np.round(differences(11, 0.2, seed), 1)
     assert randomisation_tests([sample])[0] == pytest.approx(scipy_p_value(sample, np.inf), abs=1e-12)
 
 
 def test_zeros_change_no_exact_test():
-    """Pins sampling where a long sample has few differences that are not zero."""
+    """Guards against random sampling where a long sample has few differences that are not zero."""
     sample = np.zeros(500)
     sample[[3, 70, 200, 411]] = [0.5, 0.2, -0.1, 0.4]
     patterns = [abs(np.dot(signs, [0.5, 0.2, 0.1, 0.4])) for signs in itertools.product((-1, 1), repeat=4)]
@@ -47,7 +47,7 @@ def test_zeros_change_no_exact_test():
 
 
 def test_long_samples_of_any_length_against_scipy():
-    """Pins columns of one sample that get into another's, and queries beyond the first block."""
+    """Guards against columns of one sample that get into another's, and queries beyond the first block."""
     samples = [differences(size, shift, size) for size, shift in [(60, 0.05), (1024, -0.02), (2500, 0.01), (1025, 0)]]
     found = randomisation_tests(samples, resamples=RESAMPLES)
     for sample, p_value in zip(samples, found, strict=True):
@@ -56,12 +56,12 @@ def test_long_samples_of_any_length_against_scipy():
 
 
 def test_no_sampled_p_value_is_zero():
-    """Pins b / m: the smallest p-value of m random patterns is 1 / (m + 1)."""
+    """Guards against p-values of b / m: the smallest p-value of m random patterns is 1 / (m + 1)."""
     assert randomisation_tests([np.full(40, 0.5)], resamples=999)[0] == 1 / 1000
 
 
 def test_the_null_hypothesis_is_rejected_as_often_as_promised():
-    """Pins a test that is biased, as two seeds of one recipe would show: 5% of p-values below 0.05, uniform."""
+    """Guards against a test that is biased, as two seeds of one recipe would show: 5% of p-values below 0.05, uniform."""
     samples = [differences(50, seed=seed) for seed in range(600)]
     p_values = randomisation_tests(samples, resamples=999)
     assert 0.025 < (p_values < 0.05).mean() < 0.075
@@ -71,7 +71,7 @@ def test_the_null_hypothesis_is_rejected_as_often_as_promised():
 
 
 def test_intervals_of_any_length_against_scipy():
-    """Pins another quantile, another estimator, and draws that miss a part of a sample."""
+    """Guards against another quantile, another estimator, and draws that miss a part of a sample."""
     samples = [differences(size, 0.1, size) for size in (30, 200, 2000, 200)]
     found = bootstrap_intervals(samples, resamples=RESAMPLES)
     for sample, interval in zip(samples, found, strict=True):
@@ -83,7 +83,7 @@ def test_intervals_of_any_length_against_scipy():
 
 
 def test_every_resample_is_as_likely():
-    """Pins an index that is drawn too often: all 27 resamples of three values, counted."""
+    """Guards against an index that is drawn too often: all 27 resamples of three values, counted."""
     sample = np.array([0.0, 0.1, 1.0])
     means = sorted(np.mean(drawn) for drawn in itertools.product(sample, repeat=3))
     for confidence in (0.5, 0.8, 0.95):
@@ -94,14 +94,14 @@ def test_every_resample_is_as_likely():
 
 
 def test_company_changes_nothing():
-    """Pins a p-value or an interval that depends on what else is compared."""
+    """Guards against a p-value or an interval that depends on what else is compared."""
     samples = [differences(size, 0.02, size) for size in (300, 1500, 300, 12)]
     assert randomisation_tests(samples)[0] == randomisation_tests(samples[:1])[0]
     assert (bootstrap_intervals(samples)[2] == bootstrap_intervals(samples[2:3])[0]).all()
 
 
 def test_a_seed_decides():
-    """Pins figures that change from run to run, and a seed that does nothing."""
+    """Guards against figures that change from run to run, and a seed that does nothing."""
     sample = [differences(200, 0.03)]
     assert (bootstrap_intervals(sample) == bootstrap_intervals(sample)).all()
     assert (bootstrap_intervals(sample) != bootstrap_intervals(sample, seed=1)).all()
@@ -109,7 +109,7 @@ def test_a_seed_decides():
 
 
 def test_no_difference_is_no_difference():
-    """Pins NaN for identical results."""
+    """Guards against NaN for identical results."""
     nothing = np.zeros(20)
     assert randomisation_tests([nothing])[0] == 1
     assert bootstrap_intervals([nothing]).tolist() == [[0, 0]]
@@ -117,13 +117,13 @@ def test_no_difference_is_no_difference():
 
 
 def test_an_empty_sample_is_refused():
-    """Pins a division by zero."""
+    """Guards against a division by zero."""
     with pytest.raises(ValueError, match="no interval"):
         bootstrap_intervals([np.zeros(0)])
 
 
 def test_memory_is_bounded():
-    """Pins a matrix of resamples by queries, 320 MB here."""
+    """Guards against a matrix of resamples by queries, 320 MB here."""
     sample = [differences(20_000)]
     tracemalloc.start()
     bootstrap_intervals(sample, resamples=2000)
@@ -134,21 +134,21 @@ def test_memory_is_bounded():
 
 
 def test_holm_by_hand():
-    """Pins Bonferroni, and adjusted values that are not monotone."""
+    """Guards against Bonferroni, and adjusted values that are not monotone."""
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm(np.array([0.6, 0.5])) == pytest.approx([1, 1])
     assert holm(np.array([])).tolist() == []
 
 
 def test_effect_size_by_hand():
-    """Pins the deviation of a population, and a division by rounding errors."""
+    """Guards against the deviation of a population, and a division by rounding errors."""
     assert effect_size(np.array([0.1, 0.3])) == pytest.approx(0.2 / (0.1 * np.sqrt(2)))
     assert effect_size(np.array([0.1] * 3)) is None
     assert effect_size(np.array([0.1])) is None
 
 
 def test_against_ranx():
-    """Pins another test than the one of the literature on retrieval."""
+    """Guards against another test than the one of the literature on retrieval."""
     pytest.importorskip("numba")
     ranx = pytest.importorskip("ranx.statistical_tests.fisher_randomization_test")
     for seed in range(3):

@@ -63,7 +63,7 @@ def embeddings(folder):
 
 
 def test_rows_are_restored_to_half_a_step():
-    """Pins a scale for the whole matrix, codes that wrap around, and rows of zeros that become NaN."""
+    """Guards against a scale for the whole matrix, codes that wrap around, and rows of zeros that become NaN."""
     matrix = np.random.default_rng(0).standard_normal((5, 40)).astype(np.float32) * np.float32(
         [[1], [100], [1e-4], [0], [3]]
     )
@@ -90,7 +90,7 @@ def test_differences_are_restored_to_half_a_step():
 
 
 def test_a_student_comes_back_nearly_as_it_was(trained, shipped, tiny_base):
-    """Pins tensors that are kept twice, lost or given back to the base."""
+    """Guards against tensors that are kept twice, lost or given back to the base."""
     from safetensors.numpy import load_file
 
     kept = load_file(shipped.with_suffix(".safetensors"))
@@ -105,7 +105,7 @@ def test_a_student_comes_back_nearly_as_it_was(trained, shipped, tiny_base):
 
 
 def test_a_late_interaction_student_comes_back_as_one(trained, tmp_path):
-    """Pins a student by MaxSim that loses its scoring mask or its kind, or is put together from other modules."""
+    """Guards against a student by MaxSim that loses its scoring mask or its kind, or is put together from other modules."""
     late = tmp_path / "late"
     as_late_interaction(SentenceTransformer(str(trained), device="cpu")).save_pretrained(str(late))
     Sidecar.read(trained).model_copy(update={"kind": "late_interaction"}).write(late)
@@ -120,14 +120,14 @@ def test_a_late_interaction_student_comes_back_as_one(trained, tmp_path):
 
 
 def test_packing_twice_gives_the_same_files(trained, shipped, tmp_path):
-    """Pins a revision that depends on the order in which a library writes."""
+    """Guards against a revision that depends on the order in which a library writes."""
     again = packed.pack(trained, tmp_path / "again")
     for suffix in (".json", ".safetensors"):
         assert again.with_suffix(suffix).read_bytes() == shipped.with_suffix(suffix).read_bytes()
 
 
 def test_mteb_runs_it_after_installation_alone(shipped, own_home):
-    """Pins a shipped student that must be trained first, and one whose revision changes when it is unpacked."""
+    """Guards against a shipped student that must be trained first, and one whose revision changes when it is unpacked."""
     register()
     meta = mteb.get_model_meta("optical-student")
     assert meta.revision == read_student("optical-student").weights == json.loads(shipped.read_text())["weights"]
@@ -138,7 +138,7 @@ def test_mteb_runs_it_after_installation_alone(shipped, own_home):
 
 
 def test_one_in_the_store_goes_first(trained, shipped):
-    """Pins a training of the user's that the package's student hides."""
+    """Guards against a training of the user's that the package's student hides."""
     build_tiny_model(seed=5).save_pretrained(str(student_path("optical-student")), create_model_card=False)
     own = Sidecar.read(trained).model_copy(update={"weights": base_revision(str(student_path("optical-student")))})
     own.write(student_path("optical-student"))
@@ -147,7 +147,7 @@ def test_one_in_the_store_goes_first(trained, shipped):
 
 
 def test_another_base_is_refused(shipped, tiny_base, tmp_path):
-    """Pins layers that are put on a base which they were not trained on; nothing is left behind."""
+    """Guards against layers that are put on a base which they were not trained on; nothing is left behind."""
     other = tmp_path / "other"
     build_tiny_model(seed=7).save_pretrained(str(other), create_model_card=False)
     record = json.loads(shipped.read_text()) | {"base": str(other)}
@@ -158,7 +158,7 @@ def test_another_base_is_refused(shipped, tiny_base, tmp_path):
 
 
 def test_what_cannot_be_packed_is_refused(trained, tiny_base, tmp_path):
-    """Pins a student of fewer layers that comes back with its base's."""
+    """Guards against a student of fewer layers that comes back with its base's."""
     model = SentenceTransformer(str(trained), device="cpu")
     model.transformers_model.encoder.layer = model.transformers_model.encoder.layer[:1]
     sidecar = Sidecar.read(trained)
@@ -169,7 +169,7 @@ def test_what_cannot_be_packed_is_refused(trained, tiny_base, tmp_path):
 
 
 def test_a_pack_that_names_files_elsewhere_is_refused(trained, tmp_path, monkeypatch):
-    """Pins a pack that writes outside of the folder of its student."""
+    """Guards against a pack that writes outside of the folder of its student."""
     from safetensors.numpy import load_file, save_file
 
     record = packed.pack(trained, tmp_path / "packed")

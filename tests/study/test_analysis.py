@@ -13,13 +13,13 @@ def replicate(scores, sentences=None):
 
 
 def test_groups_follow_the_order():
-    """Pins a language that joins one step early or late."""
+    """Guards against a language that joins one step early or late."""
     groups = [group_of(language, ["swh", "fra", "som"], 2) for language in ("swh", "fra", "som", "hau", "eng")]
     assert groups == ["trained", "trained", "later", "never", "english"]
 
 
 def test_one_replicate_gives_the_interval_of_the_mean():
-    """Pins resampled replicates or queries that widen or narrow the interval."""
+    """Guards against resampled replicates or queries that widen or narrow the interval."""
     scores = np.random.default_rng(1).random(400)
     found = mean([replicate(scores)], resamples=5000)
     low, high = stats.norm.interval(0.95, scores.mean(), stats.sem(scores))
@@ -28,7 +28,7 @@ def test_one_replicate_gives_the_interval_of_the_mean():
 
 
 def test_replicates_and_sentences_are_resampled_whole():
-    """Pins replicates, or translations of one sentence, that count as independent."""
+    """Guards against replicates, or translations of one sentence, that count as independent."""
     seeds = mean([replicate([0.0] * 50), replicate([1.0] * 50)])
     assert (seeds.low, seeds.high) == (0, 1)
     shared = mean([replicate([0.0] * 50 + [1.0] * 50, ["a"] * 50 + ["b"] * 50)])
@@ -36,7 +36,7 @@ def test_replicates_and_sentences_are_resampled_whole():
 
 
 def test_a_sentence_weighs_as_much_as_its_queries():
-    """Pins a mean over sentences in the place of one over queries, in the value or in its interval."""
+    """Guards against a mean over sentences in the place of one over queries, in the value or in its interval."""
     found = mean(
         [replicate([1.0] * 300 + [0.0] * 100, [str(n % 100) for n in range(300)] + [f"s{n}" for n in range(100)])]
     )
@@ -46,7 +46,7 @@ def test_a_sentence_weighs_as_much_as_its_queries():
 
 
 def test_slope_is_per_doubling():
-    """Pins a slope against pairs, or against another logarithm."""
+    """Guards against a slope against pairs, or against another logarithm."""
     points = {n: [replicate(np.full(3, y))] * 2 for n, y in ((1, 0.1), (2, 0.3), (4, 0.2), (7, 0.5))}
     expected = stats.linregress(np.log2([1, 2, 4, 7]), [0.1, 0.3, 0.2, 0.5]).slope
     found = slope(points)
@@ -54,20 +54,20 @@ def test_slope_is_per_doubling():
 
 
 def test_slope_shares_its_draws():
-    """Pins numbers of pairs that are resampled each by itself: what a sentence adds to all of them cancels."""
+    """Guards against numbers of pairs that are resampled each by itself: what a sentence adds to all of them cancels."""
     hard = np.random.default_rng(2).random(50)
     found = slope({1: [replicate(hard)], 2: [replicate(hard + 0.1)]})
     assert (found.value, found.low, found.high) == pytest.approx((0.1,) * 3)
 
 
 def test_a_group_that_grows_has_a_slope():
-    """Pins numbers of pairs that must have the same queries: who is trained on changes with them."""
+    """Guards against numbers of pairs that must have the same queries: who is trained on changes with them."""
     found = slope({1: [replicate([0.1, 0.3])], 2: [replicate([0.1, 0.3, 0.5, 0.7], ["0", "1", "0", "1"])]})
     assert found.value == pytest.approx(0.2)
 
 
 def test_a_difference_is_after_less_before_and_corrected():
-    """Pins a swapped sign, an uncorrected p, and translations of one sentence that are tested apart."""
+    """Guards against a swapped sign, an uncorrected p, and translations of one sentence that are tested apart."""
     ids = ["a", "a", "b", "c", "d", "e"]
     before, after = [replicate([0.5] * 6, ids)] * 2, [replicate([0.4] * 6, ids)] * 2
     hurt, nothing = differences([(before, after), (before, before)])
@@ -77,6 +77,6 @@ def test_a_difference_is_after_less_before_and_corrected():
 
 
 def test_other_queries_are_no_pair():
-    """Pins scores of different queries that are subtracted."""
+    """Guards against scores of different queries that are subtracted."""
     with pytest.raises(ValueError, match="different queries"):
         differences([([replicate([1.0], ["a"])], [replicate([1.0], ["b"])])])

@@ -49,7 +49,7 @@ def study(study_file, tmp_path):
 
 
 def test_means_and_slopes_are_the_records(study, tmp_path):
-    """Pins a group of other languages, a mean that mixes numbers of pairs, a slope of another unit, a swapped side."""
+    """Guards against a group of other languages, a mean that mixes numbers of pairs, a slope of another unit, a swapped side."""
     plan, cells, hard = study
     list(write(plan, cells, tmp_path / "out", document=None, figures=False, command="make it"))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -83,7 +83,7 @@ def test_means_and_slopes_are_the_records(study, tmp_path):
 
 
 def test_every_number_of_the_document_is_in_the_summary(study, tmp_path):
-    """Pins a figure of the document that no record gives."""
+    """Guards against a figure of the document that no record gives."""
     plan, cells, _ = study
     *_, path = write(plan, cells, tmp_path / "out", document=tmp_path / "doc.md", figures=False, command="make it")
     text = path.read_text()
@@ -102,7 +102,7 @@ def test_every_number_of_the_document_is_in_the_summary(study, tmp_path):
 
 
 def test_what_is_not_done_is_left_out(study, tmp_path):
-    """Pins a mean over the seeds that are there, as if it were over all."""
+    """Guards against a mean over the seeds that are there, as if it were over all."""
     plan, cells, _ = study
     gone = next(job for job in plan.jobs.values() if len(job.training.languages) == 2)
     cells.path(gone.fingerprint).unlink()
@@ -128,7 +128,7 @@ def test_several_write_into_one_folder(study, tmp_path):
 
 
 def test_figures_are_the_same_twice(study, tmp_path):
-    """Pins a date or a drawn id in a figure: a review would see a change where there is none."""
+    """Guards against a date or a drawn id in a figure: a review would see a change where there is none."""
     pytest.importorskip("matplotlib")
     plan, cells, _ = study
     drawn = []
@@ -143,7 +143,7 @@ def test_figures_are_the_same_twice(study, tmp_path):
 
 
 def test_cli(study_file, tmp_path):
-    """Pins a dry run that trains, a report of nothing, and a pattern that matches nothing."""
+    """Guards against a dry run that trains, a report of nothing, and a pattern that matches nothing."""
     from typer.testing import CliRunner
 
     from optical_mteb.cli import app

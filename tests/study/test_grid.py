@@ -4,7 +4,7 @@ from optical_mteb.study.grid import ZERO_SHOT, grid, random_orders
 
 
 def test_cells_that_coincide_are_one_training():
-    """Pins a zero-shot run for every cell, and the full set of languages trained once an order."""
+    """Guards against a zero-shot run for every cell, and the full set of languages trained once an order."""
     nested = {"given": ["swh", "som", "mar"], "other": ["mar", "som", "swh"]}
     cells = grid(nested, [1, 3], [ZERO_SHOT, "optical"], {"per_pair": 10, "total": 30}, [0, 1])
     assert len(cells) == 2 * 2 * 2 * 2 * 2
@@ -13,7 +13,7 @@ def test_cells_that_coincide_are_one_training():
 
 
 def test_random_orders_are_seeded_permutations():
-    """Pins orders that change between runs, or lose a language."""
+    """Guards against orders that change between runs, or lose a language."""
     names = ["swh", "som", "tgl", "mar", "fra", "spa", "por"]
     found = random_orders(names, 3, seed=5)
     assert found == random_orders(names, 3, seed=5)

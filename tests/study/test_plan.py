@@ -14,7 +14,7 @@ def fingerprints(path):
 
 
 def test_trainings_take_their_languages(study_file):
-    """Pins a training on other languages, steps, seeds than its cell says, or under another training's name."""
+    """Guards against a training on other languages, steps, seeds than its cell says, or under another training's name."""
     plan = make_plan(study_file)
     assert len(plan.cells) == 2 * 3 * 2
     assert len(plan.jobs) == 1 + 3 * 2
@@ -41,7 +41,7 @@ def test_trainings_take_their_languages(study_file):
     ],
 )
 def test_fingerprints_follow_what_scores_depend_on(study_file, old, new, changes):
-    """Pins scores of other settings that are taken for these, and trainings that are done again for nothing."""
+    """Guards against scores of other settings that are taken for these, and trainings that are done again for nothing."""
     before = set(fingerprints(study_file).values())
     zero_shot = next(value for training, value in fingerprints(study_file).items() if not training.steps)
     edit(study_file, old, new)
@@ -55,7 +55,7 @@ def test_fingerprints_follow_what_scores_depend_on(study_file, old, new, changes
 
 
 def test_fingerprints_follow_bitext_and_base(study_file, tmp_path, tiny_model):
-    """Pins a record of another bitext, or of other weights in the same folder, that passes for this one's."""
+    """Guards against a record of another bitext, or of other weights in the same folder, that passes for this one's."""
     (tmp_path / "english.txt").write_text("".join(f"word {n}\n" for n in range(30)))
     (tmp_path / "swahili.txt").write_text("".join(f"neno {n}\n" for n in range(30)))
     edit(
@@ -73,7 +73,7 @@ def test_fingerprints_follow_bitext_and_base(study_file, tmp_path, tiny_model):
 
 
 def test_a_single_language_is_read_in_no_third(study_file):
-    """Pins a hybrid approach that cannot begin with one pair."""
+    """Guards against a hybrid approach that cannot begin with one pair."""
     edit(study_file, "contrastive = []", 'contrastive = ["batches.cross_lingual=0.5", "batches.multilingual=0.5"]')
     shares = {
         len(job.training.languages): job.recipe.batches.multilingual for job in make_plan(study_file).jobs.values()

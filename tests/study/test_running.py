@@ -25,7 +25,7 @@ def small(study_file):
 
 
 def test_kill_and_go_on(small, tmp_path, own_home):
-    """Pins a study that begins anew, trains a student twice, or leaves half a record after a kill."""
+    """Guards against a study that begins anew, trains a student twice, or leaves half a record after a kill."""
     folder, log = tmp_path / "cells", tmp_path / "log"
     arguments = (small, folder, own_home, log)
     assert in_processes(1, *arguments, killed_at=("evaluate", 2)) == [-9]
@@ -54,7 +54,7 @@ def test_a_student_that_lacks_a_file_is_trained_again(small, tmp_path, monkeypat
 
 
 def test_two_processes_share_the_work(small, tmp_path, own_home):
-    """Pins a training that two processes make, or that neither makes."""
+    """Guards against a training that two processes make, or that neither makes."""
     log = tmp_path / "log"
     assert in_processes(2, small, tmp_path / "cells", own_home, log) == [0, 0]
     noted = sorted(log.read_text().split("\n"))
@@ -74,7 +74,7 @@ def test_what_fails_is_reported_and_the_rest_is_done(small, tmp_path):
 
 
 def test_a_cluster_does_the_same(small, tmp_path, own_home, monkeypatch):
-    """Pins other scores from workers than from one process, a training that is lost, and one that fails alone."""
+    """Guards against other scores from workers than from one process, a training that is lost, and one that fails alone."""
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_worker_niceness", "0")
     edit(small, "contrastive = []", 'contrastive = []\nwild = ["student.freeze_layers=9"]')
@@ -95,7 +95,7 @@ def test_a_cluster_does_the_same(small, tmp_path, own_home, monkeypatch):
 
 
 def test_scores_are_in_the_precision_of_the_training(small, tmp_path, monkeypatch):
-    """Pins a recipe in float32 whose students are scored in bfloat16, and a record that names the other one."""
+    """Guards against a recipe in float32 whose students are scored in bfloat16, and a record that names the other one."""
     monkeypatch.setattr("optical_mteb.study.running.computes_in_bfloat16", lambda device: True)
     precisions = []
     for number, said in enumerate(("float32", "auto", "bfloat16")):
@@ -110,7 +110,7 @@ def test_scores_are_in_the_precision_of_the_training(small, tmp_path, monkeypatc
 
 
 def test_table_has_a_row_for_each_cell_and_metric(study_file, tmp_path):
-    """Pins a wrong group, a mean of other queries, trainings that are lost where cells coincide, and a lossy file."""
+    """Guards against a wrong group, a mean of other queries, trainings that are lost where cells coincide, and a lossy file."""
     edit(study_file, "seeds = [1, 2]", "seeds = [1]")
     plan, cells = make_plan(study_file), CellFolder(tmp_path / "cells")
     run(plan, cells, list(plan.jobs.values()), say=lambda line: None)
@@ -132,7 +132,7 @@ def test_table_has_a_row_for_each_cell_and_metric(study_file, tmp_path):
 
 
 def test_damaged_records_are_refused(small, tmp_path):
-    """Pins a record that was edited or cut short, and that a table is made of."""
+    """Guards against a record that was edited or cut short, and that a table is made of."""
     plan, cells = make_plan(small), CellFolder(tmp_path / "cells")
     zero_shot = [job for job in plan.jobs.values() if not job.training.steps]
     run(plan, cells, zero_shot, say=lambda line: None)

@@ -24,7 +24,7 @@ from tests.study.conftest import edit
     ],
 )
 def test_bad_studies(study_file, old, new, line):
-    """Pins a study that runs for hours before it fails, or fails without saying where."""
+    """Guards against a study that runs for hours before it fails, or fails without saying where."""
     edit(study_file, old, new)
     with pytest.raises(InputError, match=line) as error:
         read_study(study_file)
@@ -45,7 +45,7 @@ def test_bad_studies(study_file, old, new, line):
     ],
 )
 def test_bad_plans(study_file, old, new, line):
-    """Pins what a study names and nobody has, found out after the first training."""
+    """Guards against what a study names and nobody has, found out after the first training."""
     edit(study_file, 'high_resource = ["fra"]\n', "")
     edit(study_file, old, new)
     with pytest.raises(InputError, match=line) as error:
@@ -54,7 +54,7 @@ def test_bad_plans(study_file, old, new, line):
 
 
 def test_a_split_that_a_language_has_not(study_file):
-    """Pins a subset that mteb leaves out silently, and a score that is then missing."""
+    """Guards against a subset that mteb leaves out silently, and a score that is then missing."""
     edit(study_file, "CLDRNameRetrieval", "AfriQARetrieval")
     edit(study_file, '["swh-eng", "som-eng", "fra-eng", "hau-eng"]', '["hau-eng", "yor-eng"]\nsplit = "dev"')
     with pytest.raises(InputError, match="AfriQARetrieval has no split 'dev' of yor-eng"):
@@ -62,7 +62,7 @@ def test_a_split_that_a_language_has_not(study_file):
 
 
 def test_shipped_studies_are_found():
-    """Pins a study that ships and cannot be read, and a name that is misspelled."""
+    """Guards against a study that ships and cannot be read, and a name that is misspelled."""
     assert "pairs-cpu" in shipped_studies()
     for path in shipped_studies().values():
         assert read_study(path).name == path.stem

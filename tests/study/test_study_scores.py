@@ -18,7 +18,7 @@ def registered():
 
 
 def test_scores_are_mtebs(tiny_model):
-    """Pins prompts, orders or documents that are not those of a stock evaluation."""
+    """Guards against prompts, orders or documents that are not those of a stock evaluation."""
     model = SentenceTransformerEncoderWrapper(tiny_model())
     settings = TaskSettings(name="CLDRNameRetrieval", subsets=["swh-eng"])
     found = evaluate(model, [settings], batch_size=16)["CLDRNameRetrieval"]
@@ -34,7 +34,7 @@ def test_scores_are_mtebs(tiny_model):
 
 @pytest.mark.parametrize("late", [False, True])
 def test_scores_in_a_lower_precision(tiny_model, late):
-    """Pins a precision that is not used, that changes the ranking, or that stays with the caller's model."""
+    """Guards against a precision that is not used, that changes the ranking, or that stays with the caller's model."""
     model = tiny_model()
     wrapper = MultiVectorWrapper(as_late_interaction(model)) if late else SentenceTransformerEncoderWrapper(model)
     settings = TaskSettings(name="CLDRNameRetrieval", subsets=["swh-eng"], queries=40)
@@ -49,7 +49,7 @@ def test_scores_in_a_lower_precision(tiny_model, late):
 
 
 def test_documents_are_read_once(tiny_model, monkeypatch):
-    """Pins a corpus that is encoded for every language that asks it."""
+    """Guards against a corpus that is encoded for every language that asks it."""
     from optical_mteb.index.encoder import Encoder
 
     read = []
@@ -67,7 +67,7 @@ def test_documents_are_read_once(tiny_model, monkeypatch):
 
 
 def test_the_same_queries_are_left_everywhere():
-    """Pins queries that are no translations of one another, lost right answers, and corpora that differ."""
+    """Guards against queries that are no translations of one another, lost right answers, and corpora that differ."""
     settings = TaskSettings(name="CLDRNameRetrieval", subsets=["swh-eng", "fra-eng"], queries=20, documents=50)
     whole, part = load_task(settings), load_task(settings)
     whole.load_data()
@@ -89,7 +89,7 @@ def test_the_same_queries_are_left_everywhere():
 
 
 def test_all_is_left_where_nothing_is_said():
-    """Pins a study of whole tasks that loses queries."""
+    """Guards against a study of whole tasks that loses queries."""
     settings = TaskSettings(name="CLDRNameRetrieval", subsets=["swh-eng"])
     task = load_task(settings)
     task.load_data()

@@ -123,13 +123,13 @@ FAULTS = {
 
 
 def test_a_sound_folder_passes(prepared):
-    """Pins a check that fails whatever is given to it."""
+    """Guards against a check that fails whatever is given to it."""
     assert failed(*prepared[:2]) == {}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_fails_its_check_alone(prepared, fault):
-    """Pins a fault that the results repository would be the first to find."""
+    """Guards against a fault that the results repository would be the first to find."""
     cache, results, folder = prepared
     plant, expected = FAULTS[fault]
     plant(folder)
@@ -140,7 +140,7 @@ def test_a_fault_fails_its_check_alone(prepared, fault):
 
 
 def test_a_file_under_another_name_fails(prepared):
-    """Pins results that stand under the name of another task."""
+    """Guards against results that stand under the name of another task."""
     cache, results, folder = prepared
     (folder / f"{TASK}.json").rename(folder / "LocalWordsRetrieval.json")
     found = failed(cache, results)
@@ -148,5 +148,5 @@ def test_a_file_under_another_name_fails(prepared):
 
 
 def test_an_empty_folder_fails(tmp_path):
-    """Pins a folder without results that passes because nothing is wrong with any of them."""
+    """Guards against a folder without results that passes because nothing is wrong with any of them."""
     assert failed(tmp_path, []) == {"folder and model_meta.json agree": "there are no results"}

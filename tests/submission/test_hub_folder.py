@@ -56,7 +56,7 @@ def silent_card(folder):
     ],
 )
 def test_a_fault_is_found(prepared, fault, reason):
-    """Pins an upload that others cannot load, or that is not what was evaluated."""
+    """Guards against an upload that others cannot load, or that is not what was evaluated."""
     published, _, folder = prepared
     assert {check.verdict for check in check_hub_folder(folder, published)} == {Verdict.OK}
     fault(folder)
@@ -64,7 +64,7 @@ def test_a_fault_is_found(prepared, fault, reason):
 
 
 def test_a_source_that_needs_this_package_fails(tmp_path, prepared):
-    """Pins a source that imports only where this package is installed."""
+    """Guards against a source that imports only where this package is installed."""
     _, meta, folder = prepared
     source = tmp_path / source_name(meta)
     source.write_text("import optical_mteb.errors\n" + model_source(meta))

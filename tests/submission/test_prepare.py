@@ -57,7 +57,7 @@ def rows_of(cache):
 
 
 def test_a_trained_student(tmp_path, tiny_base):
-    """Pins the whole path: trained, evaluated by MTEB, prepared, checked, and read by MTEB with the same scores."""
+    """Guards against a break in the whole path: trained, evaluated by MTEB, prepared, checked, read by MTEB with the same scores."""
     (tmp_path / "tiny.toml").write_text(RECIPE.format(base=tiny_base))
     sidecar = train(read_recipe(tmp_path / "tiny.toml"), device="cpu", say=lambda line: None)
     register()
@@ -92,7 +92,7 @@ def test_a_trained_student(tmp_path, tiny_base):
 
 
 def test_a_student_on_the_hub(tmp_path, write, student, quick):
-    """Pins the published name and commit: in folder, record, source, card and texts; the local ones nowhere."""
+    """Guards against a local name or commit in folder, record, source, card or texts, where the published ones belong."""
     write()
     made = prepare(
         "optical-mteb/tiny-student",
@@ -127,7 +127,7 @@ def test_a_student_on_the_hub(tmp_path, write, student, quick):
 
 
 def test_the_card(tmp_path, write, quick):
-    """Pins a card without what the Hub lists a model by, or that keeps silent about what the training has read."""
+    """Guards against a card without what the Hub lists a model by, or that keeps silent about what the training has read."""
     write()
     prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", hub_id="a/b", rerun=False)
     card = ModelCard((tmp_path / "made/hub/README.md").read_text())
@@ -146,7 +146,7 @@ def test_the_card(tmp_path, write, quick):
 
 
 def test_tasks_are_told_apart(tmp_path, write, quick):
-    """Pins a task that lives only here in the results that are to be submitted, or one of MTEB's that is left out."""
+    """Guards against a task that lives only here in the results that are to be submitted, or one of MTEB's that is left out."""
     write("PublicWordsRetrieval")
     write("LocalWordsRetrieval")
     made = prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)
@@ -162,7 +162,7 @@ def test_tasks_are_told_apart(tmp_path, write, quick):
 
 
 def test_a_task_that_was_trained_on_is_disclosed(tmp_path, write, student, quick, monkeypatch):
-    """Pins a pull request that swears what is not so."""
+    """Guards against a pull request that swears what is not so."""
     student.model_copy(update={"mteb_tasks": ["PublicWordsRetrieval"]}).write(student_path("tiny-student"))
     write()
     prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)
@@ -171,7 +171,7 @@ def test_a_task_that_was_trained_on_is_disclosed(tmp_path, write, student, quick
 
 
 def test_an_older_submission_is_replaced(tmp_path, write, quick):
-    """Pins files of an older submission that stay, and mteb's clone of the repository that goes."""
+    """Guards against files of an older submission that stay, and a lost clone of mteb's repository."""
     write()
     made = tmp_path / "made"
     prepare("tiny-student", made, cache=tmp_path / "cache", rerun=False)
@@ -195,7 +195,7 @@ def test_an_older_submission_is_replaced(tmp_path, write, quick):
 
 
 def test_an_incomplete_result_fails_and_can_be_left_out(tmp_path, write, quick):
-    """Pins `--task`: results on some languages only are refused, and the others can go without them."""
+    """Guards against a `--task` that lets results on some languages pass, or keeps the other tasks back."""
     write("PublicWordsRetrieval", edit=lambda content: content["scores"]["test"].pop())
     write("LocalWordsRetrieval")
     made = prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)
@@ -213,7 +213,7 @@ def test_an_incomplete_result_fails_and_can_be_left_out(tmp_path, write, quick):
     [("cldr:som", False), ("moses:/home/me/som.en", True), ("~/som.tsv", True), ("hub:a/b", False), ("som.tsv", False)],
 )
 def test_paths_of_this_machine_are_told(tmp_path, write, student, quick, source, named):
-    """Pins a card that shows the world where the user keeps files."""
+    """Guards against a card that shows the world where the user keeps files."""
     record = student.bitext[0].model_copy(update={"source": source})
     student.model_copy(update={"bitext": [record]}).write(student_path("tiny-student"))
     write()
@@ -225,7 +225,7 @@ def test_paths_of_this_machine_are_told(tmp_path, write, student, quick, source,
 
 @pytest.mark.parametrize("licence", ["mit", None])
 def test_what_is_not_known_is_left_to_do(tmp_path, write, student, quick, licence):
-    """Pins a field that mteb's reviewers ask for and that is silently None."""
+    """Guards against a field that mteb's reviewers ask for and that is silently None."""
     student.model_copy(update={"licence": licence}).write(student_path("tiny-student"))
     register()
     write()

@@ -56,7 +56,7 @@ def online(monkeypatch, tmp_path):
 
 
 def test_both_are_handed_over(tmp_path, submit, online):
-    """Pins results under another revision than that of the upload, or of tasks that MTEB does not have."""
+    """Guards against results under another revision than that of the upload, or of tasks that MTEB does not have."""
     code, output = submit("--push", "--hub-id", "a/b")
     assert code == 0
     assert online == [
@@ -70,7 +70,7 @@ def test_both_are_handed_over(tmp_path, submit, online):
 
 
 def test_weights_that_are_uploaded_stay(submit, online):
-    """Pins a second upload, whose commit is not the one that was given."""
+    """Guards against a second upload, whose commit is not the one that was given."""
     assert submit("--push", "--hub-id", "a/b", "--revision", COMMIT)[0] == 0
     assert [each[0] for each in online] == ["cache", "submit"]
 
@@ -86,7 +86,7 @@ def test_weights_that_are_uploaded_stay(submit, online):
     ],
 )
 def test_without_credentials_it_is_said(tmp_path, submit, online, monkeypatch, options, lacking, said):
-    """Pins a hand-over that fails where it should say what it would do."""
+    """Guards against a submission that fails where it should only say what it would do."""
 
     def refuse():
         raise RuntimeError("no GitHub token")
@@ -106,7 +106,7 @@ def test_without_credentials_it_is_said(tmp_path, submit, online, monkeypatch, o
 
 
 def test_a_failed_check_hands_nothing_over(submit, write, online):
-    """Pins an exit code of 0, and an upload, of what a check has failed."""
+    """Guards against an exit code of 0, and an upload, of what a check has failed."""
     write(TASK, edit=lambda content: content["scores"]["test"].pop())
     code, output = submit("--push", "--hub-id", "a/b")
     assert code == 1
@@ -115,7 +115,7 @@ def test_a_failed_check_hands_nothing_over(submit, write, online):
 
 
 def test_only_own_tasks(submit, online):
-    """Pins a pull request without results."""
+    """Guards against a pull request without results."""
     code, output = submit("--push", "--hub-id", "a/b", "--revision", COMMIT, "-t", "LocalWordsRetrieval")
     assert code == 0
     assert online == []

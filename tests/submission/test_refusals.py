@@ -38,7 +38,7 @@ EDITS = {
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_or_damaged_result(tmp_path, write, edit):
-    """Pins a submission of scores that no run of the model has given."""
+    """Guards against a submission of scores that no run of the model has given."""
     change, message = EDITS[edit]
     if edit == "NaN beside":
         original = change
@@ -55,14 +55,14 @@ def test_an_edited_or_damaged_result(tmp_path, write, edit):
 
 
 def test_an_approximate_index(tmp_path, write):
-    """Pins results of an index that go out as the model's own."""
+    """Guards against results of an index that go out as the model's own."""
     write(experiment={"index_backend": "hnsw:m=8"})
     with pytest.raises(InputError, match=r"approximate index \(index_backend=hnsw:m=8\)"):
         prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache")
 
 
 def test_results_of_two_revisions_in_one_folder(tmp_path, write):
-    """Pins results of one training under the revision of another."""
+    """Guards against results of one training under the revision of another."""
     folder = write()
     meta = json.loads((folder / "model_meta.json").read_text())
     (folder / "model_meta.json").write_text(json.dumps(meta | {"revision": "f" * 40}))
@@ -71,7 +71,7 @@ def test_results_of_two_revisions_in_one_folder(tmp_path, write):
 
 
 def test_results_of_an_older_training(tmp_path, write):
-    """Pins results of weights that the student no longer has."""
+    """Guards against results of weights that the student no longer has."""
     folder = write()
     meta = json.loads((folder / "model_meta.json").read_text())
     (folder / "model_meta.json").write_text(json.dumps(meta | {"revision": "f" * 40}))
@@ -81,7 +81,7 @@ def test_results_of_an_older_training(tmp_path, write):
 
 
 def test_weights_that_changed_since_the_training(tmp_path, write):
-    """Pins an upload of weights that are not those that were evaluated."""
+    """Guards against an upload of weights that are not those that were evaluated."""
     write()
     config = student_path("tiny-student") / "config_sentence_transformers.json"
     config.write_text(config.read_text().replace("query: ", "question: "))
@@ -90,7 +90,7 @@ def test_weights_that_changed_since_the_training(tmp_path, write):
 
 
 def test_a_task_that_nobody_has(tmp_path, write):
-    """Pins a result on a task that no check can hold it to."""
+    """Guards against a result on a task that no check can hold it to."""
     folder = write()
     content = json.loads((folder / f"{TASK}.json").read_text()) | {"task_name": "GoneRetrieval"}
     (folder / "GoneRetrieval.json").write_text(json.dumps(content))
@@ -113,7 +113,7 @@ def test_a_task_that_nobody_has(tmp_path, write):
     ],
 )
 def test_options_that_cannot_be_meant(tmp_path, write, student, options, message):
-    """Pins a mistake on the command line that ends in a traceback, or in a folder of something else."""
+    """Guards against a mistake on the command line that ends in a traceback, or in a folder of something else."""
     write()
     given = {"model": "tiny-student", "cache": tmp_path / "cache"} | options
     given["cache"] = tmp_path / given["cache"]
@@ -125,7 +125,7 @@ def test_options_that_cannot_be_meant(tmp_path, write, student, options, message
 
 
 def test_a_folder_of_something_else(tmp_path, write):
-    """Pins a submission that takes the place of the user's own files."""
+    """Guards against a submission that takes the place of the user's own files."""
     write()
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "thesis.tex").write_text("mine")

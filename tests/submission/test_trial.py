@@ -35,7 +35,7 @@ def results(tmp_path):
     ("shift", "verdict"), [(0, Verdict.OK), (0.0009, Verdict.OK), (0.0011, Verdict.FAILED), (-0.0011, Verdict.FAILED)]
 )
 def test_the_tolerance(tmp_path, model, write, scores, shift, verdict):
-    """Pins the largest change that the results repository accepts, to either side."""
+    """Guards against a refusal of the largest change that the results repository accepts, in either direction."""
     write(scores=[score + shift for score in scores])
     assert 0.01 < scores[0] < 0.99
     check = check_rerun(model, results(tmp_path))
@@ -44,7 +44,7 @@ def test_the_tolerance(tmp_path, model, write, scores, shift, verdict):
 
 
 def test_the_smallest_sample(tmp_path, model, write, scores, monkeypatch):
-    """Pins a check that takes as long as the evaluation: one subset is loaded, the smallest by the task's statistics."""
+    """Guards against a check that takes as long as the evaluation: one subset is loaded, the smallest by the task's statistics."""
     sizes = {"som-eng": {"num_samples": 900}, "swh-eng": {"num_samples": 60}}
     statistics = {TASK: {"test": {"num_samples": 960, "hf_subset_descriptive_stats": sizes}}}
     metadata = type(PublicWordsRetrieval.metadata)
@@ -58,7 +58,7 @@ def test_the_smallest_sample(tmp_path, model, write, scores, monkeypatch):
 
 
 def test_data_that_are_not_there(tmp_path, model, write, scores, monkeypatch):
-    """Pins a sample that is given up at the first task whose data cannot be had, and one that passes without any."""
+    """Guards against a sample that is given up at the first task whose data cannot be had, and one that passes without any."""
 
     def absent(self, subset, split):
         raise ConnectionError("no network")

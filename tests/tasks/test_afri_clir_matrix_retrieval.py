@@ -52,7 +52,7 @@ def load(subset: str = "eng-twi"):
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task that moves upstream."""
+    """Guards against metadata that MTEB would refuse in a task that moves upstream."""
     metadata = AfriCLIRMatrixRetrieval.metadata
     assert metadata.is_filled()
     assert list(metadata.eval_langs) == [f"eng-{'swh' if code == 'swa' else code}" for code in CODES]
@@ -61,7 +61,7 @@ def test_metadata_is_complete():
 
 
 def test_articles_titles_and_grades(data: Path, caplog: pytest.LogCaptureFixture):
-    """Pins grades that become binary, titles without a relevant article, and an empty article."""
+    """Guards against grades that become binary, titles without a relevant article, and an empty article."""
     with caplog.at_level(logging.WARNING):
         loaded = load()
     expected = [{"id": a["id"], "text": a["contents"], "title": ""} for a in ARTICLES if a["contents"]]
@@ -86,7 +86,7 @@ def test_articles_titles_and_grades(data: Path, caplog: pytest.LogCaptureFixture
     ],
 )
 def test_names_of_the_files(data: Path, subset: str, code: str, language: str):
-    """Pins the publisher's two names of a language."""
+    """Guards against a file that is not found under one of the publisher's two names of a language."""
     for file in (TOPICS_FILE, QRELS_FILE):
         (data / file.replace("twi", code)).write_bytes((data / file).read_bytes())
     folder = data / f"africlirmatrix-v1.0-{language}"
@@ -96,7 +96,7 @@ def test_names_of_the_files(data: Path, subset: str, code: str, language: str):
 
 
 def test_download_and_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins the address of the queries, the Hub's layout and both revisions."""
+    """Guards against a wrong address of the queries, layout on the Hub or revision."""
     published, cache = tmp_path / "published", tmp_path / "hub"
     publish(published, cache / "datasets--castorini--africlirmatrix/snapshots/f94e826e12c3589ff908d338492211a4ebabe7a9")
     site = "https://raw.githubusercontent.com/castorini/africlirmatrix/29941eca075cc5488f1260af54165b3e6a2282d5/"
@@ -131,7 +131,7 @@ def test_download_and_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_bad_data_is_refused_with_its_line(data: Path, path: str, content: bytes, message: str):
-    """Pins bad lines that are skipped, or end in a traceback."""
+    """Guards against bad lines that are skipped, or end in a traceback."""
     (data / path).write_bytes(content)
     with pytest.raises(InputError, match=message):
         load()
@@ -139,7 +139,7 @@ def test_bad_data_is_refused_with_its_line(data: Path, path: str, content: bytes
 
 @pytest.mark.parametrize("path", [TOPICS_FILE, QRELS_FILE, ARTICLES_FILE])
 def test_missing_file_is_named_with_its_place(data: Path, path: str):
-    """Pins an error that does not say what to get and where to put it."""
+    """Guards against an error that does not say what to get and where to put it."""
     (data / path).unlink()
     with pytest.raises(InputError, match=f"get it from https://.* and put it at {data / path}"):
         load()

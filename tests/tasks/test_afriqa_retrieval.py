@@ -71,7 +71,7 @@ def texts(dataset) -> dict[str, str]:
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task, its eight languages, both tags of Swahili, both splits."""
+    """Guards against metadata that MTEB would refuse, and a lost language of the eight, tag of Swahili or split."""
     metadata = AfriQARetrieval.metadata
     assert metadata.is_filled()
     assert list(metadata.eval_langs) == EIGHT
@@ -81,7 +81,7 @@ def test_metadata_is_complete():
 
 
 def test_questions_of_a_language_over_the_passages_of_all(files: Files):
-    """Pins the translated question taken for the asked one, another language's questions, and a corpus too small."""
+    """Guards against the translated question taken for the asked one, another language's questions, and a corpus too small."""
     split = load("hau-eng")["hau-eng"]["dev"]
     assert texts(split["queries"]) == {"0": "hau dev question"}
     assert split["relevant_docs"] == {"0": {"hau-dev-0": 1}}
@@ -91,7 +91,7 @@ def test_questions_of_a_language_over_the_passages_of_all(files: Files):
 
 
 def test_a_corpus_grows_by_the_test_files_alone(files: Files):
-    """Pins ids that change with the subset or the split, and a corpus for `test` that lacks a published passage."""
+    """Guards against ids that change with the subset or the split, and a corpus for `test` that lacks a published passage."""
     dataset = load(splits=("dev", "test"))
     of_dev = list(dataset["hau-eng"]["dev"]["corpus"])
     of_test = list(dataset["yor-eng"]["test"]["corpus"])
@@ -101,7 +101,7 @@ def test_a_corpus_grows_by_the_test_files_alone(files: Files):
 
 
 def test_a_file_that_is_not_published_changes_nothing(files: Files):
-    """Pins scores that depend on what happens to lie in the folder."""
+    """Guards against scores that depend on what happens to lie in the folder."""
     before = load("hau-eng")["hau-eng"]["dev"]
     files.write("yor", "dev", row("0", "Ki ni?", "A new passage"))
     files.write("fon", "dev", row("0", "Etɛ?", "Un passage"))
@@ -111,7 +111,7 @@ def test_a_file_that_is_not_published_changes_nothing(files: Files):
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), "", " "])
 def test_missing_passages_and_questions_are_left_out(files: Files, nothing: object):
-    """Pins a null passage read as text, or one that stops the task; a passage without a question stays."""
+    """Guards against a null passage that is read as text or stops the task, and a lost passage that has no question."""
     files.write("twi", "dev", row("0", "Hena?", nothing), row("1", nothing, "Accra"), row("2", "Ɛhe?", "Kumasi"))
     files.write("twi", "train", row("0", nothing, nothing))
     split = load("twi-eng")["twi-eng"]["dev"]
@@ -122,7 +122,7 @@ def test_missing_passages_and_questions_are_left_out(files: Files, nothing: obje
 
 
 def test_equal_passages_are_one_document(files: Files):
-    """Pins a passage that two questions share and one finds twice, within a file and across languages."""
+    """Guards against a passage that two questions share and one finds twice, within a file and across languages."""
     files.write("bem", "train", row("7", "Bushe?", "Egypt \n"))
     files.write("hau", "dev", row("0", "Ina?", "Egypt"), row("1", "Wane?", " Egypt"), row("2", "Yaushe?", "Libya"))
     split = load("hau-eng")["hau-eng"]["dev"]
@@ -131,7 +131,7 @@ def test_equal_passages_are_one_document(files: Files):
 
 
 def test_equal_questions_are_one_query(files: Files):
-    """Pins a query that finds one of its passages and is told that it is wrong; another language's is another one."""
+    """Guards against a query that finds one of its passages and counts as wrong; another language's query is a different one."""
     files.write("twi", "train", row("0", "Hena?", "Nkrumah"), row("1", "Ɛhe?", "Tamale"))
     files.write("twi", "dev", row("0", "Hena?", "Busia"), row("1", " Hena? ", "Rawlings"), row("2", "Hena?", "Busia"))
     files.write("zul", "dev", row("0", "Hena?", "Mandela"))
@@ -152,19 +152,19 @@ def test_equal_questions_are_one_query(files: Files):
     ],
 )
 def test_splits_that_a_language_does_not_have(files: Files, splits, subsets, expected):
-    """Pins a task that stops, or that cannot be run without the test files, where a language has no dev."""
+    """Guards against a task that stops, or that cannot be run without the test files, where a language has no dev."""
     assert {subset: list(parts) for subset, parts in load(*subsets, splits=splits).items()} == expected
 
 
 def test_the_order_of_the_filters_does_not_matter(files: Files):
-    """Pins languages that are lost where the split is chosen last, as `mteb run` does without task names."""
+    """Guards against languages that are lost where the split is chosen last, as `mteb run` does without task names."""
     late = AfriQARetrieval().filter_languages(["swa", "hau"]).filter_eval_splits(["test"])
     early = AfriQARetrieval().filter_eval_splits(["test"]).filter_languages(["swa", "hau"])
     assert late.hf_subsets == early.hf_subsets == ["hau-eng", "swh-eng"]
 
 
 def test_left_out_languages_are_named(files: Files, caplog: pytest.LogCaptureFixture):
-    """Pins a chosen language that is missing from the scores without a word."""
+    """Guards against a chosen language that is missing from the scores without a word."""
     with caplog.at_level(logging.WARNING):
         load("hau-eng", "yor-eng")
         assert "left out yor-eng, of which there is no dev; --eval-splits test has all languages" in caplog.text
@@ -182,14 +182,14 @@ def test_left_out_languages_are_named(files: Files, caplog: pytest.LogCaptureFix
     ],
 )  # fmt: skip
 def test_a_split_that_is_not_there_is_refused(files: Files, splits, subsets, message: str):
-    """Pins a KeyError, or empty scores, where one line tells what to choose."""
+    """Guards against a KeyError, or empty scores, where one line tells what to choose."""
     with pytest.raises(InputError, match=message) as caught:
         load(*subsets, splits=splits)
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there(files: Files):
-    """Pins a corpus without the language whose file is missing."""
+    """Guards against a corpus without the language whose file is missing."""
     files.path("ibo", "train").unlink()
     with pytest.raises(
         InputError, match=r"^afriqa: data/gold_passages/ibo/\S+\.ibo\.en\.train\.json is not here .* put it at"
@@ -198,7 +198,7 @@ def test_a_file_that_is_not_there(files: Files):
 
 
 def test_files_are_read_once_for_all_languages_and_anew_the_next_time(files: Files, monkeypatch: pytest.MonkeyPatch):
-    """Pins files that are read for every language, for a split that nobody asked for, or only once a process."""
+    """Guards against files read for every language or for a split that nobody asked for, and changes missed within a process."""
     read = []
 
     def counted(path: Path):
@@ -232,7 +232,7 @@ def test_files_are_read_once_for_all_languages_and_anew_the_next_time(files: Fil
     ],
 )  # fmt: skip
 def test_broken_lines_are_refused_with_their_place(files: Files, line: bytes, message: str):
-    """Pins bad data that pass, or a traceback without file and line."""
+    """Guards against bad data that pass, or a traceback without file and line."""
     path = files.path("hau", "dev")
     path.write_bytes(path.read_bytes() + b"\n" + line)
     with pytest.raises(InputError, match=message):
@@ -240,7 +240,7 @@ def test_broken_lines_are_refused_with_their_place(files: Files, line: bytes, me
 
 
 def test_mteb_scores_every_language_on_the_splits_that_it_has(files: Files, evaluate):
-    """Pins a KeyError in MTEB at a language without dev, scores lost by query, and a result that JSON changes."""
+    """Guards against a KeyError in MTEB at a language without dev, scores lost by query, and a result that JSON changes."""
     files.write("hau", "dev", row("0", "Ina?", "Egypt"), row("1", "Wane?", "Libya"))
     task = mteb.get_task("AfriQARetrieval", languages=["hau", "yor"], eval_splits=["dev", "test"])
     scores = evaluate(task)
@@ -261,7 +261,7 @@ def records(code: str, part: str) -> list[dict]:
     REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/afriqa"
 )
 def test_real_files_against_an_independent_count():
-    """Pins passages and questions lost or doubled, judgements on another passage, and languages mixed up."""
+    """Guards against passages and questions lost or doubled, judgements on another passage, and languages mixed up."""
     passages = {
         record["context"].strip()
         for code, part in PUBLISHED

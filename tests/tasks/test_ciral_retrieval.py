@@ -68,7 +68,7 @@ def qrels_by_hand(path: Path) -> dict[str, dict[str, int]]:
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task that moves upstream, and that both revisions are commits."""
+    """Guards against metadata that MTEB would refuse in a task that moves upstream, and revisions that are not commits."""
     assert CIRALRetrieval.metadata.is_filled()
     assert list(CIRALRetrieval.metadata.eval_langs) == ["eng-hau", "eng-som", "eng-swh", "eng-yor"]
     assert CIRALRetrieval.metadata.eval_langs["eng-swh"] == ["eng-Latn", "swh-Latn", "swa-Latn"]
@@ -76,7 +76,7 @@ def test_metadata_is_complete():
 
 
 def test_passages(data: Path):
-    """Pins a title that is lost, null as text, and an empty passage that is kept."""
+    """Guards against a title that is lost, null as text, and an empty passage that is kept."""
     assert load("dev")["corpus"].to_list() == [
         {"id": "VOA#1#0", "text": "Mji mkuu wa Kenya ni Nairobi.", "title": "Nairobi"},
         {"id": "VOA#1#1", "text": "Rais wa Uganda ni Museveni.", "title": ""},
@@ -86,7 +86,7 @@ def test_passages(data: Path):
 
 @pytest.mark.parametrize("split", ["dev", "test-a", "test-a-pools"])
 def test_queries_and_judgements(data: Path, split: str):
-    """Pins files of one split that are taken for another's, and blanks around a question."""
+    """Guards against files of one split that are taken for another's, and blanks that stay around a question."""
     loaded = load(split)
     lines = TOPICS[split.removesuffix("-pools")].splitlines()
     expected = [dict(zip(("id", "text"), (part.strip() for part in line.split("\t")), strict=True)) for line in lines]
@@ -96,7 +96,7 @@ def test_queries_and_judgements(data: Path, split: str):
 
 
 def test_strangers_and_unanswered_questions_are_left_out(data: Path, caplog: pytest.LogCaptureFixture):
-    """Pins the judged question of test-b that is not published, and a question without a relevant passage."""
+    """Guards against a stop at the judged question of test-b that is not published, and at a question without a relevant passage."""
     with caplog.at_level(logging.WARNING):
         loaded = load("test-b")
     assert loaded["queries"]["id"] == ["3"]
@@ -107,14 +107,14 @@ def test_strangers_and_unanswered_questions_are_left_out(data: Path, caplog: pyt
 
 
 def test_only_the_chosen_subset_and_split_are_read(data: Path):
-    """Pins files that are opened although nobody asked for them: the other languages are not there."""
+    """Guards against files that are opened although nobody asked for them: the other languages are not there."""
     task = mteb.get_task("CIRALRetrieval", languages=["swa"], eval_splits=["dev"])
     task.load_data()
     assert {subset: list(splits) for subset, splits in task.dataset.items()} == {"eng-swh": ["dev"]}
 
 
 def test_packed_passages(data: Path):
-    """Pins a packed copy of the passages that is not found."""
+    """Guards against a packed copy of the passages that is not found."""
     file = data / "ciral-corpus/passages-v1.0/swahili_passages.jsonl"
     (file.parent / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
     file.unlink()
@@ -122,7 +122,7 @@ def test_packed_passages(data: Path):
 
 
 def test_snapshots_in_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins downloaded snapshots that are not found without a network, and revisions that are not the pinned ones."""
+    """Guards against downloaded snapshots that are not found without a network, and revisions that are not the pinned ones."""
     cache = tmp_path / "hub"
     publish(
         cache / "datasets--CIRAL--ciral/snapshots/1a46efc4d45d0e3756656695ed2994dfce9254fc",
@@ -137,7 +137,7 @@ def test_snapshots_in_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_changed_passages_are_read_again(data: Path):
-    """Pins a corpus in the cache that outlives the file that it was made of."""
+    """Guards against a corpus in the cache that outlives the file that it was made of."""
     assert load("dev")["corpus"].num_rows == 3
     file = data / "ciral-corpus/passages-v1.0/swahili_passages.jsonl"
     with file.open("a", encoding="utf-8") as stream:
@@ -175,7 +175,7 @@ def test_changed_passages_are_read_again(data: Path):
     ],
 )
 def test_bad_data_is_refused_with_its_line(data: Path, path: str, content: bytes, message: str):
-    """Pins bad lines that are skipped, or end in a traceback."""
+    """Guards against bad lines that are skipped, or end in a traceback."""
     (data / path).write_bytes(content)
     with pytest.raises(InputError, match=message):
         load("dev")
@@ -185,7 +185,7 @@ def test_bad_data_is_refused_with_its_line(data: Path, path: str, content: bytes
     "path", ["ciral/ciral-swahili/qrels", "ciral/ciral-swahili/topics", "ciral-corpus/passages-v1.0"]
 )
 def test_missing_file_is_named_with_its_place(data: Path, path: str):
-    """Pins an error that does not say what to get and where to put it."""
+    """Guards against an error that does not say what to get and where to put it."""
     for file in (data / path).iterdir():
         file.unlink()
     with pytest.raises(InputError, match=rf"get it from https://huggingface.co/.* and put it at {data}/{path}/"):

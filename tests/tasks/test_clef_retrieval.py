@@ -104,7 +104,7 @@ def load(subset: str = "swh-eng"):
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task that moves upstream, and the languages of the paper."""
+    """Guards against metadata that MTEB would refuse in a task that moves upstream, and other languages than the paper's."""
     metadata = CLEFRetrieval.metadata
     assert metadata.is_filled()
     assert set(metadata.eval_langs) >= {f"{code}-eng" for code in ("swh", "som", "tgl", "mar", "fra", "spa", "por")}
@@ -112,7 +112,7 @@ def test_metadata_is_complete():
 
 
 def test_articles_of_both_newspapers(clef: Path):
-    """Pins a newspaper, a headline or a packed file that is lost, the pound sign, and files that are no documents."""
+    """Guards against a newspaper, a headline or a packed file that is lost, the pound sign, and files that are no documents."""
     assert load()["corpus"].to_list() == [
         {"id": "LA010194-0001", "title": "BERLIN REBUILDS & GROWS", "text": "Architects work in Berlin."},
         {"id": "LA010194-0002", "title": "", "text": "Baby food was tested."},
@@ -142,7 +142,7 @@ RELEVANT = {
     ],
 )
 def test_topics_of_all_years(clef: Path, subset: str, texts: list[str]):
-    """Pins both formats, Latin 1, files by year, numbers that differ in form, and topics without an answer."""
+    """Guards against a format, Latin 1, files by year, or numbers of another form that are misread, and topics without an answer."""
     loaded = load(subset)
     assert loaded["queries"]["id"] == ["C001", "C041", "C141"]
     assert loaded["queries"]["text"] == texts
@@ -150,7 +150,7 @@ def test_topics_of_all_years(clef: Path, subset: str, texts: list[str]):
 
 
 def test_topics_as_a_table(clef: Path):
-    """Pins numbers without the C, and Devanagari."""
+    """Guards against a refusal of numbers without the C, or of Devanagari digits."""
     (clef / "topics/mar.tsv").write_text("1\tबर्लिन\tशोधा\n041\tअन्न\nC141\tभाव\n", encoding="utf-8")
     loaded = load("mar-eng")
     assert loaded["queries"].to_list() == [
@@ -162,12 +162,12 @@ def test_topics_as_a_table(clef: Path):
 
 
 def test_languages_share_the_corpus(clef: Path):
-    """Pins articles that are read again for every language."""
+    """Guards against articles that are read again for every language."""
     assert load("swh-eng")["corpus"].cache_files == load("fra-eng")["corpus"].cache_files
 
 
 def test_only_the_chosen_languages_are_read(clef: Path):
-    """Pins topics that are asked for although nobody chose the language; without a choice, the published ones."""
+    """Guards against topics required for a language that nobody chose; without a choice, the published ones are read."""
     task = mteb.get_task("CLEFRetrieval", languages=["fra"])
     task.load_data()
     assert list(task.dataset) == ["fra-eng"]
@@ -195,7 +195,7 @@ def test_only_the_chosen_languages_are_read(clef: Path):
     ],
 )
 def test_bad_data_is_refused_with_its_line(clef: Path, path: str, content: str | bytes, message: str):
-    """Pins bad lines and files that are skipped, or end in a traceback."""
+    """Guards against bad lines and files that are skipped, or end in a traceback."""
     (clef / path).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message):
         load()
@@ -212,7 +212,7 @@ def test_bad_data_is_refused_with_its_line(clef: Path, path: str, content: str |
     ],
 )
 def test_missing_part_is_named_with_the_layout(clef: Path, path: str, named: str):
-    """Pins an error that does not say what is missing, how the folder has to look and where to get it."""
+    """Guards against an error that does not say what is missing, how the folder has to look and where to get it."""
     place = clef / path
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     with pytest.raises(InputError) as refused:
@@ -225,7 +225,7 @@ def test_missing_part_is_named_with_the_layout(clef: Path, path: str, named: str
 
 
 def test_unset_data_folder_is_named(clef: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a traceback where OPTICAL_MTEB_DATA is not set."""
+    """Guards against a traceback where OPTICAL_MTEB_DATA is not set."""
     monkeypatch.delenv("OPTICAL_MTEB_DATA")
     with pytest.raises(InputError, match="OPTICAL_MTEB_DATA/clef is not there; CLEFRetrieval reads"):
         load()

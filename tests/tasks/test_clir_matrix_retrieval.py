@@ -60,7 +60,7 @@ def load(subset: str, splits: tuple[str, ...] = ("test1",)):
 
 
 def test_metadata_is_complete_and_small_corpora_are_the_default():
-    """Pins what MTEB asks of a task, and a run that encodes six million articles unasked."""
+    """Guards against metadata that MTEB would refuse, and a run that encodes six million articles unasked."""
     metadata = CLIRMatrixRetrieval.metadata
     assert metadata.is_filled()
     assert CLIRMatrixRetrieval().filter_languages(None).hf_subsets == ["eng-swh", "eng-tgl", "eng-mar", "eng-yor"]
@@ -69,7 +69,7 @@ def test_metadata_is_complete_and_small_corpora_are_the_default():
 
 
 def test_subsets_are_what_the_docstring_says():
-    """Pins a pair that is left out, or listed both as BI-139 and as MULTI-8."""
+    """Guards against a pair that is left out, or listed both as BI-139 and as MULTI-8."""
     subsets = set(CLIRMatrixRetrieval.metadata.eval_langs)
     others = set(_CODES) - {"eng"}
     multi8 = {"arb", "deu", "eng", "fra", "jpn", "rus", "spa", "zho"}
@@ -81,7 +81,7 @@ def test_subsets_are_what_the_docstring_says():
 
 
 def test_title_as_query_graded_articles(downloads: Path, caplog: pytest.LogCaptureFixture):
-    """Pins languages swapped, grades flattened, grade 0 relevant, a judgement of a missing document that is kept."""
+    """Guards against languages swapped, grades flattened, grade 0 relevant, a judgement of a missing document that is kept."""
     split = load("eng-swh")["test1"]
     assert split["corpus"].to_dict() == {
         "id": ["690", "5615", "7"],
@@ -95,7 +95,7 @@ def test_title_as_query_graded_articles(downloads: Path, caplog: pytest.LogCaptu
 
 
 def test_other_direction_and_other_split(downloads: Path):
-    """Pins the pair read backwards, and a split that is another one's."""
+    """Guards against the pair read backwards, and a split that is another one's."""
     assert load("swh-eng")["test1"]["relevant_docs"] == {"690": {"3": 6}}
     both = load("eng-swh", ("test1", "test2"))
     assert both["test2"]["relevant_docs"] == {"4": {"5615": 6}}
@@ -103,14 +103,14 @@ def test_other_direction_and_other_split(downloads: Path):
 
 
 def test_two_languages_of_multi8_have_its_queries(downloads: Path):
-    """Pins BI-139's queries where the docstring says MULTI-8's."""
+    """Guards against reading BI-139's queries where the docstring says MULTI-8's."""
     split = load("fra-eng")["test1"]
     assert split["queries"].to_dict() == {"id": ["45187"], "text": ["Mort"]}
     assert split["relevant_docs"] == {"45187": {"9": 1}}
 
 
 def test_every_subset_is_a_data_set_of_ir_datasets(irds_home: Path):
-    """Pins a language code that Wikipedia does not have."""
+    """Guards against a failure on a language code that Wikipedia does not have."""
     import ir_datasets
 
     patterns = [pattern for pattern, _ in ir_datasets.registry._patterns]
@@ -121,14 +121,14 @@ def test_every_subset_is_a_data_set_of_ir_datasets(irds_home: Path):
 
 
 def test_offline_the_index_is_asked_for(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pins a traceback where nothing was ever downloaded."""
+    """Guards against a traceback where nothing was ever downloaded."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=r"downloads\.json\.gz is not here and HF_HUB_OFFLINE is set"):
         load("eng-swh")
 
 
 def test_truncated_download_is_one_line(downloads: Path):
-    """Pins half a corpus that passes for the whole, and the traceback of gzip."""
+    """Guards against half a corpus that passes for the whole, and the traceback of gzip."""
     file = downloads / "DOCS" / "sw.tsv.gz"
     file.write_bytes(file.read_bytes()[:-12])
     with pytest.raises(InputError, match="clirmatrix/sw: its docs cannot be read") as caught:
@@ -147,7 +147,7 @@ def test_truncated_download_is_one_line(downloads: Path):
     ],
 )
 def test_bad_line_is_one_line(downloads: Path, line: str, message: str):
-    """Pins a traceback out of ir_datasets for a line that is not as published."""
+    """Guards against a traceback out of ir_datasets for a line that is not as published."""
     file = downloads / "clirmatrix_bi139_base" / "en.sw.test1.jl.gz"
     file.write_bytes(gzip.compress(f"{line}\n".encode()))
     with pytest.raises(InputError, match=message):

@@ -52,7 +52,7 @@ def texts(dataset) -> dict[str, str]:
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task, and the twelve languages that are run unasked."""
+    """Guards against metadata that MTEB would refuse, and other languages by default than the twelve."""
     metadata = FLORESDocRetrieval.metadata
     assert metadata.is_filled()
     assert metadata.eval_splits == ["dev"]
@@ -62,7 +62,7 @@ def test_metadata_is_complete():
 
 
 def test_languages_against_mtebs_flores():
-    """Pins a language that is misspelled, or left out."""
+    """Guards against a language that is misspelled, or left out."""
     pairs = mteb.get_task("FloresBitextMining").metadata.eval_langs
     published = {tuple(tags) for name, tags in pairs.items() if name.endswith("-eng_Latn")}
     ours = {(tags[0], tags[-1]) for tags in FLORESDocRetrieval.metadata.eval_langs.values()}
@@ -71,7 +71,7 @@ def test_languages_against_mtebs_flores():
 
 
 def test_first_halves_ask_for_second_halves(folder: Path):
-    """Pins a query whose English stands in its document, halves that are swapped, articles taken apart by position."""
+    """Guards against a query whose English stands in its document, halves that are swapped, articles taken apart by position."""
     split = load("swh-eng")["swh-eng"]
     assert texts(split["corpus"]) == {
         f"{WIKI}A": "eng 2\neng 12",
@@ -89,14 +89,14 @@ def test_first_halves_ask_for_second_halves(folder: Path):
 
 
 def test_english_asks_in_english(folder: Path):
-    """Pins a reference without a language barrier whose queries are translations, or stand in their documents."""
+    """Guards against a reference without a language barrier whose queries are translations, or stand in their documents."""
     split = load("eng-eng")["eng-eng"]
     assert texts(split["queries"]) == {"1": "eng 1", "3": "eng 3", "7": "eng 7", "8": "eng 8"}
     assert texts(split["corpus"])[f"{WIKI}A"] == "eng 2\neng 12"
 
 
 def test_a_sentence_of_two_articles_is_relevant_to_both(folder: Path):
-    """Pins a right answer that counts as wrong."""
+    """Guards against a right answer that counts as wrong."""
     path = folder / "dev" / "swh_Latn.dev"
     path.write_text(path.read_text().replace("swh 7\n", "swh 1\n"))
     relevant = load("swh-eng")["swh-eng"]["relevant_docs"]
@@ -104,13 +104,13 @@ def test_a_sentence_of_two_articles_is_relevant_to_both(folder: Path):
 
 
 def test_only_files_of_chosen_subsets_and_splits_are_opened(folder: Path):
-    """Pins a subset that needs another's files, and a script that is mixed up with the other."""
+    """Guards against a subset that needs another's files, and a script that is mixed up with the other."""
     (folder / "dev" / "swh_Latn.dev").unlink()
     assert load("zho_Hant-eng")["zho_Hant-eng"]["queries"]["text"][0] == "zho 1"
 
 
 def test_devtest_is_run_where_it_is_chosen(folder: Path):
-    """Pins a split that is read from the files of the other, and a default that needs both."""
+    """Guards against a split that is read from the files of the other, and a default that needs both."""
     with pytest.raises(InputError, match=r"flores200: .* is not here .*facebookresearch/flores") as error:
         load("swh-eng", split="devtest")
     assert "\n" not in str(error.value)
@@ -122,7 +122,7 @@ def test_devtest_is_run_where_it_is_chosen(folder: Path):
 
 
 def test_the_publishers_archive_is_unpacked(folder: Path, tmp_path: Path):
-    """Pins the layout inside of the archive, whose names begin with a dot and a slash."""
+    """Guards against a wrong layout inside of the archive, whose names begin with a dot and a slash."""
     with tarfile.open(tmp_path / "flores200_dataset.tar.gz", "w:gz") as packed:
         packed.add(folder, "./flores200_dataset")
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -132,7 +132,7 @@ def test_the_publishers_archive_is_unpacked(folder: Path, tmp_path: Path):
 
 
 def test_a_language_that_is_not_there(folder: Path):
-    """Pins a traceback where one line tells what to get."""
+    """Guards against a traceback where one line tells what to get."""
     with pytest.raises(InputError, match=r"^flores200: .* is not here .*flores200"):
         load("som-eng")
 
@@ -159,7 +159,7 @@ def test_a_language_that_is_not_there(folder: Path):
     ],
 )
 def test_damaged_files_are_refused(folder: Path, name: str, old: bytes, new: bytes, message: str):
-    """Pins unequal lengths, bytes that are no UTF-8, empty sentences and a file that names no articles."""
+    """Guards against tracebacks on unequal lengths, bytes that are not UTF-8, empty sentences and a file that names no articles."""
     path = folder / name
     content = path.read_bytes()
     assert old in content
@@ -169,7 +169,7 @@ def test_damaged_files_are_refused(folder: Path, name: str, old: bytes, new: byt
 
 
 def test_an_empty_file_is_refused(folder: Path):
-    """Pins a traceback at a file without a header."""
+    """Guards against a traceback at a file without a header."""
     (folder / "metadata_dev.tsv").write_text("")
     with pytest.raises(InputError, match=r"metadata_dev\.tsv:1: expected a header"):
         load("swh-eng")
@@ -180,7 +180,7 @@ def test_an_empty_file_is_refused(folder: Path):
 )
 @pytest.mark.parametrize("language", DEFAULT)
 def test_real_files_against_an_independent_count(language: str):
-    """Pins sentences lost, doubled or judged on another article, and translations that stand in the document."""
+    """Guards against sentences lost, doubled or judged on another article, and translations that stand in the document."""
     with (REAL_FOLDER / "metadata_dev.tsv").open(encoding="utf-8", newline="") as stream:
         urls = [row["URL"] for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)]
     path = next(REAL_FOLDER.glob(f"{language}_*.dev"))

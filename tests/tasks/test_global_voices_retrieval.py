@@ -45,14 +45,14 @@ def texts(dataset) -> dict[str, str]:
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task."""
+    """Guards against metadata that MTEB would refuse in a task."""
     assert GlobalVoicesRetrieval.metadata.is_filled()
     assert GlobalVoicesRetrieval.metadata.eval_langs == {"swh-eng": ["swh-Latn", "swa-Latn", "eng-Latn"]}
 
 
 @pytest.mark.parametrize("between", ["\n", " \n\n\n"])
 def test_the_first_line_asks_for_the_rest(folder: Path, between: str):
-    """Pins articles of training in the collection, the first line in its document, blank lines that count twice."""
+    """Guards against articles of training in the collection, the first line in its document, blank lines that count twice."""
     write(
         folder,
         [
@@ -69,7 +69,7 @@ def test_the_first_line_asks_for_the_rest(folder: Path, between: str):
 
 
 def test_articles_that_begin_alike_and_articles_that_are_there_twice(folder: Path):
-    """Pins a right answer that counts as wrong, a query that is asked twice, a document that appears twice."""
+    """Guards against a right answer that counts as wrong, a query that is asked twice, a document that appears twice."""
     write(
         folder,
         [
@@ -86,7 +86,7 @@ def test_articles_that_begin_alike_and_articles_that_are_there_twice(folder: Pat
 
 
 def test_lines_without_translation(folder: Path):
-    """Pins a query in English, an empty one, and a line blank on one side taken for a border."""
+    """Guards against a query in English, an empty one, and a line blank on one side taken for a border."""
     write(
         folder,
         [
@@ -102,7 +102,7 @@ def test_lines_without_translation(folder: Path):
 
 
 def test_a_line_separator_of_unicode_ends_no_line(folder: Path):
-    """Pins a file that is divided at U+2028, and articles that are shifted by it."""
+    """Guards against a file that is divided at U+2028, and articles that are shifted by it."""
     write(folder, [[("a\u2028b", "c"), ("d", "e\u2028f")]])
     split = load()
     assert texts(split["queries"]) == {"0": "a\u2028b"}
@@ -110,7 +110,7 @@ def test_a_line_separator_of_unicode_ends_no_line(folder: Path):
 
 
 def test_the_publishers_zip_is_unpacked(folder: Path):
-    """Pins the names of the files inside of the archive."""
+    """Guards against wrong names of the files inside of the archive."""
     write(folder, [[("a", "b"), ("c", "d")]])
     with zipfile.ZipFile(folder / "en-sw.txt.zip", "w") as packed:
         for code in ("en", "sw"):
@@ -121,7 +121,7 @@ def test_the_publishers_zip_is_unpacked(folder: Path):
 
 
 def test_files_that_are_not_there(folder: Path):
-    """Pins a traceback where one line tells what to get."""
+    """Guards against a traceback where one line tells what to get."""
     with pytest.raises(InputError, match=r"^globalvoices: .* is not here .*opus\.nlpl\.eu") as error:
         load()
     assert "\n" not in str(error.value)
@@ -136,7 +136,7 @@ def test_files_that_are_not_there(folder: Path):
     ],
 )
 def test_damaged_files_are_refused(folder: Path, code: str, old: bytes, new: bytes, message: str):
-    """Pins files of unequal length, and bytes that are no UTF-8."""
+    """Guards against tracebacks on files of unequal length and on bytes that are not UTF-8."""
     write(folder, [[("kwanza", "first"), ("pili", "second")]])
     path = folder / f"GlobalVoices.en-sw.{code}"
     path.write_bytes(path.read_bytes().replace(old, new, 1))
@@ -149,7 +149,7 @@ def test_damaged_files_are_refused(folder: Path, code: str, old: bytes, new: byt
     reason="OPTICAL_MTEB_DATA is not set, or has no bitext/globalvoices",
 )
 def test_real_files_against_an_independent_count():
-    """Pins articles lost, doubled or judged on another, and first lines that stand in their document."""
+    """Guards against articles lost, doubled or judged on another, and first lines that stand in their document."""
     swahili, english = (
         re.split(r"\n\s*\n", (REAL_FOLDER / f"GlobalVoices.en-sw.{code}").read_bytes().decode().strip())
         for code in ("sw", "en")

@@ -40,7 +40,7 @@ def load(*subsets: str) -> MMarcoCrosslingualRetrieval:
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task, and its thirteen languages."""
+    """Guards against metadata that MTEB would refuse, and a language lost of the thirteen."""
     metadata = MMarcoCrosslingualRetrieval.metadata
     assert metadata.is_filled()
     names = ["arb", "zho", "nld", "fra", "deu", "hin", "ind", "ita", "jpn", "por", "rus", "spa", "vie"]
@@ -50,7 +50,7 @@ def test_metadata_is_complete():
 
 
 def test_translated_question_english_passage(files: Path):
-    """Pins columns mixed up, an accent lost, the query column of the judgements taken for the passage's."""
+    """Guards against columns mixed up, an accent lost, the query column of the judgements taken for the passage's."""
     split = load("fra-eng").dataset["fra-eng"]["dev"]
     assert split["corpus"].to_dict() == {
         "id": ["0", "1", "2"],
@@ -65,7 +65,7 @@ def test_translated_question_english_passage(files: Path):
 
 
 def test_the_collection_is_stored_once_for_all_languages(files: Path):
-    """Pins gigabytes written again for every language, or a stale corpus after the file was replaced."""
+    """Guards against gigabytes written again for every language, or a stale corpus after the file was replaced."""
     task = load("fra-eng", "spa-eng")
     french, spanish = (task.dataset[subset]["dev"]["corpus"] for subset in ("fra-eng", "spa-eng"))
     assert french.cache_files == spanish.cache_files
@@ -79,7 +79,7 @@ def test_the_collection_is_stored_once_for_all_languages(files: Path):
 
 
 def test_mteb_scores_a_corpus_in_a_file(files: Path, tiny_model, tmp_path: Path):
-    """Pins a memory-mapped corpus that MTEB cannot encode, and its empty titles read as text."""
+    """Guards against a memory-mapped corpus that MTEB cannot encode, and its empty titles read as text."""
     task = load("fra-eng")
     result = mteb.evaluate(tiny_model(), task, cache=None, show_progress_bar=False).task_results[0]
     (scores,) = result.scores["dev"]
@@ -89,7 +89,7 @@ def test_mteb_scores_a_corpus_in_a_file(files: Path, tiny_model, tmp_path: Path)
 
 
 def test_passages_without_text_are_left_out(files: Path, caplog: pytest.LogCaptureFixture):
-    """Pins an empty passage that is scored, or that stops the task."""
+    """Guards against an empty passage that is scored, or that stops the task."""
     (files / "google/collections/english_collection.tsv").write_text(PASSAGES + "3\t\n4\t \n", encoding="utf-8")
     assert list(load("fra-eng").dataset["fra-eng"]["dev"]["corpus"]["id"]) == ["0", "1", "2"]
     assert "left out 2 documents" in caplog.text
@@ -112,7 +112,7 @@ def test_passages_without_text_are_left_out(files: Path, caplog: pytest.LogCaptu
     ],
 )  # fmt: skip
 def test_bad_line_is_refused_with_its_place(files: Path, name: str, content: str | bytes, message: str):
-    """Pins bad data that pass, or a traceback without file and line."""
+    """Guards against bad data that pass, or a traceback without file and line."""
     (files / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message):
         load("fra-eng")
@@ -127,13 +127,13 @@ def test_bad_line_is_refused_with_its_place(files: Path, name: str, content: str
     ],
 )
 def test_missing_file_is_one_line(files: Path, name: str):
-    """Pins a traceback where a file is not there; the line names its place."""
+    """Guards against a traceback where a file is not there; the line names its place."""
     (files / name).unlink()
     with pytest.raises(InputError, match=rf"mmarco: data/{name} is not here .*put it at .*mmarco/data/{name}"):
         load("fra-eng")
 
 
 def test_only_the_chosen_language_is_read(files: Path):
-    """Pins a task that opens every language's queries."""
+    """Guards against a task that opens every language's queries."""
     (files / "google/queries/dev/spanish_queries.dev.small.tsv").write_bytes(b"\xff")
     assert list(load("fra-eng").dataset) == ["fra-eng"]

@@ -44,7 +44,7 @@ def texts(dataset) -> dict[str, str]:
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task, both tags of Swahili, and languages in two scripts."""
+    """Guards against metadata that MTEB would refuse, and a lost tag of Swahili or script of a language."""
     metadata = NTREXRetrieval.metadata
     assert metadata.is_filled()
     assert metadata.eval_langs["swh-eng"] == ["swh-Latn", "swa-Latn", "eng-Latn"]
@@ -54,7 +54,7 @@ def test_metadata_is_complete():
 
 
 def test_sentences_of_one_language_articles_of_the_other(files: Path):
-    """Pins the directions swapped, a headline left out, and sentences of two articles run together."""
+    """Guards against the directions swapped, a headline left out, and sentences of two articles run together."""
     dataset = load("som-eng", "eng-som")
     to_english, to_somali = dataset["som-eng"], dataset["eng-som"]
     assert texts(to_english["queries"]) == {str(number): text for number, text in enumerate(SOMALI, start=1)}
@@ -70,7 +70,7 @@ def test_sentences_of_one_language_articles_of_the_other(files: Path):
 
 
 def test_a_sentence_that_stands_in_two_articles_is_relevant_to_both(files: Path):
-    """Pins a query that finds the one article and is told that it is wrong."""
+    """Guards against a query that finds the one article and is told that it is wrong."""
     path = files / "NTREX-128" / "newstest2019-ref.som.txt"
     path.write_bytes(path.read_bytes().replace(b"Qorraxda", b"Baraf May "))
     split = load("som-eng")["som-eng"]
@@ -80,7 +80,7 @@ def test_a_sentence_that_stands_in_two_articles_is_relevant_to_both(files: Path)
 
 
 def test_twelve_languages_are_run_unasked():
-    """Pins a run of 250 subsets that nobody asked for, and a choice that is overruled."""
+    """Guards against a run of 250 subsets that nobody asked for, and a choice that is overruled."""
     default = [f"{name}-eng" for name in DEFAULT] + [f"eng-{name}" for name in DEFAULT]
     assert mteb.get_task("NTREXRetrieval").hf_subsets == default
     assert mteb.get_task("NTREXRetrieval", languages=["som"]).hf_subsets == ["som-eng", "eng-som"]
@@ -90,13 +90,13 @@ def test_twelve_languages_are_run_unasked():
 
 
 def test_mteb_finds_it_by_language():
-    """Pins a task that is not in MTEB's registry, or not under its languages."""
+    """Guards against a task that is not in MTEB's registry, or not under its languages."""
     tasks = {task.metadata.name: task for task in mteb.get_tasks(languages=["som"])}
     assert tasks["NTREXRetrieval"].hf_subsets == ["som-eng", "eng-som"]
 
 
 def test_only_the_chosen_language_is_read(files: Path):
-    """Pins a task that opens, or downloads, every language's file."""
+    """Guards against a task that opens, or downloads, every language's file."""
     (files / "NTREX-128" / "newstest2019-ref.swa.txt").write_bytes(b"\xff")
     assert list(load("som-eng")) == ["som-eng"]
     with pytest.raises(InputError, match=r"newstest2019-ref\.swa\.txt:1: byte 1 of the line is not valid UTF-8"):
@@ -117,7 +117,7 @@ def test_only_the_chosen_language_is_read(files: Path):
     ],
 )  # fmt: skip
 def test_damaged_files_are_refused(files: Path, name: str, old: bytes, new: bytes, message: str):
-    """Pins unequal lengths, bytes that are no UTF-8, and articles without text or name."""
+    """Guards against tracebacks on unequal lengths, bytes that are not UTF-8, and articles without text or name."""
     path = files / name
     content = path.read_bytes()
     assert old in content
@@ -128,7 +128,7 @@ def test_damaged_files_are_refused(files: Path, name: str, old: bytes, new: byte
 
 
 def test_mteb_scores_it(files: Path, evaluate):
-    """Pins scores lost by query or direction, and a result that JSON changes."""
+    """Guards against scores lost by query or direction, and a result that JSON changes."""
     scores = evaluate(mteb.get_task("NTREXRetrieval", languages=["som"]))
     assert list(scores["test"]) == ["som-eng", "eng-som"]
     for subset in scores["test"].values():
@@ -140,7 +140,7 @@ def test_mteb_scores_it(files: Path, evaluate):
 )
 @pytest.mark.parametrize("language", ["swh", "som", "fil", "mar", "amh"])
 def test_real_files_against_an_independent_count(language: str):
-    """Pins sentences lost, doubled, or judged on another article, in both directions."""
+    """Guards against sentences lost, doubled, or judged on another article, in both directions."""
     published = {"swh": "swa"}.get(language, language)
     ids, *sides = (
         [line.strip() for line in (REAL_FOLDER / name).read_bytes().decode().removesuffix("\n").split("\n")]

@@ -66,7 +66,7 @@ def texts(dataset) -> dict[str, str]:
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task, its 35 languages and the nine that are run unasked."""
+    """Guards against metadata that MTEB would refuse, a language lost of the 35, and other defaults than the nine."""
     metadata = TICO19Retrieval.metadata
     assert metadata.is_filled()
     assert len(metadata.eval_langs) == 35
@@ -77,7 +77,7 @@ def test_metadata_is_complete():
 
 
 def test_test_documents_in_blocks_of_five(folder: Path):
-    """Pins blocks across two documents, blocks of another size, and sentences of dev documents and of no document."""
+    """Guards against passages across two documents or of another size, and sentences of dev documents or of no document."""
     rows = [("CMU_1:1", "any pain?", "maumivu?"), ("wiki_26:2435", "dev", "ukuzaji")]
     rows += [(f"wiki_20:{n}", f"e{n} & <b>", f"s{n} & <b>") for n in range(2411, 2418)]
     rows += [("wiki_7:2439", "last", " mwisho ")]
@@ -100,7 +100,7 @@ def test_test_documents_in_blocks_of_five(folder: Path):
 
 
 def test_a_sentence_that_two_documents_share_is_relevant_to_both(folder: Path):
-    """Pins a right answer that counts as wrong: English that differs in a comma, one translation of two sentences."""
+    """Guards against a right answer that counts as wrong: English that differs in a comma, one translation of two sentences."""
     write(
         folder,
         "sw",
@@ -118,7 +118,7 @@ def test_a_sentence_that_two_documents_share_is_relevant_to_both(folder: Path):
 
 
 def test_marathi_that_differs_in_vowels_alone_is_not_the_same(folder: Path):
-    """Pins vowel signs that are taken for punctuation, and digits that are rewritten."""
+    """Guards against vowel signs that are taken for punctuation, and digits that are rewritten."""
     write(folder, "mr", ("wiki_4:1", "a", "का १४"), ("wiki_9:1", "b", "की १४"))
     split = load("mar-eng")["mar-eng"]
     assert split["relevant_docs"] == {"wiki_4:1": {"wiki_4:1": 1}, "wiki_9:1": {"wiki_9:1": 1}}
@@ -126,7 +126,7 @@ def test_marathi_that_differs_in_vowels_alone_is_not_the_same(folder: Path):
 
 
 def test_sentences_without_translation_ask_nothing(folder: Path):
-    """Pins queries in English, empty ones and place holders; their English stays in the passage."""
+    """Guards against queries in English, empty ones and place holders; their English stays in the passage."""
     write(
         folder,
         "tl",
@@ -144,7 +144,7 @@ def test_sentences_without_translation_ask_nothing(folder: Path):
 
 
 def test_documents_that_are_shifted_in_french_ask_nothing_in_french(folder: Path):
-    """Pins French queries judged on passages that they do not translate, and their answers taken for right ones."""
+    """Guards against French queries judged on passages that they do not translate, and their answers taken for right ones."""
     rows = [(f"{name}:1", f"english {name}", f"other {name}") for name in ("PubMed_8", "Wikinews_1", "Wikinews_3")]
     rows += [("wiki_9:1", "sound", "other Wikinews_3")]
     write(folder, "fr", *rows)
@@ -156,7 +156,7 @@ def test_documents_that_are_shifted_in_french_ask_nothing_in_french(folder: Path
 
 
 def test_somali_is_read_from_the_repaired_file_alone(folder: Path):
-    """Pins Somali sentences that are a line off, and quotes that are taken for CSV."""
+    """Guards against Somali sentences that are a line off, and quotes that are taken for CSV."""
     write(folder, "so", ("wiki_9:1", "a", "shifted"), ("wiki_9:2", "b", "too"))
     place = re.escape(str(folder / "tico19.en-so.realigned.tsv"))
     with pytest.raises(InputError, match=rf"^tico19: .* shifted by a line in two ranges; .* at {place}, or choose"):
@@ -170,7 +170,7 @@ def test_somali_is_read_from_the_repaired_file_alone(folder: Path):
 
 
 def test_somali_without_a_data_folder_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
-    """Pins an error that names no place to put the file."""
+    """Guards against an error that names no place to put the file."""
     monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
     with pytest.raises(InputError, match=r"at OPTICAL_MTEB_DATA/bitext/tico19/tico19\.en-so\.realigned\.tsv") as error:
         load("som-eng")
@@ -178,7 +178,7 @@ def test_somali_without_a_data_folder_is_refused_in_one_line(monkeypatch: pytest
 
 
 def test_only_files_of_chosen_subsets_are_opened(folder: Path):
-    """Pins a subset that needs the files of another."""
+    """Guards against a subset that needs the files of another."""
     write(folder, "zu", ("wiki_9:1", "a", "x"))
     (folder / "all.en-fr.tmx").write_text("<broken")
     assert list(load("zul-eng")) == ["zul-eng"]
@@ -186,13 +186,13 @@ def test_only_files_of_chosen_subsets_are_opened(folder: Path):
 
 @pytest.mark.parametrize(("code", "subset"), [("es-LA", "spa-eng"), ("ti_ET", "tir-eng"), ("kr", "knc-eng")])
 def test_codes_of_the_publisher(folder: Path, code: str, subset: str):
-    """Pins codes that are no ISO 639-3: in the file's name, and in its `xml:lang`."""
+    """Guards against failures on codes that are not ISO 639-3, in the file's name and in its `xml:lang`."""
     write(folder, code, ("wiki_9:1", "a", "x"))
     assert texts(load(subset)[subset]["queries"]) == {"wiki_9:1": "x"}
 
 
 def test_the_publishers_zip_is_unpacked(folder: Path):
-    """Pins the name of the file inside of the archive."""
+    """Guards against a wrong name of the file inside of the archive."""
     path = write(folder, "sw", ("wiki_9:1", "a", "x"))
     with zipfile.ZipFile(folder / "all.en-sw.tmx.zip", "w") as packed:
         packed.write(path, "all.en-sw.tmx")
@@ -201,7 +201,7 @@ def test_the_publishers_zip_is_unpacked(folder: Path):
 
 
 def test_a_file_that_is_not_there(folder: Path):
-    """Pins a traceback where one line tells what to get."""
+    """Guards against a traceback where one line tells what to get."""
     with pytest.raises(InputError, match=r"all\.en-sw\.tmx(\.zip)? is not here .*tico-19\.github\.io") as error:
         load("swh-eng")
     assert "\n" not in str(error.value)
@@ -219,7 +219,7 @@ def test_a_file_that_is_not_there(folder: Path):
     ],
 )
 def test_damaged_files_are_refused_by_line(folder: Path, content: str, message: str):
-    """Pins broken XML, bytes that are no UTF-8, units without a side, ids that appear twice and a file of dev alone."""
+    """Guards against tracebacks on broken XML, bytes that are not UTF-8, units without a side, repeated ids and a file of dev alone."""
     (folder / "all.en-sw.tmx").write_bytes(content.encode().replace(b"@", b"\xff"))
     with pytest.raises(InputError, match=message):
         load("swh-eng")
@@ -234,14 +234,14 @@ def test_damaged_files_are_refused_by_line(folder: Path, content: str, message: 
     ],
 )
 def test_a_damaged_somali_file_is_refused_by_line(folder: Path, content: bytes, message: str):
-    """Pins bytes that are no UTF-8, rows cut short and another layout."""
+    """Guards against tracebacks on bytes that are not UTF-8, rows cut short and another layout."""
     (folder / "tico19.en-so.realigned.tsv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         load("som-eng")
 
 
 def test_students_that_read_tico19_name_the_task():
-    """Pins a student whose scores on its own training data pass as zero-shot."""
+    """Guards against a student whose scores on its own training data pass as zero-shot."""
     reads = {name: read_recipe(path) for name, path in shipped_recipes().items()}
     trained = {name for name, recipe in reads.items() if any("tico19" in each.source for each in recipe.bitext)}
     assert {"tico19", "tico19-small"} <= trained
@@ -259,7 +259,7 @@ def real_rows(code: str) -> list[tuple[str, str, str]]:
 
 @real_data
 def test_test_documents_against_the_published_split():
-    """Pins the list of documents: all whose sentences are in the test split, and CMU_1 the only one that is divided."""
+    """Guards against a wrong list of documents: all whose sentences are in the test split, and CMU_1 the only divided one."""
     with (REAL_FOLDER / "tico19.en-so.realigned.tsv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     splits = defaultdict(Counter)
@@ -275,7 +275,7 @@ def test_test_documents_against_the_published_split():
 @real_data
 @pytest.mark.parametrize("code", ["sw", "tl", "mr", "fr", "es-LA", "pt-BR", "ha", "zu"])
 def test_misaligned_documents_against_the_figures_in_their_sentences(code: str):
-    """Pins documents whose translations are elsewhere: the numbers of a sentence must be in its translation."""
+    """Guards against documents whose translations are shifted: the numbers of a sentence must be in its translation."""
     agreement = defaultdict(list)
     for key, english, translation in real_rows(code):
         digits = "".join(str(unicodedata.digit(each, each)) for each in translation)
@@ -302,7 +302,7 @@ def test_misaligned_documents_against_the_figures_in_their_sentences(code: str):
     ],
 )
 def test_real_files_against_an_independent_count(code: str, subset: str, queries: int):
-    """Pins sentences lost, doubled or judged on a passage that does not have their English."""
+    """Guards against sentences lost, doubled or judged on a passage that does not have their English."""
     split = load(subset)[subset]
     corpus, asked = texts(split["corpus"]), texts(split["queries"])
     rows = {

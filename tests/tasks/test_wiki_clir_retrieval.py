@@ -46,7 +46,7 @@ def load(*subsets: str):
 
 
 def test_metadata_is_complete_and_swahili_and_tagalog_are_the_default():
-    """Pins what MTEB asks of a task, and a run that encodes 29 million articles unasked."""
+    """Guards against metadata that MTEB would refuse, and a run that encodes 29 million articles unasked."""
     assert WikiCLIRRetrieval.metadata.is_filled()
     assert len(WikiCLIRRetrieval.metadata.eval_langs) == 24
     assert WikiCLIRRetrieval().filter_languages(None).hf_subsets == ["eng-swh", "eng-tgl"]
@@ -54,7 +54,7 @@ def test_metadata_is_complete_and_swahili_and_tagalog_are_the_default():
 
 
 def test_english_sentence_foreign_article_graded(archive: Path):
-    """Pins query and document swapped, the title taken for the sentence, grades flattened."""
+    """Guards against query and document swapped, the title taken for the sentence, grades flattened."""
     split = load("eng-swh")["eng-swh"]["test"]
     assert split["corpus"].to_dict() == {
         "id": ["2", "33", "92114"],
@@ -72,7 +72,7 @@ def test_english_sentence_foreign_article_graded(archive: Path):
 
 
 def test_only_what_is_asked_for_is_read(archive: Path):
-    """Pins the default, and a subset that opens the files of another."""
+    """Guards against a wrong default, and a subset that opens the files of another."""
     (archive / "norwegian_(bokmal)" / "wiki_no.documents").unlink()
     dataset = load()
     assert list(dataset) == ["eng-swh", "eng-tgl"]
@@ -80,12 +80,12 @@ def test_only_what_is_asked_for_is_read(archive: Path):
 
 
 def test_a_language_whose_folder_has_an_odd_name(archive: Path):
-    """Pins Bokmål under Wikipedia's code `no`."""
+    """Guards against missing Bokmål, which Wikipedia calls `no`."""
     assert load("eng-nob")["eng-nob"]["test"]["relevant_docs"] == {"12": {"2": 2}}
 
 
 def test_every_subset_is_a_data_set_of_ir_datasets(irds_home: Path):
-    """Pins a language that is misspelled, or left out."""
+    """Guards against a language that is misspelled, or left out."""
     import ir_datasets
 
     from optical_mteb.tasks.wiki_clir_retrieval import _CODES

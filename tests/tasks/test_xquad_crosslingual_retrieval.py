@@ -68,7 +68,7 @@ def texts(dataset) -> dict[str, str]:
 
 
 def test_metadata_is_complete():
-    """Pins what MTEB asks of a task, its eleven languages, tagged as MTEB's own task tags them."""
+    """Guards against metadata that MTEB would refuse, and other tags for the eleven languages than those of MTEB's own task."""
     metadata = XQuADCrosslingualRetrieval.metadata
     assert metadata.is_filled()
     assert list(metadata.eval_langs) == SUBSETS
@@ -81,7 +81,7 @@ def test_metadata_is_complete():
 
 
 def test_translated_question_english_paragraph(files: Path):
-    """Pins languages swapped, a paragraph told by the question's text, and only by its place in the translated file."""
+    """Guards against languages swapped, a paragraph told by the question's text, and only by its place in the translated file."""
     write(files / "xquad.es.json", [SPANISH[1], SPANISH[0]])
     split = load("spa-eng")["spa-eng"]
     assert texts(split["corpus"]) == {"0-0": "Snow falls.", "0-1": "Rain falls.", "1-0": "Tea grows."}
@@ -95,7 +95,7 @@ def test_translated_question_english_paragraph(files: Path):
 
 
 def test_equal_paragraphs_are_one_document(files: Path):
-    """Pins a document that is there twice, and relevant once."""
+    """Guards against a document that is there twice, and relevant once."""
     write(files / "xquad.en.json", [ENGLISH[0], {" Snow falls.\n": {"56d": "What grows?"}}])
     split = load("spa-eng")["spa-eng"]
     assert texts(split["corpus"]) == {"0-0": "Snow falls.", "0-1": "Rain falls."}
@@ -103,7 +103,7 @@ def test_equal_paragraphs_are_one_document(files: Path):
 
 
 def test_only_the_chosen_language_is_read(files: Path):
-    """Pins a task that opens, or downloads, every language's file."""
+    """Guards against a task that opens, or downloads, every language's file."""
     (files / "xquad.de.json").write_bytes(b"\xff")
     assert list(load("spa-eng")) == ["spa-eng"]
     with pytest.raises(InputError, match=r"xquad\.de\.json:1: byte 1"):
@@ -126,7 +126,7 @@ def test_only_the_chosen_language_is_read(files: Path):
     ],
 )
 def test_broken_files_are_refused(files: Path, name: str, old: bytes, new: bytes, message: str):
-    """Pins a question without its paragraph, ids that appear twice, null texts, and a traceback."""
+    """Guards against a traceback, or bad data that pass: a question without its paragraph, repeated ids, null texts."""
     path = files / f"xquad.{name}.json"
     content = path.read_bytes()
     assert old in content
@@ -137,7 +137,7 @@ def test_broken_files_are_refused(files: Path, name: str, old: bytes, new: bytes
 
 
 def test_mteb_scores_it(files: Path, evaluate):
-    """Pins scores lost by query, and a result that JSON changes."""
+    """Guards against scores lost by query, and a result that JSON changes."""
     scores = evaluate(mteb.get_task("XQuADCrosslingualRetrieval", languages=["spa"]))
     assert list(scores["validation"]) == ["spa-eng"]
     assert scores["validation"]["spa-eng"]["per_query"]["ndcg_at_10"].keys() == {"56a", "56b", "56c", "56d"}
@@ -147,7 +147,7 @@ def test_mteb_scores_it(files: Path, evaluate):
     REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/xquad"
 )
 def test_real_files_against_an_independent_count():
-    """Pins paragraphs or questions lost or doubled, and judgements on another paragraph."""
+    """Guards against paragraphs or questions lost or doubled, and judgements on another paragraph."""
     paragraph_of, asked = {}, {}
     for language in ("en", "es"):
         for article in json.loads((REAL_FOLDER / f"xquad.{language}.json").read_bytes())["data"]:

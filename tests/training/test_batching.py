@@ -40,7 +40,7 @@ def drawn(sampler, epochs):
 
 
 def test_every_pair_comes_once():
-    """Pins pairs that are lost or repeated in an epoch, and batches that are not full."""
+    """Guards against pairs that are lost or repeated in an epoch, and batches that are not full."""
     pool = make_pool({"aaa": 64, "bbb": 48, "ccc": 48})
     sampler = make_sampler(pool, steps=23)
     assert sampler.batches_per_epoch == 10
@@ -54,7 +54,7 @@ def test_every_pair_comes_once():
 
 @pytest.mark.parametrize("mixture", [Mixture(), Mixture(alpha=0.3), ALL_KINDS, Mixture(cross_lingual=0, monolingual=1)])
 def test_no_pair_is_drawn_again_before_the_others(mixture):
-    """Pins the remainder of an epoch that is never drawn: at every epoch's end the draws of a source differ by one."""
+    """Guards against the remainder of an epoch that is never drawn: at every epoch's end the draws of a source differ by one."""
     pool = make_pool({"aaa": 103, "bbb": 52, "ccc": 13})
     sampler = make_sampler(pool, mixture, steps=1)
     counts = Counter()
@@ -74,7 +74,7 @@ def test_no_pair_is_drawn_again_before_the_others(mixture):
 
 @pytest.mark.parametrize("alpha", [1.0, 0.7, 0.5, 0.0])
 def test_shares_of_kinds_and_languages(alpha):
-    """Pins languages drawn in another proportion than n^alpha, and kinds beside their shares, epoch by epoch."""
+    """Guards against languages drawn in another proportion than n^alpha, and kinds beside their shares, epoch by epoch."""
     counts = {"aaa": 400, "bbb": 100, "ccc": 25}
     pool = make_pool(counts)
     mixture = Mixture(monolingual=2, cross_lingual=5, multilingual=3, alpha=alpha)
@@ -94,13 +94,13 @@ def test_shares_of_kinds_and_languages(alpha):
 
 
 def test_shares_are_relative_to_their_sum():
-    """Pins shares read as numbers: 0.4 and 1.2 are one and three quarters."""
+    """Guards against shares read as numbers: 0.4 and 1.2 are one and three quarters."""
     examples = epoch(make_sampler(make_pool({"aaa": 80, "bbb": 80}), Mixture(monolingual=0.4, cross_lingual=1.2)))
     assert Counter(example.kind for example in examples) == {"monolingual": 40, "cross_lingual": 120}
 
 
 def test_caps_leave_the_same_pairs_out():
-    """Pins a cap that draws other pairs in another epoch or kind, or that epochs and shares do not feel."""
+    """Guards against a cap that draws other pairs in another epoch or kind, or that epochs and shares do not feel."""
     pool = make_pool({"aaa": 100, "bbb": 50})
     mixture = Mixture(monolingual=1, cross_lingual=1, multilingual=1, caps={"aaa": 30, "bbb": 500})
     sampler = make_sampler(pool, mixture, batch_size=10)
@@ -116,7 +116,7 @@ def test_caps_leave_the_same_pairs_out():
 
 
 def test_partners_say_the_same_in_another_language():
-    """Pins a partner of other English or of the own language, and partners that are never chosen."""
+    """Guards against a partner of other English or of the own language, and partners that are never chosen."""
     pool = make_pool({"aaa": 60, "bbb": 40, "ccc": 20})
     english, language = pool.english.copy(), pool.language
     aaa = np.flatnonzero(language == 0)
@@ -139,7 +139,7 @@ def test_partners_say_the_same_in_another_language():
 
 
 def test_monolingual_examples_are_distinct_english_sentences():
-    """Pins a sentence that is read once for each language: every English sentence comes once before any comes again."""
+    """Guards against a sentence that is read once for each language: every English sentence comes once before any comes again."""
     pool = make_pool({"aaa": 40, "bbb": 40, "ccc": 20})
     sampler = make_sampler(pool, Mixture(monolingual=1, cross_lingual=0), batch_size=20)
     examples = epoch(sampler)
@@ -154,7 +154,7 @@ def test_monolingual_examples_are_distinct_english_sentences():
 
 
 def test_the_seed_decides_the_order():
-    """Pins an order that is not reproduced, that ignores the seed, or that is the same in every epoch."""
+    """Guards against an order that is not reproduced, that ignores the seed, or that is the same in every epoch."""
     pool = make_pool({"aaa": 64, "bbb": 64})
     for mixture in (Mixture(), ALL_KINDS):
         first, same, other = (list(make_sampler(pool, mixture, steps=16, seed=seed)) for seed in (3, 3, 4))
@@ -165,7 +165,7 @@ def test_the_seed_decides_the_order():
 
 
 def test_a_training_goes_on_from_any_step():
-    """Pins an order that depends on what was drawn before: steps in any order, by a fresh sampler, are those of a run."""
+    """Guards against an order that depends on what was drawn before: steps in any order, by a fresh sampler, are those of a run."""
     pool = make_pool({"aaa": 103, "bbb": 52, "ccc": 13})
     whole = list(make_sampler(pool, ALL_KINDS, steps=47))
     fresh = make_sampler(pool, ALL_KINDS, steps=47)
@@ -176,7 +176,7 @@ def test_a_training_goes_on_from_any_step():
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_processes_share_every_batch(world):
-    """Pins rows that two processes read or none, processes of different length, and ranks that change the batch."""
+    """Guards against rows that two processes read or none, processes of different length, and ranks that change the batch."""
     pool = make_pool({"aaa": 103, "bbb": 52, "ccc": 13})
     single = list(make_sampler(pool, ALL_KINDS, batch_size=12, steps=31))
     samplers = [make_sampler(pool, ALL_KINDS, batch_size=12, steps=31, rank=rank, world=world) for rank in range(world)]
@@ -189,14 +189,14 @@ def test_processes_share_every_batch(world):
 
 
 def test_fewer_pairs_than_a_batch():
-    """Pins an empty epoch: all pairs of a small language are in the batch, equally often."""
+    """Guards against an empty epoch: all pairs of a small language are in the batch, equally often."""
     pool = make_pool({"aaa": 10})
     examples = make_sampler(pool, batch_size=32).batch(0)
     assert sorted(Counter(example.pair for example in examples).values()) == [3] * 8 + [4] * 2
 
 
 def test_a_window_over_all_is_the_least_padding():
-    """Pins sorting by another length than what is read: slots are those of sorted examples cut into batches."""
+    """Guards against sorting by another length than what is read: slots are those of sorted examples cut into batches."""
     pool = make_pool({"aaa": 200, "bbb": 120})
     for mixture in (Mixture(window=20), Mixture(monolingual=1, cross_lingual=1, multilingual=1, window=1000)):
         sampler = make_sampler(pool, mixture)
@@ -209,7 +209,7 @@ def test_a_window_over_all_is_the_least_padding():
 
 
 def test_windows_are_sorted_one_by_one():
-    """Pins a window of another size: padding falls as it grows, and batches of one window are shuffled all the same."""
+    """Guards against a window of another size: padding falls as it grows, and batches of one window are shuffled all the same."""
     pool = make_pool({"aaa": 1600})
     padding = []
     for window in (1, 4, 100):
@@ -250,14 +250,14 @@ def test_windows_are_sorted_one_by_one():
     ],
 )
 def test_what_cannot_be_drawn(counts, mixture, processes, message):
-    """Pins a crash in the first step, or more than the line that says what to do."""
+    """Guards against a crash in the first step, or more than the line that says what to do."""
     with pytest.raises(InputError) as error:
         make_sampler(make_pool(counts), mixture, **processes)
     assert str(error.value) == message
 
 
 def test_languages_without_a_common_sentence():
-    """Pins a join on the numbers of pairs: two languages of different English have no multilingual examples."""
+    """Guards against a join on the numbers of pairs: two languages of different English have no multilingual examples."""
     pool = make_pool({"aaa": 50, "bbb": 50})
     apart = Pool(pool.languages, pool.language, pool.english + 50 * pool.language, pool.tokens, pool.english_tokens)
     make_sampler(apart, Mixture(monolingual=1))
@@ -266,14 +266,14 @@ def test_languages_without_a_common_sentence():
 
 
 def test_the_iterator_is_lazy():
-    """Pins a training whose order is drawn whole before its first step."""
+    """Guards against a training whose order is drawn whole before its first step."""
     sampler = make_sampler(make_pool({"aaa": 64}), steps=10**9)
     assert len(list(islice(sampler, 3))) == 3
 
 
 @pytest.mark.skipif(local_data() is None, reason="OPTICAL_MTEB_DATA is not set")
 def test_padding_of_a_real_mix():
-    """Pins batches of mixed lengths: of what the shipped recipe reads of TICO-19, less than a tenth is padding."""
+    """Guards against batches of mixed lengths: of what the shipped recipe reads of TICO-19, less than a tenth is padding."""
     from optical_mteb.bitext import ParallelCorpus
     from optical_mteb.training.recipe import find_recipe, read_recipe
 

@@ -47,7 +47,7 @@ def alone(tmp_path_factory, tiny_base):
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_are_as_good_as_one(tmp_path, alone, launcher):
-    """Pins halves of a batch that are contrasted alone, are drawn twice, or are averaged wrongly; and two writers."""
+    """Guards against halves of a batch that are contrasted alone, are drawn twice, or are averaged wrongly; and two writers."""
     recipe, expected, weights = alone
     output = run(tmp_path / "home", recipe, *LAUNCHERS[launcher])
     assert last_loss(tmp_path / "home") == pytest.approx(expected, abs=2e-3)
@@ -61,7 +61,7 @@ def test_two_processes_are_as_good_as_one(tmp_path, alone, launcher):
 
 
 def test_a_batch_that_cannot_be_divided(tmp_path, alone):
-    """Pins processes that wait for each other for ever: one line, exit code 2 of a process."""
+    """Guards against processes that wait for each other for ever: one line, exit code 2 of a process."""
     recipe = alone[0]
     command = [sys.executable, *LAUNCHERS["torchrun"], "train", str(recipe), "--set", "training.batch_size=15"]
     environment = {**os.environ, "OPTICAL_MTEB_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}

@@ -58,7 +58,7 @@ def found(scores):
 
 
 def test_dense_accuracies_are_those_of_sentence_transformers(models):
-    """Pins a direction mixed up, pairs that lose each other when sorted by length, and languages that see each other."""
+    """Guards against a direction mixed up, pairs that lose each other when sorted by length, and languages that see each other."""
     from sentence_transformers.sentence_transformer.evaluation import TranslationEvaluator
 
     languages = {"som": SOMALI, "swh": SWAHILI}
@@ -73,7 +73,7 @@ def test_dense_accuracies_are_those_of_sentence_transformers(models):
 
 
 def test_each_side_has_its_own_prompt(models):
-    """Pins a prompt left out or given to the other side."""
+    """Guards against a prompt left out or given to the other side."""
     translation, sought = "9999 8888 ", "xyz: "
 
     def accuracies(student_prompt, english_prompt):
@@ -97,7 +97,7 @@ def test_each_side_has_its_own_prompt(models):
 
 @pytest.mark.parametrize("prompts", [NONE, PROMPTS], ids=["plain", "prompts"])
 def test_late_interaction_accuracies_are_those_of_maxsim(models, prompts):
-    """Pins MaxSim with the document as the query, over prompt or special tokens, or with blocks in the wrong place."""
+    """Guards against MaxSim with the document as the query, over prompt or special tokens, or with blocks in the wrong place."""
     scores = evaluator(models, corpus(swh=SWAHILI), prompts, "late_interaction", batch_size=2)()
     own = [unit(content_tokens(models[0], text, prompts["student_prompt"])) for text in SWAHILI]
     english = [unit(content_tokens(models[0], text, prompts["english_prompt"])) for text in ENGLISH]
@@ -111,7 +111,7 @@ def test_late_interaction_accuracies_are_those_of_maxsim(models, prompts):
 
 @pytest.mark.parametrize("batch_size", [2, 64])
 def test_transport_cost_is_that_of_pot(models, batch_size):
-    """Pins a cost of tokens that must stay out, of another pair's English, or that padding changes."""
+    """Guards against a cost of tokens that must stay out, of another pair's English, or that padding changes."""
     student, teacher = models
     scores = evaluator(models, corpus(swh=SWAHILI, som=SOMALI), PROMPTS, batch_size=batch_size)()
     for code, texts in {"swh": SWAHILI, "som": SOMALI}.items():
@@ -124,7 +124,7 @@ def test_transport_cost_is_that_of_pot(models, batch_size):
 
 
 def test_the_blank_of_a_prompt_is_no_token_of_its_own(models, monkeypatch):
-    """Pins the first word lost with a byte-level tokenizer, which joins the prompt's blank to it."""
+    """Guards against losing the first word with a byte-level tokenizer, which joins the prompt's blank to it."""
     student, teacher = models
     monkeypatch.setattr("optical_mteb.training.reader.blank_tokens", lambda preprocess, prompt: 1)
     scores = evaluator(models, of_rows([("water", "maji", "swh")]), PROMPTS)()
@@ -141,7 +141,7 @@ def test_the_blank_of_a_prompt_is_no_token_of_its_own(models, monkeypatch):
 
 
 def test_a_pair_without_tokens_costs_nothing_and_counts_for_nothing(models):
-    """Pins a mean that a sentence of no content token pulls down."""
+    """Guards against a mean that a sentence of no content token pulls down."""
     rows = [("water", "maji", "swh"), ("fever", "homa", "swh")]
     full = evaluator(models, of_rows(rows))()
     empty = evaluator(models, of_rows([*rows, ("he is ill", "\u200b", "swh")]))()
@@ -150,7 +150,7 @@ def test_a_pair_without_tokens_costs_nothing_and_counts_for_nothing(models):
 
 @pytest.mark.parametrize("kind", ["dense", "late_interaction"])
 def test_a_collapsed_student_finds_nothing(models, kind):
-    """Pins ties that count as hits: a student that gives all sentences one embedding scores 0, not 1."""
+    """Guards against ties that count as hits: a student that gives all sentences one embedding scores 0, not 1."""
     student, teacher = models
     final = student.transformers_model.encoder.layer[-1].output.LayerNorm
     with torch.no_grad():
@@ -162,12 +162,12 @@ def test_a_collapsed_student_finds_nothing(models, kind):
 
 @pytest.mark.parametrize("kind", ["dense", "late_interaction"])
 def test_a_perfect_student_finds_everything(models, kind):
-    """Pins a scale that does not reach 1: the student reads the same text on both sides."""
+    """Guards against a scale that does not reach 1: the student reads the same text on both sides."""
     assert evaluator(models, of_rows([(t, t, "swh") for t in SWAHILI]), kind=kind)().mean_accuracy == 1
 
 
 def test_pairs_that_share_a_side_are_right_answers(models):
-    """Pins a repeated sentence, or one translation of two sentences, as its own wrong answer."""
+    """Guards against a repeated sentence, or one translation of two sentences, as its own wrong answer."""
     rows = [
         ("water", "water", "swh"),
         ("Water", "fever", "swh"),
@@ -193,21 +193,21 @@ def test_pairs_that_share_a_side_are_right_answers(models):
 
 
 def test_accuracy_of_ties_and_of_broken_scores():
-    """Pins a hit by rounding alone, and NaN as a hit."""
+    """Guards against a hit by rounding alone, and NaN as a hit."""
     same = torch.eye(3, dtype=torch.bool)
     scores = torch.tensor([[0.5, 0.5 - 1e-7, 0.1], [0.2, 0.3, 0.1], [0.1, torch.nan, 0.9]])
     assert accuracy(scores, same) == pytest.approx(1 / 3)
 
 
 def test_the_best_of_several_right_answers_counts():
-    """Pins a miss where another right answer than the query's own pair comes first."""
+    """Guards against a miss where another right answer than the query's own pair comes first."""
     same = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.3, 0.4], [0.1, 0.2, 0.9]])
     assert accuracy(scores, same) == pytest.approx(2 / 3)
 
 
 def test_an_evaluation_leaves_no_trace(models):
-    """Pins a training that evaluation changes: modes, random numbers, weights, gradients, length limits."""
+    """Guards against a training that evaluation changes: modes, random numbers, weights, gradients, length limits."""
     student, teacher = models
     for module in student.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -233,7 +233,7 @@ def test_an_evaluation_leaves_no_trace(models):
 
 
 def test_the_teacher_reads_once_and_the_student_each_time(models):
-    """Pins a teacher that runs at every evaluation, and scores of a student as it was."""
+    """Guards against a teacher that runs at every evaluation, and scores of a student as it was."""
     student, teacher = models
     calls = []
     for model in models:
@@ -248,7 +248,7 @@ def test_the_teacher_reads_once_and_the_student_each_time(models):
 
 
 def test_texts_are_cut_where_the_trainer_cuts_them(models):
-    """Pins a length limit that the evaluation ignores: words past it change nothing."""
+    """Guards against a length limit that the evaluation ignores: words past it change nothing."""
     student, teacher = models
     student.max_seq_length = teacher.max_seq_length = 8
     long = [f"{text[:6].ljust(6, 'a').replace(' ', 'x')} and some more words" for text in SWAHILI]
@@ -259,7 +259,7 @@ def test_texts_are_cut_where_the_trainer_cuts_them(models):
 
 
 def test_a_projected_student(tiny_model):
-    """Pins an evaluation that needs a student of the teacher's own width."""
+    """Guards against an evaluation that needs a student of the teacher's own width."""
     from optical_mteb.training.projection import project_tokens
 
     narrow, teacher = tiny_model(hidden=16), tiny_model(hidden=32)
@@ -270,7 +270,7 @@ def test_a_projected_student(tiny_model):
 
 
 def test_figures_of_the_log():
-    """Pins a mean weighted by pairs or over one way alone, and names that the log does not expect."""
+    """Guards against a mean weighted by pairs or over one way alone, and names that the log does not expect."""
     scores = DevScores({"som": 0.2, "swh": 0.4}, {"som": 0.6, "swh": 1.0}, {"som": 0.3, "swh": 0.5})
     assert scores.mean_accuracy == pytest.approx(0.55)
     assert scores.figures() == {
@@ -286,6 +286,6 @@ def test_figures_of_the_log():
 
 
 def test_no_dev_pair(models):
-    """Pins a division by zero, steps later."""
+    """Guards against a division by zero, steps later."""
     with pytest.raises(ValueError, match="no dev pair"):
         evaluator(models, of_rows([]))

@@ -34,7 +34,7 @@ def corpus():
 
 
 def test_texts_by_kind():
-    """Pins a side that is swapped: what the teacher and the student read of each kind of example."""
+    """Guards against a side that is swapped: what the teacher and the student read of each kind of example."""
     corpus = corpus_of(swh=[("water", "maji")], fil=[("water", "tubig")])
     examples = Examples(corpus)
     assert len(examples) == 2
@@ -68,7 +68,7 @@ def test_what_says_the_same():
 @pytest.mark.parametrize("prompt", ["", "query: "])
 @pytest.mark.parametrize("max_tokens", [None, 12, 128, 512])
 def test_token_counts_are_what_the_model_reads(tiny_model, prompt, max_tokens):
-    """Pins a count without prompt, special tokens or cut: one by one, that of the features that the model is given."""
+    """Guards against a count without prompt, special tokens or cut: one by one, that of the features that the model is given."""
     model = tiny_model(words=("house",))
     counts = token_counts(model, TEXTS, prompt, max_tokens)
     model.max_seq_length = min(max_tokens or 128, 128)
@@ -79,7 +79,7 @@ def test_token_counts_are_what_the_model_reads(tiny_model, prompt, max_tokens):
 
 
 def test_token_counts_of_many_texts(tiny_model):
-    """Pins a text that is lost or counted twice where the tokenizer's batches meet, and no text at all."""
+    """Guards against a text that is lost or counted twice where the tokenizer's batches meet, and no text at all."""
     model = tiny_model()
     texts = ["a" * (1 + n % 7) for n in range(20_001)]
     assert token_counts(model, texts).tolist() == [2 + len(text) for text in texts]
@@ -87,7 +87,7 @@ def test_token_counts_of_many_texts(tiny_model):
 
 
 def test_the_pool_numbers_a_corpus(tiny_model, corpus):
-    """Pins numbers of another pair: languages, equal English sides, and tokens of both sides, pair by pair."""
+    """Guards against numbers of another pair: languages, equal English sides, and tokens of both sides, pair by pair."""
     model = tiny_model()
     pool = pool_of(corpus, model, prompt="query: ", max_tokens=30)
     assert pool.languages == ["fil", "swh"]
@@ -116,7 +116,7 @@ def test_groups_are_those_of_the_english_text():
 
 
 def test_the_composition_is_that_of_the_batches(tiny_model, corpus):
-    """Pins a table that counts other examples than those trained on: against a loop over the texts of every batch."""
+    """Guards against a table that counts other examples than those trained on: against a loop over the texts of every batch."""
     model = tiny_model()
     pool = pool_of(corpus, model, prompt="query: ", max_tokens=30)
     mixture = Mixture(monolingual=1, cross_lingual=2, multilingual=1, alpha=0.5)
@@ -147,7 +147,7 @@ def test_the_composition_is_that_of_the_batches(tiny_model, corpus):
 
 
 def test_the_table_says_what_was_counted(tiny_model, corpus):
-    """Pins shares and sums in the wrong cell."""
+    """Guards against shares and sums in the wrong cell."""
     pool = pool_of(corpus, tiny_model())
     mixture = Mixture(monolingual=1, cross_lingual=2)
     found = composition(HybridBatchSampler(pool, mixture, batch_size=20, steps=3, seed=3), pool, 3)

@@ -73,7 +73,7 @@ def pixels(path):
 
 
 def test_equal_sentences_align_on_the_diagonal(tiny_model):
-    """Pins a plan whose rows and columns are another order than the tokens, and figures that are not the plan's."""
+    """Guards against a plan whose rows and columns are another order than the tokens, and figures that are not the plan's."""
     model = tiny_model()
     alignment = align(model, model, "maji ya 7", "maji ya 7", transport=TokenTransport(epsilon=0.005, iterations=500))
     assert alignment.english == alignment.translation == ["m", "##a", "##j", "##i", "y", "##a", "7"]
@@ -89,7 +89,7 @@ def test_equal_sentences_align_on_the_diagonal(tiny_model):
 
 
 def test_rows_are_the_translation_and_columns_the_english_sentence(tiny_model):
-    """Pins a plan that is transposed, and prompt or special tokens among the labels."""
+    """Guards against a plan that is transposed, and prompt or special tokens among the labels."""
     student, teacher = tiny_model(), tiny_model(seed=1)
     alignment = align(
         student, teacher, "ab c", "xy", student_prompt="query: ", teacher_prompt="passage: ", label="tiny"
@@ -100,7 +100,7 @@ def test_rows_are_the_translation_and_columns_the_english_sentence(tiny_model):
 
 
 def test_align_uses_the_transport_that_it_is_given(tiny_model):
-    """Pins a solver setting that is read and dropped: an exact plan has no entropy to spread."""
+    """Guards against a solver setting that is read and dropped: an exact plan has no entropy to spread."""
     student, teacher = tiny_model(), tiny_model(seed=1)
     exact, blurred = (
         align(student, teacher, "abc", "xyz", transport=transport)
@@ -112,7 +112,7 @@ def test_align_uses_the_transport_that_it_is_given(tiny_model):
 
 
 def test_before_and_after_training(recipe, tmp_path, tiny_base):
-    """Pins a trained student that is not shown, an explanation that writes to the store, and one that trains."""
+    """Guards against a trained student that is not shown, an explanation that writes to the store, and one that trains."""
     checked = recipe()
     assert [a.label for a in explain(checked, "water", "maji", device="cpu")] == [f"{tiny_base}, untrained"]
     assert not student_path("explained").exists()
@@ -129,20 +129,20 @@ def test_before_and_after_training(recipe, tmp_path, tiny_base):
 
 @pytest.mark.parametrize("objective", ['marginals = "idf"', 'solver = "ipot"', "layers = [-1, -2]"])
 def test_the_recipe_decides_on_the_transport(recipe, objective):
-    """Pins an explanation with another cost, marginal or solver than training has."""
+    """Guards against an explanation with another cost, marginal or solver than training has."""
     plain, other = (explain(recipe(keys), "water is", "maji ya", device="cpu")[0] for keys in ("", objective))
     assert not torch.allclose(plain.plan, other.plan, atol=1e-6)
     assert other.marginal_error < 0.05
 
 
 def test_the_bitext_stays_unread(recipe, monkeypatch):
-    """Pins a look at one pair that reads a corpus of millions first."""
+    """Guards against a look at one pair that reads a corpus of millions first."""
     monkeypatch.setattr(explain_module.ParallelCorpus, "load", lambda *_, **__: pytest.fail("read the bitext"))
     assert explain(recipe(), "water", "maji", device="cpu")
 
 
 def test_a_base_of_another_width_waits_for_its_training(recipe, tmp_path, tiny_base, tiny_model):
-    """Pins a matrix product of unequal widths: the untrained base has no projection yet."""
+    """Guards against a matrix product of unequal widths: the untrained base has no projection yet."""
     folder = tmp_path / "narrow"
     tiny_model(hidden=16).save_pretrained(str(folder), create_model_card=False)
     checked = recipe(overrides=[f"student.base={folder}"])
@@ -158,13 +158,13 @@ def test_a_base_of_another_width_waits_for_its_training(recipe, tmp_path, tiny_b
 
 @pytest.mark.parametrize(("english", "translation"), [("", "maji"), ("water", " \n"), ("[PAD]", "maji")])
 def test_a_sentence_without_tokens_is_named(recipe, english, translation):
-    """Pins a plan of nothing, which draws as a picture of nothing."""
+    """Guards against a plan of nothing, which draws as a picture of nothing."""
     with pytest.raises(InputError, match=r"(is empty|holds no token).*expected a sentence"):
         explain(recipe(), english, translation, device="cpu")
 
 
 def test_one_token_takes_all(tiny_model, tmp_path):
-    """Pins panels and tables that need more than one token."""
+    """Guards against panels and tables that need more than one token."""
     model = tiny_model()
     alignment = align(model, model, "a", "b")
     assert alignment.plan.tolist() == [[pytest.approx(1.0)]]
@@ -174,7 +174,7 @@ def test_one_token_takes_all(tiny_model, tmp_path):
 
 
 def test_a_long_sentence_is_cut_and_says_so(recipe):
-    """Pins a cut that nobody notices, and one at another place than training's."""
+    """Guards against a cut that nobody notices, and one at another place than training's."""
     lines = []
     (alignment,) = explain(recipe(), "short", "neno " * 30, device="cpu", say=lines.append)
     assert lines == ["translation: cut to 24 of 128 tokens, prompt and special tokens included (student.max_tokens)"]
@@ -183,7 +183,7 @@ def test_a_long_sentence_is_cut_and_says_so(recipe):
 
 
 def test_a_long_picture_stays_of_a_size(tmp_path):
-    """Pins a picture that no viewer opens, and labels that the default figure size cuts off."""
+    """Guards against a picture that no viewer opens, and labels that the default figure size cuts off."""
     tokens = [f"token{number}" for number in range(100)]
     draw([planted(tokens, tokens, torch.eye(100).tolist())], tmp_path / "long.png")
     width, height = pixels(tmp_path / "long.png")
@@ -193,7 +193,7 @@ def test_a_long_picture_stays_of_a_size(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".pdf", ".svg"])
 def test_the_picture_is_what_its_name_says(tmp_path, suffix):
-    """Pins a PNG under another suffix."""
+    """Guards against a PNG under another suffix."""
     path = tmp_path / f"picture{suffix}"
     draw([planted(["$a$", "b_"], ["c", "[d]"]), planted(["a"], ["c"])], path)
     starts = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
@@ -202,7 +202,7 @@ def test_the_picture_is_what_its_name_says(tmp_path, suffix):
 
 @pytest.mark.parametrize("width", [200, 30])
 def test_the_text_names_every_token(width):
-    """Pins tokens that a narrow terminal swallows, and brackets that are read as markup."""
+    """Guards against tokens that a narrow terminal swallows, and brackets that are read as markup."""
     english, translation = ["·Wash", "[bold]", "·hands", "."], ["·osha", "[/]", "·mikono", "."]
     plan = [[0.9, 0.1, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
     text = shown([planted(english, translation, plan)], width)
@@ -213,7 +213,7 @@ def test_the_text_names_every_token(width):
 
 
 def test_marks_of_tokenizers_are_readable():
-    """Pins byte-level tokens that show as mojibake, and combining marks that sit on the wrong letter."""
+    """Guards against byte-level tokens that show as mojibake, and combining marks that sit on the wrong letter."""
     assert explain_module._from_bytes("Ġhello") == "·hello"
     assert explain_module._from_bytes("à¤ª") == "प"
     assert explain_module._from_bytes("à¤") == "<E0 A4>"
@@ -252,7 +252,7 @@ def ethiopic_font(tmp_path):
 
 
 def test_a_script_without_a_font_takes_one_line(ethiopic_font, tmp_path, caplog):
-    """Pins a warning per glyph, and labels of boxes."""
+    """Guards against a warning per glyph, and labels of boxes."""
     lines = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -264,7 +264,7 @@ def test_a_script_without_a_font_takes_one_line(ethiopic_font, tmp_path, caplog)
 
 
 def test_a_font_of_the_machine_is_found(ethiopic_font, tmp_path, caplog):
-    """Pins labels in the default font alone."""
+    """Guards against labels in the default font alone."""
     ethiopic_font()
     assert explain_picture._fonts(set("abሰላም")) == (["DejaVu Sans", "Test Ethiopic"], set())
     caplog.clear()
@@ -278,7 +278,7 @@ def test_a_font_of_the_machine_is_found(ethiopic_font, tmp_path, caplog):
 
 @pytest.mark.parametrize("text", ["हाथ धोएं", "ሰላም ለዓለም"])
 def test_other_scripts_align(tiny_model, text):
-    """Pins words unknown to the tokenizer that leave the problem: they stand for text."""
+    """Guards against words unknown to the tokenizer that leave the problem: they stand for text."""
     model = tiny_model()
     alignment = align(model, model, "peace", text)
     assert alignment.translation == ["[UNK]", "[UNK]"]
@@ -290,7 +290,7 @@ def test_other_scripts_align(tiny_model, text):
     ("name", "says"), [("plan.gif", "use one of"), ("plan", "use one of"), ("nowhere/plan.png", "no such folder")]
 )
 def test_the_output_is_checked_before_a_model_is_loaded(recipe, tmp_path, monkeypatch, name, says):
-    """Pins minutes of loading ahead of a typing error."""
+    """Guards against minutes of loading ahead of a typing error."""
     monkeypatch.setattr(explain_module, "load_base", lambda *_, **__: pytest.fail("loaded a model"))
     with pytest.raises(InputError, match=says):
         explain(recipe(), "water", "maji", device="cpu", output=tmp_path / name)
@@ -300,7 +300,7 @@ def test_the_output_is_checked_before_a_model_is_loaded(recipe, tmp_path, monkey
 
 
 def test_text_needs_no_matplotlib(recipe, tmp_path, monkeypatch):
-    """Pins an optional library that the text form imports."""
+    """Guards against an optional library that the text form imports."""
     monkeypatch.setattr(explain_picture, "find_spec", lambda name: None)
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     assert "m" in shown(explain(recipe(), "water", "maji", device="cpu"), 80)

@@ -113,7 +113,7 @@ def unit(vectors):
 
 
 def test_what_each_model_reads(models):
-    """Pins rows whose target is another row's: those with a partner come last, and their English is not read."""
+    """Guards against rows whose target is another row's: those with a partner come last, and their English is not read."""
     student, teacher = models
     read = []
 
@@ -144,7 +144,7 @@ def test_what_each_model_reads(models):
 
 
 def test_a_cached_teacher_is_not_asked_for_rows_with_a_partner(models):
-    """Pins a look-up of English that no teacher reads, and its outputs in another order than the rows."""
+    """Guards against a look-up of English that no teacher reads, and its outputs in another order than the rows."""
 
     class Cache:
         def features(self, texts):
@@ -162,7 +162,7 @@ def test_a_cached_teacher_is_not_asked_for_rows_with_a_partner(models):
 
 
 def test_a_mixed_batch_by_hand(models):
-    """Pins rows that meet another row's target, padding that counts, and terms of another mean than over all rows."""
+    """Guards against rows that meet another row's target, padding that counts, and terms of another mean than over all rows."""
     student, teacher = models
     columns = by_column(collator(student, teacher)(ROWS))
     names = ("optical", "contrastive", "maxsim", "transport_contrastive", "sentence", "anchor")
@@ -196,7 +196,7 @@ def test_a_mixed_batch_by_hand(models):
 
 @pytest.mark.parametrize("kind", ["english", "partner"])
 def test_batches_of_one_kind(models, kind):
-    """Pins a batch that needs every column: without partners, and without English, it is a mixed batch's loss by rows."""
+    """Guards against a failure on a batch that lacks a column: without partners or English, it is a mixed batch's loss by rows."""
     student, teacher = models
     chosen = [row for row in ROWS if ("partner" in row) == (kind == "partner")]
     columns = by_column(collator(student, teacher)(chosen))
@@ -214,7 +214,7 @@ def test_batches_of_one_kind(models, kind):
 
 
 def test_equal_english_is_no_negative_of_a_partner(models):
-    """Pins translations of one sentence pushed apart where one's target is another's reading: nothing is left to learn."""
+    """Guards against translations of one sentence pushed apart where one's target is another's reading: nothing is left to learn."""
     same = [row for row in ROWS if row["english"] == "good morning"]
     assert len(same) == 4
     columns = by_column(collator(*models)(same))
@@ -225,7 +225,7 @@ def test_equal_english_is_no_negative_of_a_partner(models):
 
 
 def test_partners_are_read_without_gradient_or_dropout(models):
-    """Pins a student that moves its targets to itself, noise in them, and a student left in eval mode."""
+    """Guards against a student that moves its targets to itself, noise in them, and a student left in eval mode."""
     student, teacher = models
     columns = by_column(collator(student, teacher)(ROWS))
     for module in student.modules():
@@ -250,7 +250,7 @@ def gradients(student):
 
 @pytest.mark.parametrize("for_own", ["passage: ", "", "query: "])
 def test_english_is_read_as_a_document(models, for_own):
-    """Pins a monolingual row that is read as a query, and content tokens that a prompt of another length moves."""
+    """Guards against a monolingual row that is read as a query, and content tokens that a prompt of another length moves."""
     student, teacher = models
     prompts = {**PROMPTS, "monolingual": for_own}
     collate = DistillationCollator(student.preprocess, teacher_preprocess_fn=teacher.preprocess, prompts=prompts)
@@ -271,7 +271,7 @@ def test_english_is_read_as_a_document(models, for_own):
 @pytest.mark.parametrize("most", [None, 1, 7, 12, 30, 1000])
 @pytest.mark.parametrize("lengths", [[5], [3, 3, 4, 9, 9], [9, 1, 1, 1, 1, 1, 1, 1, 6], list(range(1, 33))])
 def test_parts_keep_to_their_tokens(lengths, most):
-    """Pins a row that is lost or read twice, a part over the limit, and one that would have held the next row, too."""
+    """Guards against a row that is lost or read twice, a part over the limit, and one that would have held the next row, too."""
     parts = parts_of(lengths, most)
     assert [row for part in parts for row in range(part.start, part.stop)] == list(range(len(lengths)))
     if most is None:
@@ -287,7 +287,7 @@ def test_parts_keep_to_their_tokens(lengths, most):
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_a_part_is_not_padded_to_the_batch(models, side):
-    """Pins a part that carries the padding of a longer row elsewhere, or loses a token with it."""
+    """Guards against a part that carries the padding of a longer row elsewhere, or loses a token with it."""
     student, teacher = models
     student.tokenizer.padding_side = side
     columns = by_column(collator(student, teacher)(ROWS))
@@ -303,7 +303,7 @@ def test_a_part_is_not_padded_to_the_batch(models, side):
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("name", TERMS)
 def test_parts_of_a_batch_add_up(models, name, size):
-    """Pins parts with other negatives, targets or weights than the batch: loss and gradient are the whole's."""
+    """Guards against parts with other negatives, targets or weights than the batch: loss and gradient are the whole's."""
     student, teacher = models
     columns = by_column(collator(student, teacher)(ROWS))
     loss = loss_of(models, name, weight=0.7)
@@ -333,7 +333,7 @@ def test_parts_of_a_batch_add_up(models, name, size):
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_the_trainer_adds_up_the_parts(models, tmp_path, size):
-    """Pins a step that depends on the memory it is given: gradient, loss and logged terms of mini-batches."""
+    """Guards against a step that depends on the memory it is given: gradient, loss and logged terms of mini-batches."""
     student, teacher = models
     found, longest = [], 0
     for rows in (None, size):

@@ -56,7 +56,7 @@ def rows(encoded, indices):
 
 
 def test_optical_loss_equals_pot(models):
-    """Pins the value of the loss: the mean of <T, C> with T from POT on each pair's own tokens."""
+    """Guards against a wrong value of the loss: it is the mean of <T, C> with T from POT on each pair's own tokens."""
     student, teacher = handmade([3, 5, 1], 0), handmade([4, 2, 6], 1)
     loss = OpticalLoss(*models, epsilon=0.1, iterations=2000).compute_loss_from_encoded(student, teacher)
     expected = []
@@ -68,7 +68,7 @@ def test_optical_loss_equals_pot(models):
 
 
 def test_optical_gradient_against_finite_differences(models):
-    """Pins a gradient that is wrong, or that flows through the plan: d<T,C>/ds with T held fixed."""
+    """Guards against a gradient that is wrong, or that flows through the plan: d<T,C>/ds with T held fixed."""
     student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
     tokens = student.tokens.clone().requires_grad_()
     OpticalLoss(*models).compute_loss_from_encoded(student._replace(tokens=tokens), teacher).backward()
@@ -84,7 +84,7 @@ def test_optical_gradient_against_finite_differences(models):
 
 @pytest.mark.parametrize("loss_class", [ContrastiveDistillationLoss, TransportContrastiveLoss])
 def test_contrastive_gradients_against_finite_differences(models, loss_class):
-    """Pins a wrong gradient of the contrast; for transport the plans are held fixed, as they are in the loss."""
+    """Guards against a wrong gradient of the contrast; for transport the plans are held fixed, as they are in the loss."""
     student, teacher = handmade([3, 5, 2], 0), handmade([4, 2, 3], 1)
     loss = loss_class(*models, temperature=0.5)
     field = "sentence" if loss_class is ContrastiveDistillationLoss else "tokens"
@@ -124,7 +124,7 @@ def assert_gradient(variable, value, step=1e-5):
 
 @pytest.mark.parametrize("loss_class", LOSSES)
 def test_teacher_is_frozen_and_the_student_learns(models, loss_class):
-    """Pins a teacher that drifts: no gradient, eval mode under train(), the same weights after a step."""
+    """Guards against a teacher that drifts: no gradient, eval mode under train(), the same weights after a step."""
     student, teacher = models
     before = {name: weight.clone() for name, weight in teacher.state_dict().items()}
     loss = loss_class(student, teacher).train()
@@ -140,7 +140,7 @@ def test_teacher_is_frozen_and_the_student_learns(models, loss_class):
 
 
 def test_special_and_prompt_tokens_stay_out(models):
-    """Pins transport of [CLS], [SEP] or the prompt: the content is the text's own tokens, unknown ones included."""
+    """Guards against transport of [CLS], [SEP] or the prompt: the content is the text's own tokens, unknown ones included."""
     student, _ = models
     batch = features(student, ["abc", "ab水"], "query: ")
     encoded = encode(student, batch, special_token_ids(student))
@@ -150,14 +150,14 @@ def test_special_and_prompt_tokens_stay_out(models):
 
 
 def test_prompt_tokens_with_left_padding():
-    """Pins a prompt mask by column: with padding on the left the prompt is where the text starts."""
+    """Guards against a prompt mask by column: with padding on the left the prompt is where the text starts."""
     ids = torch.tensor([[0, 0, 2, 7, 8, 9, 3], [2, 7, 8, 9, 9, 9, 3]])
     mask = content_mask(ids, ids != 0, torch.tensor([0, 2, 3]), 3)
     assert mask.long().tolist() == [[0, 0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 1, 1, 0]]
 
 
 def test_packing_keeps_the_tokens_and_drops_the_rest():
-    """Pins tokens that get lost or change order when the content is moved to the front."""
+    """Guards against tokens that get lost or change order when the content is moved to the front."""
     encoded = handmade([5, 5], 3)
     content = torch.tensor([[False, True, False, True, False], [False, False, True, False, False]])
     tokens, mask, _ = packed(encoded._replace(content=content))
@@ -168,7 +168,7 @@ def test_packing_keeps_the_tokens_and_drops_the_rest():
 
 @pytest.mark.parametrize("loss_class", LOSSES)
 def test_a_sentence_without_content_is_harmless(models, loss_class):
-    """Pins NaN from an empty translation, and from a batch that has nothing to transport at all."""
+    """Guards against NaN from an empty translation, and from a batch that has nothing to transport at all."""
     student, teacher = models
     for english, swahili in [(ENGLISH, ["habari", "", "maji"]), (["", "", ""], ["", "", ""])]:
         loss = loss_class(student, teacher)([features(teacher, english), features(student, swahili)])
@@ -179,7 +179,7 @@ def test_a_sentence_without_content_is_harmless(models, loss_class):
 
 @pytest.mark.parametrize("side", ["student", "teacher"])
 def test_an_empty_side_is_no_match_for_the_others(models, side):
-    """Pins zero plans as perfect scores: with one sentence emptied, the contrast is that of the batch without it."""
+    """Guards against zero plans as perfect scores: with one sentence emptied, the contrast is that of the batch without it."""
     student, teacher = handmade([3, 5, 2], 0), handmade([4, 2, 3], 1)
     loss = TransportContrastiveLoss(*models, temperature=0.5)
     emptied = {"student": student, "teacher": teacher}
@@ -193,7 +193,7 @@ def test_an_empty_side_is_no_match_for_the_others(models, side):
 
 
 def test_an_empty_pair_does_not_dilute_the_loss(models):
-    """Pins a mean over pairs that have no tokens: it is taken over the others."""
+    """Guards against a mean over pairs that have no tokens: it is taken over the others."""
     student, teacher = handmade([3, 2], 0), handmade([4, 2], 1)
     empty = student._replace(content=student.content & torch.tensor([[True], [False]]))
     one = [rows(side, [0]) for side in (student, teacher)]
@@ -205,7 +205,7 @@ def test_an_empty_pair_does_not_dilute_the_loss(models):
 
 @pytest.mark.parametrize("loss_class", [ContrastiveDistillationLoss, TransportContrastiveLoss])
 def test_the_same_english_sentence_is_no_negative(models, loss_class):
-    """Pins false negatives: two languages of one English sentence must not be pushed apart."""
+    """Guards against false negatives: two languages of one English sentence must not be pushed apart."""
     student, teacher = handmade([3, 3, 3], 0), handmade([4, 4, 4], 1)
     twice = rows(teacher, [0, 0, 2])
     loss = loss_class(*models, temperature=0.1)
@@ -224,7 +224,7 @@ def test_the_same_english_sentence_is_no_negative(models, loss_class):
 
 
 def test_transport_contrastive_costs_pair_by_pair(models):
-    """Pins rows and columns mixed up in the B x B problems: each equals the cost of its own pair."""
+    """Guards against rows and columns mixed up in the B x B problems: each equals the cost of its own pair."""
     student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
     costs = TransportContrastiveLoss(*models).transport.all_pairs(student, teacher)[0]
     for i in range(2):
@@ -235,7 +235,7 @@ def test_transport_contrastive_costs_pair_by_pair(models):
 
 
 def test_combined_loss_is_the_weighted_sum_of_one_pass(models):
-    """Pins weights that are lost, and a forward pass for every term."""
+    """Guards against weights that are lost, and a forward pass for every term."""
     student, teacher = models
     terms = {"optical": (0.2, OpticalLoss(*models)), "contrastive": (3.0, ContrastiveDistillationLoss(*models))}
     batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
@@ -248,7 +248,7 @@ def test_combined_loss_is_the_weighted_sum_of_one_pass(models):
 
 
 def test_combined_loss_refuses_terms_of_different_models(models, tiny_model):
-    """Pins a sum over two students, of which the trainer would train one."""
+    """Guards against a sum over two students, of which the trainer would train one."""
     with pytest.raises(ValueError, match="term 'b' was made with another"):
         CombinedLoss(*models, {"a": (1.0, OpticalLoss(*models)), "b": (1.0, OpticalLoss(tiny_model(), models[1]))})
     with pytest.raises(ValueError, match="at least one term"):
@@ -256,7 +256,7 @@ def test_combined_loss_refuses_terms_of_different_models(models, tiny_model):
 
 
 def test_teacher_with_another_tokenizer_and_width(tiny_model):
-    """Pins the need for a shared vocabulary or width: a projection is learned, saved and loaded with the student."""
+    """Guards against requiring a shared vocabulary or width: a projection is learned, saved and loaded with the student."""
     student, teacher = tiny_model(hidden=16), tiny_model(hidden=32, words=("good", "morning", "water"))
     with pytest.raises(ValueError, match=r"16 wide and the teacher's 32.*a projection"):
         OpticalLoss(student, teacher)
@@ -267,7 +267,7 @@ def test_teacher_with_another_tokenizer_and_width(tiny_model):
 
 
 def test_widths_are_those_of_what_is_compared(tiny_model):
-    """Pins a check of sentence widths for token losses: a teacher may narrow its sentences after pooling."""
+    """Guards against a check of sentence widths for token losses: a teacher may narrow its sentences after pooling."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense
 
@@ -280,7 +280,7 @@ def test_widths_are_those_of_what_is_compared(tiny_model):
 
 
 def test_a_prompt_before_byte_level_tokens():
-    """Pins the first word lost: a byte-level tokenizer joins the prompt's blank to it."""
+    """Guards against losing the first word: a byte-level tokenizer joins the prompt's blank to it."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     from optical_mteb.training.trainer import DistillationCollator
@@ -342,7 +342,7 @@ def test_the_first_word_after_a_prompt(tiny_model):
 
 
 def test_projection_is_saved_with_the_student(tiny_model, tmp_path):
-    """Pins a projection that inference would lose: a reloaded student gives the same 32-wide embeddings."""
+    """Guards against a projection that inference would lose: a reloaded student gives the same 32-wide embeddings."""
     from sentence_transformers import SentenceTransformer
 
     student = project_tokens(tiny_model(hidden=16), 32)
@@ -353,7 +353,7 @@ def test_projection_is_saved_with_the_student(tiny_model, tmp_path):
 
 
 def test_marginal_error_is_reported(models):
-    """Pins diagnostics that say nothing: few iterations leave an error, many do not."""
+    """Guards against diagnostics that say nothing: few iterations leave an error, many do not."""
     student, teacher = handmade([9, 9], 0), handmade([9, 9], 1)
     errors = []
     for iterations in (1, 500):
@@ -365,7 +365,7 @@ def test_marginal_error_is_reported(models):
 
 
 def test_maxsim_contrast_scores_as_sentence_transformers(models):
-    """Pins a score that is not the late-interaction retriever's: MaxSim over the number of query tokens."""
+    """Guards against a score that is not the late-interaction retriever's: MaxSim over the number of query tokens."""
     from sentence_transformers.util import maxsim as stock
 
     student, teacher = handmade([3, 5, 1], 0), handmade([4, 2, 6], 1)
@@ -380,7 +380,7 @@ def test_maxsim_contrast_scores_as_sentence_transformers(models):
 
 
 def test_weights_reach_the_marginals(models):
-    """Pins weights on the wrong tokens: they follow the packed tokens, and <T, C> is that of the weighted problem."""
+    """Guards against weights on the wrong tokens: they follow the packed tokens, and <T, C> is that of the weighted problem."""
     student, teacher = handmade([4], 0), handmade([3], 1)
     student = student._replace(content=torch.tensor([[True, False, True, True]]))
     table = torch.rand(1000) + 0.1
@@ -395,7 +395,7 @@ def test_weights_reach_the_marginals(models):
 
 
 def test_idf_counts_texts_not_tokens(tiny_model):
-    """Pins term frequency in the place of document frequency, and texts that count twice."""
+    """Guards against term frequency in the place of document frequency, and texts that count twice."""
     model = tiny_model()
     table = IdfWeights.count(model, ["aa", "a b", "b", "b"]).table
     a, b, z = model.tokenizer.convert_tokens_to_ids(["a", "b", "z"])
@@ -405,7 +405,7 @@ def test_idf_counts_texts_not_tokens(tiny_model):
 
 
 def test_centring_removes_a_common_direction(models):
-    """Pins centring of one side alone: an offset on all tokens of both sides changes nothing."""
+    """Guards against centring of one side alone: an offset on all tokens of both sides changes nothing."""
     student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
     offset = 10 * torch.ones(6)
     loss = OpticalLoss(*models, centre=True)
@@ -416,7 +416,7 @@ def test_centring_removes_a_common_direction(models):
 
 
 def test_several_layers_are_averaged(models):
-    """Pins layers that are mixed up: the cost is the mean over the compared layers' costs, solved once."""
+    """Guards against layers that are mixed up: the cost is the mean over the compared layers' costs, solved once."""
     student, teacher = models
     batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
     loss = OpticalLoss(student, teacher, layers=[-1, -2])
@@ -436,7 +436,7 @@ def test_several_layers_are_averaged(models):
 
 @pytest.mark.parametrize("solver", ["sinkhorn", "ipot", "unbalanced", "exact"])
 def test_every_solver_trains(models, solver):
-    """Pins a solver that the loss cannot call, or whose options it passes on wrongly."""
+    """Guards against a solver that the loss cannot call, or whose options it passes on wrongly."""
     student, teacher = models
     loss = OpticalLoss(student, teacher, solver=solver)
     loss([features(teacher, ENGLISH), features(student, SWAHILI)]).backward()
@@ -445,7 +445,7 @@ def test_every_solver_trains(models, solver):
 
 
 def test_the_anchor_holds_english_alone(tiny_model):
-    """Pins an anchor that reads the translation, or that moves a student that is the teacher still."""
+    """Guards against an anchor that reads the translation, or that moves a student that is the teacher still."""
     teacher = tiny_model(seed=1)
     student = tiny_model(seed=1)
     loss = EnglishAnchorLoss(student, teacher)
@@ -461,7 +461,7 @@ def test_the_anchor_holds_english_alone(tiny_model):
 
 
 def test_sentence_distillation_is_the_stock_loss(models):
-    """Pins a distillation of our own: the term is sentence-transformers' loss on the teacher's embeddings."""
+    """Guards against a distillation of our own: the term is sentence-transformers' loss on the teacher's embeddings."""
     from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 
     student, teacher = models
@@ -473,7 +473,7 @@ def test_sentence_distillation_is_the_stock_loss(models):
 
 
 def test_figures_of_plans_and_students(models):
-    """Pins figures that say nothing: identical sides give the diagonal, and a sentence is not compared with itself."""
+    """Guards against figures that say nothing: identical sides give the diagonal, and a sentence is not compared with itself."""
     student, teacher = models
     side = handmade([6, 6], 0)
     loss = OpticalLoss(*models, epsilon=0.02, iterations=200)
@@ -493,7 +493,7 @@ def test_figures_of_plans_and_students(models):
 
 
 def test_a_late_interaction_student_in_the_stock_trainer(models):
-    """Pins losses that need a pooling: on a MultiVectorEncoder <T, C> is that of the dense model of the same tokens."""
+    """Guards against losses that need a pooling: on a MultiVectorEncoder <T, C> is that of the dense model of the same tokens."""
     from optical_mteb.bases import as_late_interaction
 
     student, teacher = models
@@ -506,7 +506,7 @@ def test_a_late_interaction_student_in_the_stock_trainer(models):
 
 
 def test_losses_run_on_a_distributed_student(tiny_model, tmp_path):
-    """Pins attributes that only the bare model has: wrapped by DistributedDataParallel, loss and gradient are the same."""
+    """Guards against attributes that only the bare model has: wrapped by DistributedDataParallel, loss and gradient are the same."""
     import torch.distributed as distributed
     from torch.nn.parallel import DistributedDataParallel
 
@@ -536,7 +536,7 @@ def test_losses_run_on_a_distributed_student(tiny_model, tmp_path):
 
 @pytest.mark.parametrize("loss_class", LOSSES)
 def test_losses_under_autocast(models, loss_class):
-    """Pins costs and scores in bfloat16, which has three digits: under autocast the loss stays float32."""
+    """Guards against costs and scores in bfloat16, which has three digits: under autocast the loss stays float32."""
     student, teacher = models
     loss = loss_class(student, teacher)
     batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
@@ -551,7 +551,7 @@ def test_losses_under_autocast(models, loss_class):
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", ["sinkhorn", "ipot", "unbalanced"])
 def test_losses_compile(models, solver):
-    """Pins a loss that torch.compile cannot trace: its value is that of the eager one."""
+    """Guards against a loss that torch.compile cannot trace: its value is that of the eager one."""
     student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
     loss = OpticalLoss(*models, solver=solver, iterations=5)
     compiled = torch.compile(lambda a, b: loss.transport.pairs(a, b)[0], backend="aot_eager")
@@ -559,7 +559,7 @@ def test_losses_compile(models, solver):
 
 
 def test_arguments_that_cannot_train(models):
-    """Pins a student frozen as its own teacher, and a step size found wrong in the first batch."""
+    """Guards against a student frozen as its own teacher, and a step size found wrong in the first batch."""
     student, teacher = models
     with pytest.raises(ValueError, match="are the same model"):
         OpticalLoss(student, student)

@@ -7,7 +7,7 @@ from optical_mteb.training.model_selection import BestCheckpoint
 
 
 def test_the_best_is_the_first_maximum():
-    """Pins a tie that counts as an improvement, and a later worse step that takes the best one's place."""
+    """Guards against a tie that counts as an improvement, and a later worse step that takes the best one's place."""
     best = BestCheckpoint()
     scores = [0.2, 0.5, 0.5, 0.1, 0.6, 0.3]
     assert [best.update(10 * n, score) for n, score in enumerate(scores)] == [
@@ -17,7 +17,7 @@ def test_the_best_is_the_first_maximum():
 
 
 def test_patience_counts_evaluations_without_improvement():
-    """Pins a stop one evaluation early or late, a count that an improvement does not reset, and None that stops."""
+    """Guards against a stop one evaluation early or late, a count that an improvement does not reset, and None that stops."""
     best = BestCheckpoint()
     stops = []
     for step, score in enumerate([0.1, 0.1, 0.2, 0.1, 0.2, 0.0]):
@@ -28,7 +28,7 @@ def test_patience_counts_evaluations_without_improvement():
 
 
 def test_a_score_that_is_no_number_is_never_best():
-    """Pins a NaN at the start that no later score is above."""
+    """Guards against a NaN at the start that no later score is above."""
     best = BestCheckpoint()
     assert not best.update(1, math.nan)
     assert best.update(2, 0.0)
@@ -37,7 +37,7 @@ def test_a_score_that_is_no_number_is_never_best():
 
 
 def test_a_restart_goes_on_where_it_was():
-    """Pins a state that JSON cannot hold, or that forgets the best score or the patience used up."""
+    """Guards against a state that JSON cannot hold, or that forgets the best score or the patience used up."""
     for scores in ([], [0.4, 0.3]):
         best = BestCheckpoint()
         for step, score in enumerate(scores):

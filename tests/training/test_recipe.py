@@ -37,13 +37,13 @@ def recipe(tmp_path):
 
 
 def test_every_shipped_recipe_is_valid():
-    """Pins a recipe that ships broken, and a student that no recipe trains."""
+    """Guards against a recipe that ships broken, and a student that no recipe trains."""
     for path in shipped_recipes().values():
         assert shipped_students()[read_recipe(path).name] in shipped_recipes()
 
 
 def test_overrides_reach_every_kind_of_key(recipe):
-    """Pins overrides of numbers, strings, new tables and items of an array."""
+    """Guards against overrides of numbers, strings, new tables or items of an array that do not arrive."""
     settings = [
         "training.steps=7",
         "name=other",
@@ -90,7 +90,7 @@ def test_a_mistake_is_named_with_its_line(recipe, old, new, message):
     ],
 )
 def test_a_wrong_override_is_refused(recipe, override, message):
-    """Pins overrides that set nothing."""
+    """Guards against overrides that set nothing and pass."""
     with pytest.raises(InputError, match=message):
         read_recipe(recipe, [override])
 
@@ -108,7 +108,7 @@ def test_a_base_beside_the_recipe(recipe, tmp_path, monkeypatch):
 
 
 def test_an_unknown_recipe_names_the_nearest():
-    """Pins a typo in the recipe's name."""
+    """Guards against a traceback for a typo in the recipe's name."""
     with pytest.raises(InputError, match=r"'quickstrt': no such file.*did you mean 'quickstart'\?"):
         find_recipe("quickstrt")
 
@@ -130,7 +130,7 @@ def test_keys_that_contradict_each_other(override, message):
 
 
 def test_a_record_from_before_a_key_existed(recipe):
-    """Pins students of an older release that look as if another recipe had trained them."""
+    """Guards against students of an older release that look as if another recipe had trained them."""
     checked = read_recipe(recipe)
     recorded = checked.model_dump(mode="json", exclude_none=True)
     del recorded["batches"], recorded["student"]["layer_selection"], recorded["training"]["checkpoint_every"]
@@ -174,7 +174,7 @@ def test_a_record_from_before_a_key_existed(recipe):
     ],
 )
 def test_a_mistake_in_the_batches(recipe, old, new, message):
-    """Pins a mixture that is not the one written down: keys that nothing reads, and shares that draw nothing."""
+    """Guards against a mixture that is not the one written down: keys that nothing reads, and shares that draw nothing."""
     recipe.write_text(RECIPE.replace(old, new))
     with pytest.raises(InputError, match=message) as error:
         read_recipe(recipe)
@@ -205,14 +205,14 @@ def test_a_mistake_in_the_batches(recipe, old, new, message):
     ],
 )
 def test_batches_that_the_rest_of_the_recipe_forbids(recipe, overrides, message):
-    """Pins a crash after the models are loaded: what a mixture needs of the bitext and the objective."""
+    """Guards against a crash after the models are loaded where a mixture needs more of the bitext or the objective."""
     with pytest.raises(InputError, match=message) as error:
         read_recipe(recipe, overrides)
     assert "\n" not in str(error.value)
 
 
 def test_batches_reach_the_sampler(recipe):
-    """Pins a key of [batches] that changes nothing, and caps under another spelling of the language."""
+    """Guards against a key of [batches] that changes nothing, and caps under another spelling of the language."""
     keys = {"monolingual": 1.0, "cross_lingual": 2.0, "multilingual": 3.0, "alpha": 0.5, "window": 4}
     overrides = [f"batches.{key}={value}" for key, value in keys.items()]
     mixture = read_recipe(recipe, [*overrides, "batches.caps={sw=7, 'som-Latn'=9}"]).mixture

@@ -103,7 +103,7 @@ def interrupted(monkeypatch, recipe, step):
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, tiny_base):
-    """Pins lost training: after kill -9 the same command ends with the weights of an uninterrupted run, bit by bit."""
+    """Guards against lost training: after kill -9 the same command ends with the weights of an uninterrupted run, bit by bit."""
     recipe = write_recipe(tmp_path, tiny_base, 60)
     command = [sys.executable, "-m", "optical_mteb", "train", str(recipe)]
 
@@ -130,7 +130,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, tiny_base):
 
 @pytest.mark.parametrize("step", [4, 7, 11])
 def test_any_step_is_taken_up(monkeypatch, recipe, step):
-    """Pins an order, a learning rate, moments, a best student or dropout that a restart gets wrong."""
+    """Guards against an order, a learning rate, moments, a best student or dropout that a restart gets wrong."""
     whole = train(recipe, say=lambda _: None)
     interrupted(monkeypatch, recipe, step)
     lines = []
@@ -163,7 +163,7 @@ def test_the_student_is_the_mean_of_the_last_checkpoints(monkeypatch, recipe):
 
 
 def test_checkpoints_rotate_and_hold_no_pickle(monkeypatch, recipe):
-    """Pins a disk that fills up, and files that run code when they are loaded."""
+    """Guards against a disk that fills up, and files that run code when they are loaded."""
     interrupted(
         monkeypatch, recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": 24})}), 22
     )
@@ -176,7 +176,7 @@ def test_checkpoints_rotate_and_hold_no_pickle(monkeypatch, recipe):
 
 
 def test_frozen_weights_have_no_state(monkeypatch, recipe):
-    """Pins optimizer moments for rows that never move, and checkpoints that carry them."""
+    """Guards against optimizer moments for rows that never move, and checkpoints that carry them."""
     interrupted(monkeypatch, recipe, 9)
     checkpoint = runs_folder() / "tiny-student" / "checkpoint-00000008"
     for name in ("weights.safetensors", "optimizer.safetensors"):
@@ -186,7 +186,7 @@ def test_frozen_weights_have_no_state(monkeypatch, recipe):
 
 
 def test_a_run_with_other_settings_is_not_gone_on_with(monkeypatch, recipe):
-    """Pins two recipes mixed in one student; --fresh starts over."""
+    """Guards against two recipes mixed in one student, and a --fresh that does not start over."""
     interrupted(monkeypatch, recipe, 9)
     faster = recipe.training.model_copy(update={"learning_rate": 2e-3})
     other = recipe.model_copy(update={"training": faster})
@@ -200,7 +200,7 @@ def test_a_run_with_other_settings_is_not_gone_on_with(monkeypatch, recipe):
 
 
 def test_a_corpus_that_changed(monkeypatch, recipe, tmp_path):
-    """Pins a training that goes on with other pairs than it began with."""
+    """Guards against a training that goes on with other pairs than it began with."""
     rows = [f"name number {i} of all\tjina la {i * 7} kati ya yote\n" for i in range(60)]
     (tmp_path / "pairs.tsv").write_text("".join(rows))
     own = read_recipe(
@@ -291,7 +291,7 @@ def test_a_kill_while_a_finished_run_is_removed(monkeypatch, recipe):
 
 
 def test_resume_and_fresh_need_something_to_do(recipe):
-    """Pins --resume that silently starts from nothing, and two options that contradict each other."""
+    """Guards against a --resume that silently starts from nothing, and two options that contradict each other."""
     with pytest.raises(InputError, match=r"nothing to resume: .* has no checkpoint; leave --resume out"):
         train(recipe, resume=True, say=lambda _: None)
     with pytest.raises(InputError, match=r"take one of them"):
@@ -299,7 +299,7 @@ def test_resume_and_fresh_need_something_to_do(recipe):
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(monkeypatch, recipe):
-    """Pins a traceback and a half-written checkpoint where the disk is full; the training goes on once it is not."""
+    """Guards against a traceback and a half-written checkpoint where the disk is full; the training goes on once it is not."""
     whole = train(recipe, say=lambda _: None)
     save = Checkpoints.save
 
@@ -326,7 +326,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(monkeypatch, recipe):
 
 
 def test_a_store_that_cannot_be_written_to(recipe, own_home, monkeypatch):
-    """Pins a training that finds out at its end that there is no place for the student."""
+    """Guards against a training that finds out at its end that there is no place for the student."""
     own_home.mkdir()
     (own_home / "students").write_text("in the way")
     monkeypatch.setattr("optical_mteb.training.run.load_models", lambda *_, **__: pytest.fail("too late"))
@@ -335,7 +335,7 @@ def test_a_store_that_cannot_be_written_to(recipe, own_home, monkeypatch):
 
 
 def test_the_best_student_is_kept(monkeypatch, recipe):
-    """Pins the last student in the place of the best one, by scores that a script gives out."""
+    """Guards against the last student in the place of the best one, by scores that a script gives out."""
     script = {0: 0.5, 1: 0.9, 2: 0.2, 3: 0.9}
     seen = []
 
@@ -358,7 +358,7 @@ def test_the_best_student_is_kept(monkeypatch, recipe):
 
 
 def test_patience_ends_the_training(recipe):
-    """Pins early stopping that never stops: no evaluation after the first is better."""
+    """Guards against early stopping that never stops: no evaluation after the first is better."""
     evaluation = recipe.evaluation.model_copy(update={"every": 2, "patience": 2})
     rough = recipe.training.model_copy(update={"learning_rate": 0.5, "warmup_ratio": 0.0, "steps": 40})
     lines = []
@@ -368,7 +368,7 @@ def test_patience_ends_the_training(recipe):
 
 
 def test_difference_of_manifests_names_the_key():
-    """Pins a message that does not say what changed."""
+    """Guards against a message that does not say what changed."""
     one = RunRecord(recipe={"a": {"b": 1}, "c": [1]}, bitext_fingerprint="f", base_revision="r", teacher_revision="t")
     assert one.difference(one.model_copy()) is None
     assert "a.b = 1, now 2" in one.difference(one.model_copy(update={"recipe": {"a": {"b": 2}, "c": [1]}}))
@@ -377,7 +377,7 @@ def test_difference_of_manifests_names_the_key():
 
 
 def test_tensorboard_log(recipe, own_home):
-    """Pins logs that are asked for and not written."""
+    """Guards against logs that are asked for and not written."""
     pytest.importorskip("tensorboard")
     logged = recipe.training.model_copy(update={"tensorboard": True, "log_every": 2})
     train(recipe.model_copy(update={"training": logged}), say=lambda _: None)
@@ -390,7 +390,7 @@ def test_tensorboard_log(recipe, own_home):
 
 
 def test_progress_is_json(monkeypatch, recipe):
-    """Pins a checkpoint that another Python cannot read."""
+    """Guards against a checkpoint that another Python cannot read."""
     interrupted(monkeypatch, recipe, 9)
     path = runs_folder() / "tiny-student" / "checkpoint-00000008" / "progress.json"
     progress = json.loads(path.read_text())

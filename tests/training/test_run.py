@@ -57,7 +57,7 @@ def recipe(tmp_path, tiny_base):
 
 
 def test_training_leaves_a_complete_student(recipe, tiny_base):
-    """Pins the checkpoint: native format, sidecar, card, a revision that is the hash of its weights."""
+    """Guards against an incomplete checkpoint: native format, sidecar, card, a revision that is the hash of its weights."""
     from sentence_transformers import SentenceTransformer
 
     lines = []
@@ -89,7 +89,7 @@ def test_training_leaves_a_complete_student(recipe, tiny_base):
 
 
 def test_the_same_seed_gives_the_same_weights(recipe):
-    """Pins randomness that no seed controls."""
+    """Guards against randomness that no seed controls."""
     checked = read_recipe(recipe)
     first = train(checked, say=lambda _: None).weights
     assert train(checked, say=lambda _: None).weights == first
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_weights(recipe):
 
 
 def test_frozen_embeddings_stay(recipe, tiny_base):
-    """Pins word embeddings that train although the recipe freezes them."""
+    """Guards against word embeddings that train although the recipe freezes them."""
     from sentence_transformers import SentenceTransformer
 
     train(read_recipe(recipe, ["student.prune_vocabulary=false"]), say=lambda _: None)
@@ -109,7 +109,7 @@ def test_frozen_embeddings_stay(recipe, tiny_base):
 
 
 def test_a_diverged_run_saves_nothing(recipe):
-    """Pins a NaN checkpoint, and an older student that a failed run takes away."""
+    """Guards against a NaN checkpoint, and an older student that a failed run takes away."""
     older = train(read_recipe(recipe), say=lambda _: None)
     checked = read_recipe(recipe)
     # Beyond what a recipe may say.
@@ -123,7 +123,7 @@ def test_a_diverged_run_saves_nothing(recipe):
 
 
 def test_a_language_that_the_package_does_not_know(recipe, tmp_path):
-    """Pins a finished training that is lost because its language is no more than a tag."""
+    """Guards against a finished training that is lost because its language is no more than a tag."""
     rows = "".join(f"name {i}\tjina {i}\n" for i in range(40))
     (tmp_path / "pairs.tsv").write_text(rows)
     overrides = ["bitext=[{source='pairs.tsv', language='kik-Latn'}]", "training.steps=1"]
@@ -133,7 +133,7 @@ def test_a_language_that_the_package_does_not_know(recipe, tmp_path):
 
 
 def test_prompts_of_the_recipe_are_kept(recipe, tiny_model, tmp_path):
-    """Pins a base without prompts: the recipe names them, and the student has them at inference."""
+    """Guards against prompts lost where the base has none: the recipe names them, and the student has them at inference."""
     from sentence_transformers import SentenceTransformer
 
     bare = tiny_model()
@@ -148,13 +148,13 @@ def test_prompts_of_the_recipe_are_kept(recipe, tiny_model, tmp_path):
 
 
 def test_max_tokens_beyond_the_model(recipe):
-    """Pins a crash on the first long text where the recipe allows more tokens than the model has positions."""
+    """Guards against a crash on the first long text where the recipe allows more tokens than the model has positions."""
     assert train(read_recipe(recipe, ["student.max_tokens=4096"]), say=lambda _: None).max_tokens == 128
 
 
 @pytest.mark.parametrize("device", ["cuda:1", "gpu"])
 def test_devices_that_cannot_be_chosen(recipe, device):
-    """Pins a device that the trainer would silently replace by another."""
+    """Guards against a device that the trainer would silently replace by another."""
     with pytest.raises(InputError, match=r"expected cpu, cuda or mps; choose a GPU with CUDA_VISIBLE_DEVICES"):
         train(read_recipe(recipe), device=device, say=lambda _: None)
 
@@ -173,7 +173,7 @@ def test_devices_that_cannot_be_chosen(recipe, device):
     ],
 )
 def test_bad_input_leaves_nothing(recipe, own_home, override, message):
-    """Pins half-written students: one line, and a store as it was."""
+    """Guards against half-written students: the failure is one line, and the store stays as it was."""
     overrides = [override] + (["bitext.0.language='swh'"] if "tmx" in override else [])
     with pytest.raises(InputError, match=message) as error:
         train(read_recipe(recipe, overrides), say=lambda _: None)
@@ -183,7 +183,7 @@ def test_bad_input_leaves_nothing(recipe, own_home, override, message):
 
 @pytest.mark.slow
 def test_from_recipe_to_mteb_score(recipe, tmp_path):
-    """Pins the whole path: train, then the stock evaluation finds the student, scores it and writes its result."""
+    """Guards against a break in the whole path: train, then the stock evaluation finds the student, scores it and writes its result."""
     import mteb
 
     from optical_mteb.registry import register
@@ -204,7 +204,7 @@ def test_from_recipe_to_mteb_score(recipe, tmp_path):
 
 
 def test_a_late_interaction_student(recipe):
-    """Pins a student that needs this package at inference: a stock MultiVectorEncoder, in MTEB's stock wrapper."""
+    """Guards against a student that needs this package at inference: a stock MultiVectorEncoder, in MTEB's stock wrapper."""
     from mteb.models.model_meta import ScoringFunction
     from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper
     from sentence_transformers import MultiVectorEncoder
@@ -232,7 +232,7 @@ def test_a_late_interaction_student(recipe):
 
 
 def test_a_late_interaction_model_is_a_base(recipe, tmp_path):
-    """Pins a ColBERT as teacher or base: it is read with its own tokens, and trained as any other."""
+    """Guards against a ColBERT, as teacher or base, read with other tokens than its own or trained unlike the rest."""
     from optical_mteb.bases import load_base
 
     train(read_recipe(recipe, ["student.kind=late_interaction"]), say=lambda _: None)
@@ -243,7 +243,7 @@ def test_a_late_interaction_model_is_a_base(recipe, tmp_path):
 
 
 def test_the_cache_of_the_teacher_changes_nothing(recipe):
-    """Pins cached outputs that are not those of the teacher, and a second student that runs it again."""
+    """Guards against cached outputs that are not those of the teacher, and a second student that runs it again."""
     overrides = ["training.log_every=1", "objective.optical.layers=[-1,-2]", "objective.anchor={}"]
     plain = train(read_recipe(recipe, overrides), say=lambda _: None)
     lines = []
@@ -256,7 +256,7 @@ def test_the_cache_of_the_teacher_changes_nothing(recipe):
 
 
 def test_the_teacher_reads_what_the_steps_need(recipe):
-    """Pins a teacher that reads all of a corpus of which a short training sees a part, or not all that it sees."""
+    """Guards against a teacher that reads all of a corpus of which a short training sees a part, or not all that it sees."""
     overrides = ["teacher.cache=true", "batches={monolingual=1, cross_lingual=1, multilingual=1}"]
     checked = read_recipe(recipe, overrides)
     lines = []
@@ -269,7 +269,7 @@ def test_the_teacher_reads_what_the_steps_need(recipe):
 
 
 def test_a_collapsed_student_is_refused(recipe):
-    """Pins a student that gives all sentences one embedding, trained to the end and saved."""
+    """Guards against a student that gives all sentences one embedding, trained to the end and saved."""
     from optical_mteb.training.trainer import check_health
 
     start = {"first_cosine": 0.7, "teacher_cosine": 0.75}
@@ -285,7 +285,7 @@ def test_a_collapsed_student_is_refused(recipe):
 
 
 def test_broken_weights_are_refused(recipe, tiny_model, tmp_path):
-    """Pins NaN in a base, which would end as NaN in a student."""
+    """Guards against NaN in a base, which would end as NaN in a student."""
     broken = tiny_model()
     next(broken.parameters()).data[3, 0] = float("nan")
     broken.save_pretrained(str(tmp_path / "broken"), create_model_card=False)
@@ -296,7 +296,7 @@ def test_broken_weights_are_refused(recipe, tiny_model, tmp_path):
 
 
 def test_hostile_sentences(recipe, tmp_path):
-    """Pins a run that hostile text breaks: one token, none that the model knows, 10,000 tokens, another script."""
+    """Guards against a run that hostile text breaks: one token, none that the model knows, 10,000 tokens, another script."""
     texts = ["a", "水水水", "[SEP][SEP] [CLS]", "neno " * 10_000, "नमस्ते दुनिया", "!"]
     rows = "".join(f"sentence number {i}\t{text} {i}\n" for i, text in enumerate(texts * 4))
     (tmp_path / "pairs.tsv").write_text(rows)
@@ -307,7 +307,7 @@ def test_hostile_sentences(recipe, tmp_path):
 
 
 def test_the_contrast_scores_as_the_student_does(tiny_model):
-    """Pins a late-interaction student trained by the pooling that it does not have."""
+    """Guards against a late-interaction student trained by the pooling that it does not have."""
     from optical_mteb.training.objective import build_loss
     from optical_mteb.training.recipe import ObjectiveSettings
 
@@ -319,7 +319,7 @@ def test_the_contrast_scores_as_the_student_does(tiny_model):
 
 
 def test_sentences_of_different_width_are_refused(tiny_model):
-    """Pins a crash in the first step: the stock distillation loss compares any two tensors."""
+    """Guards against a crash in the first step: the stock distillation loss compares any two tensors."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense
 
@@ -334,7 +334,7 @@ def test_sentences_of_different_width_are_refused(tiny_model):
 
 @pytest.mark.parametrize("override", ["objective.optical.solver=unbalanced", "objective.optical.marginals=idf"])
 def test_transport_settings_reach_the_training(recipe, override):
-    """Pins a key of the recipe that changes nothing."""
+    """Guards against a key of the recipe that changes nothing."""
     plain = train(read_recipe(recipe), say=lambda _: None).metrics["optical"]
     assert train(read_recipe(recipe, [override]), say=lambda _: None).metrics["optical"] != plain
     with pytest.raises(InputError, match=r"relaxation: .* finite"):
@@ -342,7 +342,7 @@ def test_transport_settings_reach_the_training(recipe, override):
 
 
 def test_dropout_is_the_recipes(recipe, tiny_base, tiny_model, tmp_path):
-    """Pins a base's own dropout that stays on, and a student whose saved configuration has lost it."""
+    """Guards against a base's own dropout that stays on, and a student whose saved configuration has lost it."""
     from sentence_transformers import SentenceTransformer
 
     from optical_mteb.training.models import load_models

@@ -115,13 +115,13 @@ def swap_transformer(model, transformer):
     ],
 )
 def test_which_layers_stay(layers, present, selection, expected):
-    """Pins a selection that loses the last layer, repeats one, or leaves a gap larger than it must."""
+    """Guards against a selection that loses the last layer, repeats one, or leaves a gap larger than it must."""
     assert layer_indices(layers, present, selection) == expected
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
 def test_the_first_layers_give_the_hidden_state_of_that_depth(tiny_model, first):
-    """Pins a cut that reorders or mixes layers: n layers alone give the whole model's nth hidden state."""
+    """Guards against a cut that reorders or mixes layers: n layers alone give the whole model's nth hidden state."""
     model = tiny_model(layers=4)
     whole = hidden_states(model)
     select_layers(model, layer_indices(first, 4, "first"))
@@ -130,7 +130,7 @@ def test_the_first_layers_give_the_hidden_state_of_that_depth(tiny_model, first)
 
 @pytest.mark.parametrize(("kind", "config"), ENCODERS, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_supported_encoder_can_be_cut(tiny_model, kind, config):
-    """Pins configurations that call their layers and neurons by names of their own: weights and numbers must agree."""
+    """Guards against configurations that call their layers and neurons by names of their own: weights and numbers must agree."""
     torch.manual_seed(0)
     model = swap_transformer(tiny_model(hidden=16), kind(config))
     ids = torch.randint(5, 40, (2, 7))
@@ -147,7 +147,7 @@ def test_every_supported_encoder_can_be_cut(tiny_model, kind, config):
 
 
 def test_what_was_cut_stays_cut(tiny_model, tmp_path):
-    """Pins a checkpoint that loads with random layers or neurons, and a conversion that brings the whole model back."""
+    """Guards against a checkpoint that loads with random layers or neurons, and a conversion that brings the whole model back."""
     model = tiny_model(layers=4)
     select_layers(model, [1, 3])
     prune_feed_forward(model, 48)
@@ -162,7 +162,7 @@ def test_what_was_cut_stays_cut(tiny_model, tmp_path):
 
 
 def test_the_weakest_neurons_go(tiny_model):
-    """Pins a wrong choice of neurons: the output is that of the whole block with the weakest neurons set to zero."""
+    """Guards against a wrong choice of neurons: the output is that of the whole block with the weakest neurons set to zero."""
     model = tiny_model(layers=1)
     layer = model.transformers_model.encoder.layer[0]
     inwards, outwards = layer.intermediate.dense, layer.output.dense
@@ -181,7 +181,7 @@ def test_the_weakest_neurons_go(tiny_model):
 
 
 def test_encoders_that_cannot_be_cut(tiny_model):
-    """Pins silent damage: layers that share weights, or that are built by their place, would load as other ones."""
+    """Guards against silent damage: layers that share weights, or that are built by their place, would load as other ones."""
     albert = AlbertModel(AlbertConfig(**SMALL, embedding_size=16))
     modern = ModernBertModel(ModernBertConfig(**SMALL, pad_token_id=0))
     for encoder in (albert, modern):
@@ -198,7 +198,7 @@ def test_encoders_that_cannot_be_cut(tiny_model):
 
 
 def test_directions_are_those_of_the_singular_values(tiny_model):
-    """Pins another matrix than the tokens' second moments, or prompt and special tokens in it: against numpy's SVD."""
+    """Guards against another matrix than the tokens' second moments, or prompt and special tokens in it: against numpy's SVD."""
     model, prompt = tiny_model(words=("good", "water")), "passage: "
     directions = principal_directions(model, TEXTS, 5, prompt=prompt)
     tokens = []
@@ -213,7 +213,7 @@ def test_directions_are_those_of_the_singular_values(tiny_model):
 
 
 def test_tokens_in_a_subspace_lose_nothing(tiny_model):
-    """Pins a centred or unnormalised map: tokens of a 6-dimensional subspace keep their inner products in 6."""
+    """Guards against a centred or unnormalised map: tokens of a 6-dimensional subspace keep their inner products in 6."""
     torch.manual_seed(1)
     model = project_tokens(tiny_model(), 32, weight=torch.randn(32, 6) @ torch.randn(6, 32))
     wide = model.encode(TEXTS[0], output_value="token_embeddings")
@@ -225,7 +225,7 @@ def test_tokens_in_a_subspace_lose_nothing(tiny_model):
 
 
 def test_the_sample_is_the_same_for_every_order(tiny_model):
-    """Pins directions that depend on the order or repetition of the corpus, and a model left with other settings."""
+    """Guards against directions that depend on the order or repetition of the corpus, and a model left with other settings."""
     model, texts = tiny_model().train(), [f"sentence number {i}" for i in range(40)]
     chosen = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).hexdigest())[:8]
     first = principal_directions(model, texts, 4, sample=8, max_tokens=12)
@@ -237,7 +237,7 @@ def test_the_sample_is_the_same_for_every_order(tiny_model):
 
 
 def test_both_sides_are_narrowed_alike(load):
-    """Pins a student that starts elsewhere than its teacher: before training, both give the same 16 dimensions."""
+    """Guards against a student that starts elsewhere than its teacher: before training, both give the same 16 dimensions."""
     models, lines = load("student.width=16")
     sides = models.student, models.teacher
     assert [token_width(model) for model in sides] == [16, 16]
@@ -252,7 +252,7 @@ def test_both_sides_are_narrowed_alike(load):
 
 
 def test_a_student_of_another_width_is_narrowed_too(tiny_model):
-    """Pins the teacher's directions in a map of another shape: the student's starts at random."""
+    """Guards against the teacher's directions in a map of another shape, where the student's must start at random."""
     student, teacher = tiny_model(hidden=16), tiny_model()
     narrow(student, teacher, 8, TEXTS)
     assert [model[1].linear.weight.shape for model in (student, teacher)] == [(8, 16), (8, 32)]
@@ -260,7 +260,7 @@ def test_a_student_of_another_width_is_narrowed_too(tiny_model):
 
 
 def test_the_teacher_stays_whole(load):
-    """Pins a teacher of the student's base that loses its layers, too; its vocabulary is pruned with the student's."""
+    """Guards against a teacher of the student's base that loses its layers, too; its vocabulary is pruned with the student's."""
     models, lines = load("student.layers=1", "student.feed_forward=24")
     whole = load()[0]
     counts = [sum(p.numel() for p in model.parameters()) for model in (whole.student, models.student)]
@@ -273,7 +273,7 @@ def test_the_teacher_stays_whole(load):
 
 
 def test_what_nothing_reads_is_not_trained(load):
-    """Pins optimizer state for BERT's pooler, and a layer that is frozen with it."""
+    """Guards against optimizer state for BERT's pooler, and a layer that is frozen with it."""
     frozen = [name for name, p in load()[0].student.named_parameters() if not p.requires_grad]
     assert [name.split(".model.")[-1] for name in frozen] == [
         "embeddings.word_embeddings.weight",
@@ -283,7 +283,7 @@ def test_what_nothing_reads_is_not_trained(load):
 
 
 def test_frozen_layers_stay_as_they_are(recipe, load):
-    """Pins layers that are trained all the same, norms and positions below them included, or frozen with too many."""
+    """Guards against layers that are trained all the same, norms and positions below them included, or frozen with too many."""
     base = dict(load()[0].student.transformers_model.named_parameters())
     train(read_recipe(recipe, ["student.freeze_layers=1"]), device="cpu", say=lambda _: None)
     trained = dict(SentenceTransformer(str(student_path("small")), device="cpu").transformers_model.named_parameters())
@@ -296,7 +296,7 @@ def test_frozen_layers_stay_as_they_are(recipe, load):
 
 @pytest.mark.parametrize("kind", ["dense", "late_interaction"])
 def test_training_ends_with_a_small_student(recipe, kind):
-    """Pins keys of the recipe that get lost on the way to the store."""
+    """Guards against keys of the recipe that get lost on the way to the store."""
     overrides = ["student.layers=1", "student.width=16", "student.feed_forward=24", f"student.kind={kind}"]
     trained = train(read_recipe(recipe, overrides), device="cpu", say=lambda _: None)
     student = (SentenceTransformer if kind == "dense" else MultiVectorEncoder)(str(student_path("small")), device="cpu")
@@ -308,7 +308,7 @@ def test_training_ends_with_a_small_student(recipe, kind):
 
 
 def test_the_objective_compares_layers_that_are_there(load):
-    """Pins an index error in the first step: two of the hidden states of one layer are there, the third is not."""
+    """Guards against an index error in the first step: two of the hidden states of one layer are there, the third is not."""
     load("student.layers=1", "objective.optical.layers=[-1,-2]")
     with pytest.raises(
         InputError, match=r"layers = 1: the objective compares layer -3.*; keep 2 layers, or .* -2 to -1"
@@ -330,14 +330,14 @@ def test_the_objective_compares_layers_that_are_there(load):
     ],
 )
 def test_requests_that_cannot_be_met(load, overrides, message):
-    """Pins a traceback, or more than a line."""
+    """Guards against a traceback, or more than a line."""
     with pytest.raises(InputError, match=message) as error:
         load(*(f"student.{override}" for override in overrides))
     assert "\n" not in str(error.value)
 
 
 def test_a_head_behind_the_pooling_is_refused(tiny_model):
-    """Pins a crash in the first step: a layer after the pooling expects the width that was."""
+    """Guards against a crash in the first step: a layer after the pooling expects the width that was."""
     model = tiny_model()
     teacher = SentenceTransformer(modules=[model[0], model[1], Dense(32, 32)], device="cpu")
     with pytest.raises(InputError, match=r"width = 8: cannot narrow a model of the form .*'Dense'\]; expected pooling"):

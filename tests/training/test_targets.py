@@ -42,7 +42,7 @@ def assert_rows(found, parts):
 
 
 def test_targets_of_two_readers_are_one_batch():
-    """Pins shorter rows that lose tokens, and layers or groups that get lost on the way."""
+    """Guards against shorter rows that lose tokens, and layers or groups that get lost on the way."""
     for lengths in ([[3, 5], [2, 4, 1]], [[2, 1], [7]]):
         parts = [some(own, seed) for seed, own in enumerate(lengths)]
         assert_rows(joined(parts), parts)
@@ -104,14 +104,14 @@ def gathered(monkeypatch, parts):
 
 
 def test_targets_of_all_processes(monkeypatch):
-    """Pins negatives of one device alone, or in another place: each process has all rows, its own first."""
+    """Guards against negatives of one device alone, or in another place: each process has all rows, its own first."""
     parts = [some(lengths, seed) for seed, lengths in enumerate([[3, 5], [2, 8], [4, 1]])]
     for rank, found in enumerate(gathered(monkeypatch, parts)):
         assert_rows(found, [*parts[rank:], *parts[:rank]])
 
 
 def test_processes_whose_targets_have_different_types(monkeypatch):
-    """Pins a hang under autocast: one process has a cached teacher's float32, another its student's bfloat16 alone."""
+    """Guards against a hang under autocast: one process has a cached teacher's float32, another its student's bfloat16 alone."""
     parts = [some(lengths, seed) for seed, lengths in enumerate([[3, 5], [2, 8]])]
     student = parts[1]
     low = {name: getattr(student, name).bfloat16() for name in ("tokens", "sentence")}
@@ -130,7 +130,7 @@ def test_processes_whose_targets_have_different_types(monkeypatch):
     ],
 )
 def test_processes_add_up_to_the_batch(tiny_model, monkeypatch, loss_class):
-    """Pins a contrast within one process: the mean of the processes' losses is that of the whole batch."""
+    """Guards against a contrast within one process: the mean of the processes' losses is that of the whole batch."""
     loss = loss_class(tiny_model(seed=1), tiny_model(seed=2))
     students = [some(lengths, 10 + seed) for seed, lengths in enumerate([[3, 5], [2, 8], [4, 1]])]
     parts = [some(lengths, seed) for seed, lengths in enumerate([[6, 2], [1, 3], [7, 4]])]

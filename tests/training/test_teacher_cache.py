@@ -66,7 +66,7 @@ def shards(cache):
 @pytest.mark.parametrize("prompt", ["", "passage: "])
 @pytest.mark.parametrize("max_tokens", [16, 10_000])
 def test_features_equal_the_teacher(teacher, prompt, max_tokens):
-    """Pins outputs of another text, prompt or length limit, and a row order lost to the sorting by length."""
+    """Guards against outputs of another text, prompt or length limit, and a row order lost to the sorting by length."""
     cache = TeacherCache.open(teacher, revision="r1", prompt=prompt, max_tokens=max_tokens, layers=(-1, -3))
     assert cache.ensure(TEXTS, batch_size=2) == len(set(TEXTS)) == len(cache)
     features = assert_equal_to_direct(teacher, cache, TEXTS, prompt, max_tokens, layers=(-1, -3))
@@ -74,7 +74,7 @@ def test_features_equal_the_teacher(teacher, prompt, max_tokens):
 
 
 def test_a_batch_without_the_longest_text(teacher):
-    """Pins padding to the longest text of the store, and a `hidden_layers` nobody asked for."""
+    """Guards against padding to the longest text of the store, and a `hidden_layers` nobody asked for."""
     cache = TeacherCache.open(teacher, **SETTINGS)
     cache.ensure(TEXTS)
     features = assert_equal_to_direct(teacher, cache, ["a", "good morning"], "passage: ", 40)
@@ -82,7 +82,7 @@ def test_a_batch_without_the_longest_text(teacher):
 
 
 def test_sentences_of_one_length_are_read_together(tiny_model, monkeypatch):
-    """Pins batches by characters, which pad a short sentence of long words' width to a long one of short words."""
+    """Guards against batches by characters, which pad a short sentence of long words' width to a long one of short words."""
     teacher = tiny_model(seed=3, words=("wonderful",))
     padding = []
     preprocess = teacher.preprocess
@@ -115,7 +115,7 @@ def byte_level(preprocess):
 
 
 def test_a_blank_that_ends_the_prompt(teacher, monkeypatch):
-    """Pins the first word of every text counted as prompt, with tokenizers whose tokens begin with the blank."""
+    """Guards against the first word of every text counted as prompt, with tokenizers whose tokens begin with the blank."""
     monkeypatch.setattr(teacher, "preprocess", byte_level(teacher.preprocess))
     cache = TeacherCache.open(teacher, **SETTINGS)
     cache.ensure(["red"])
@@ -124,7 +124,7 @@ def test_a_blank_that_ends_the_prompt(teacher, monkeypatch):
 
 
 def test_left_padding(teacher):
-    """Pins padding stored as text where a tokenizer pads on the left."""
+    """Guards against padding stored as text where a tokenizer pads on the left."""
     teacher.tokenizer.padding_side = "left"
     cache = TeacherCache.open(teacher, **SETTINGS)
     cache.ensure(["red", "good morning"])
@@ -134,7 +134,7 @@ def test_left_padding(teacher):
 
 
 def test_a_teacher_in_training_mode(teacher):
-    """Pins outputs kept for good that dropout has thinned."""
+    """Guards against outputs kept for good that dropout has thinned."""
     for module in teacher.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
@@ -145,7 +145,7 @@ def test_a_teacher_in_training_mode(teacher):
 
 
 def test_the_teacher_is_left_as_it_was(teacher):
-    """Pins a length limit, a mode or a flag of the encoding that stays switched on, after an error too."""
+    """Guards against a length limit, a mode or a flag of the encoding that stays switched on, after an error too."""
     teacher.train()
     cache = TeacherCache.open(teacher, **SETTINGS, layers=(-1,))
     cache.ensure(["a"])
@@ -160,7 +160,7 @@ def test_the_teacher_is_left_as_it_was(teacher):
 
 
 def test_a_second_open_never_calls_the_teacher(teacher, monkeypatch):
-    """Pins a store that is not found again, or that encodes what it has."""
+    """Guards against a store that is not found again, or that encodes what it has."""
     TeacherCache.open(teacher, **SETTINGS).ensure(TEXTS)
     expected = TeacherCache.open(teacher, **SETTINGS).features(TEXTS)
 
@@ -177,7 +177,7 @@ def test_a_second_open_never_calls_the_teacher(teacher, monkeypatch):
 
 
 def test_later_texts_join(teacher):
-    """Pins a second shard that hides the first, or repeats it."""
+    """Guards against a second shard that hides the first, or repeats it."""
     cache = TeacherCache.open(teacher, **SETTINGS)
     lines = []
     assert cache.ensure(["a", "b"], say=lines.append) == 2
@@ -192,7 +192,7 @@ def test_later_texts_join(teacher):
     "other", [{"revision": "r2"}, {"prompt": "query: "}, {"prompt": ""}, {"max_tokens": 41}, {"layers": (-1,)}]
 )
 def test_other_settings_share_nothing(teacher, other):
-    """Pins the outputs of one revision, prompt, limit or set of layers handed out for another, copied folder or not."""
+    """Guards against outputs of one revision, prompt, limit or set of layers handed out for another, copied folder or not."""
     cache = TeacherCache.open(teacher, **SETTINGS)
     cache.ensure(["a"])
     stranger = TeacherCache.open(teacher, **(SETTINGS | other))
@@ -205,7 +205,7 @@ def test_other_settings_share_nothing(teacher, other):
     "damage", ["no manifest", "half a manifest", "cut file", "another file", "file missing", "scratch"]
 )
 def test_unfinished_shards_are_ignored(teacher, damage):
-    """Pins a crash of one run that breaks, or falsifies, all later ones."""
+    """Guards against a crash of one run that breaks, or falsifies, all later ones."""
     cache = TeacherCache.open(teacher, **SETTINGS)
     cache.ensure(["a", "b"])
     [shard] = shards(cache)
@@ -255,7 +255,7 @@ def test_a_flipped_bit_changes_nothing(teacher, tmp_path, caplog):
 
 
 def test_files(teacher):
-    """Pins padding or float32 on disk, columns that disagree, and files that only pickle reads."""
+    """Guards against padding or float32 on disk, columns that disagree, and files that only pickle reads."""
     cache = TeacherCache.open(teacher, **SETTINGS, layers=(-2, -1))
     cache.ensure(["good morning", "a"])
     [shard] = shards(cache)
@@ -283,7 +283,7 @@ def test_files(teacher):
 
 
 def test_two_writers_at_once(teacher, monkeypatch):
-    """Pins one of two processes that encode the same texts at once spoiling or losing the other's shard."""
+    """Guards against one of two processes that encode the same texts at once spoiling or losing the other's shard."""
     first, second = (TeacherCache.open(teacher, **SETTINGS) for _ in range(2))
     forward, nested = teacher.forward, []
 
@@ -303,7 +303,7 @@ def test_two_writers_at_once(teacher, monkeypatch):
 
 @pytest.mark.parametrize(("factor", "found"), [(float("nan"), "is not finite"), (1e6, "holds up to 65504")])
 def test_values_that_float16_does_not_hold(teacher, factor, found):
-    """Pins NaN and infinity written to the store, an error that does not name the text, and a shard left behind."""
+    """Guards against NaN and infinity written to the store, an error that does not name the text, and a shard left behind."""
     cache = TeacherCache.open(teacher, **SETTINGS)
     cache.ensure(["fine"])
     poisoned = teacher.tokenizer.convert_tokens_to_ids("z")
@@ -325,7 +325,7 @@ def test_values_that_float16_does_not_hold(teacher, factor, found):
 
 
 def test_padding_need_not_be_finite(teacher):
-    """Pins a refusal because of what a teacher computes for padding, which nobody reads."""
+    """Guards against a refusal because of what a teacher computes for padding, which nobody reads."""
     transformer = teacher[0].forward
 
     def forward(features, **kwargs):
@@ -341,7 +341,7 @@ def test_padding_need_not_be_finite(teacher):
 
 
 def test_a_store_that_cannot_be_written(teacher, tmp_path):
-    """Pins a traceback where the store's place is taken or read-only."""
+    """Guards against a traceback where the store's place is taken or read-only."""
     (tmp_path / "file").write_text("")
     cache = TeacherCache.open(teacher, **SETTINGS, folder=tmp_path / "file")
     with pytest.raises(InputError, match="cannot write there"):
@@ -349,7 +349,7 @@ def test_a_store_that_cannot_be_written(teacher, tmp_path):
 
 
 def test_a_full_disk(teacher):
-    """Pins a traceback, or half a shard, where the disk is full before the shard is written."""
+    """Guards against a traceback, or half a shard, where the disk is full before the shard is written."""
     resource = pytest.importorskip("resource")
     cache = TeacherCache.open(teacher, **SETTINGS, layers=(-1, -2, -3))
     cache.ensure(["a"])
@@ -367,7 +367,7 @@ def test_a_full_disk(teacher):
 
 
 def test_an_unknown_text(teacher):
-    """Pins zeros handed out for a text that was never encoded."""
+    """Guards against zeros handed out for a text that was never encoded."""
     with pytest.raises(KeyError, match="never seen"):
         TeacherCache.open(teacher, **SETTINGS).features(["never seen"])
     assert TeacherCache.open(teacher, **SETTINGS).ensure([]) == 0
