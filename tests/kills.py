@@ -211,11 +211,15 @@ def prepare_index() -> None:
 
 
 def change_index(*arguments: str) -> Callable[[], None]:
-    """A change, made unless a run that was killed has made it."""
+    """A change, which is refused where a run that was killed has made it."""
 
     def run() -> None:
-        if index_state().startswith("60 "):
+        made = not index_state().startswith("60 ")
+        try:
             optical_mteb("index", *arguments)()
+        except SystemExit as refused:
+            if not made or refused.code != 2:
+                raise
 
     return run
 
@@ -382,6 +386,11 @@ def size(place: Path) -> int:
     return sum(path.lstat().st_size for path in place.rglob("*") if not path.is_dir())
 
 
+def names(place: Path) -> set[str]:
+    """The files in a folder."""
+    return {str(path.relative_to(place)) for path in place.rglob("*") if not path.is_dir()}
+
+
 def trial(command: Command, kills: int, chance: random.Random, say: Callable[[str], None]) -> Count:
     """Kill a command again and again."""
     count = Count()
@@ -395,7 +404,7 @@ def trial(command: Command, kills: int, chance: random.Random, say: Callable[[st
         operations, _ = result(place, command.run)
         seconds = time.perf_counter() - begun
         _, after = result(place, command.state)
-        whole = size(place)
+        whole, files = size(place), names(place)
         allowed = (before, after)
         while count.kills < kills:
             shutil.rmtree(place)
@@ -421,6 +430,8 @@ def trial(command: Command, kills: int, chance: random.Random, say: Callable[[st
                 say(str(error))
             _look(command, place, (after,), count, say)
             count.left = max(count.left, size(place) - whole)
+            if size(place) - whole > ROUNDING:
+                say(f"left: {', '.join(sorted(names(place) - files))}")
             say(f"so far: {count}")
     return count
 

@@ -17,7 +17,7 @@ from optical_mteb.bases import as_late_interaction, base_revision, load_base
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, computes_in_bfloat16
-from optical_mteb.storage import remove
+from optical_mteb.storage import remove, runs_folder
 from optical_mteb.students import Sidecar, student_path
 from optical_mteb.students.meta import load_student
 from optical_mteb.students.store import checked_folder
@@ -181,8 +181,10 @@ def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print
         scores=lists,
     )
     if job.training.approach != ZERO_SHOT and not settings.keep_students:
-        with suppress(InputError):
-            remove(student_path(job.recipe.name))
+        # A training that was killed behind its last step has left its checkpoints.
+        for place in (student_path(job.recipe.name), runs_folder() / job.recipe.name):
+            with suppress(InputError):
+                remove(place)
     return record
 
 
