@@ -9,7 +9,14 @@ from statistics import fmean
 import numpy as np
 
 from optical_mteb.scores.per_query import PairedScores
-from optical_mteb.scores.significance import Array, bootstrap_intervals, effect_size, holm, randomisation_tests
+from optical_mteb.scores.significance import (
+    Array,
+    bootstrap_intervals,
+    effect_size,
+    holm,
+    randomisation_tests,
+    sums_by_id,
+)
 
 
 @dataclass(frozen=True)
@@ -105,15 +112,13 @@ def units_of_group(pairs: Sequence[PairedScores]) -> Units:
     Args:
         pairs: Scores of one subset each.
     """
-    place = {query: number for number, query in enumerate(sorted({query for each in pairs for query in each.queries}))}
-    signed, centred = np.zeros(len(place)), np.zeros(len(place))
-    for each in pairs:
-        places = [place[query] for query in each.queries]
-        weight = len(place) / (len(pairs) * len(places))
-        signed[places] += weight * each.differences
-        centred[places] += weight * (each.differences - each.differences.mean())
-    differences = np.concatenate([each.differences for each in pairs])
-    return Units(differences, signed, signed.mean() + centred)
+    ids = [query for each in pairs for query in each.queries]
+    count = len(set(ids))
+    weights = [count / (len(pairs) * len(each.queries)) for each in pairs]
+    differences = [each.differences for each in pairs]
+    signed = sums_by_id(ids, np.concatenate([w * d for w, d in zip(weights, differences, strict=True)]))
+    centred = sums_by_id(ids, np.concatenate([w * (d - d.mean()) for w, d in zip(weights, differences, strict=True)]))
+    return Units(np.concatenate(differences), signed, signed.mean() + centred)
 
 
 def tested(rows: Sequence[tuple[Row, Units | None]]) -> list[Row]:

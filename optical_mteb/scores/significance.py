@@ -1,7 +1,8 @@
-"""Whether a mean difference of paired scores is more than chance: bootstrap, randomisation, Holm, effect size.
+"""Whether a mean of scores is more than chance: bootstrap, hierarchical bootstrap, randomisation, Holm, effect size.
 
 Arrays in, arrays out. A sample is a one-dimensional float64 array of differences, one per query; functions take many at
 once, of any lengths. What comes out for a sample depends on that sample and the seed alone, not on its company.
+Repeated trainings are replicates: the hierarchical bootstrap draws them as well as their queries.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ Array = NDArray[np.float64]
 RESAMPLES = 10_000
 """Resamples of either method; up to as many sign patterns, all of them are counted instead."""
 
+HIERARCHICAL_RESAMPLES = 2000
+"""Resamples of replicates and sentences."""
+
 CONFIDENCE = 0.95
 """Level of an interval."""
 
@@ -26,6 +31,28 @@ _DRAWN = (128, 1024)
 
 _SIGNED = (2048, 1024)
 """Resamples and queries that get signs at a time: few products, as BLAS waits for all its threads after each."""
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """Scores of one training.
+
+    Attributes:
+        scores: Of queries, `[n]`.
+        sentences: Id of each query's English source sentence, `[n]`.
+    """
+
+    scores: Array
+    sentences: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Check that every score has a sentence.
+
+        Raises:
+            ValueError: It has not, or there is none.
+        """
+        if self.scores.ndim != 1 or not len(self.scores) or len(self.scores) != len(self.sentences):
+            raise ValueError(f"expected a sentence for each score, found {len(self.sentences)} for {self.scores.shape}")
 
 
 def bootstrap_intervals(
@@ -49,9 +76,79 @@ def bootstrap_intervals(
     """
     if not all(len(sample) for sample in samples):
         raise ValueError("a sample without differences has no interval")
+    return percentile_intervals(_resampled_means(samples, resamples, seed), confidence=confidence)
+
+
+def hierarchical_means(
+    points: Sequence[Sequence[Replicate]], *, resamples: int = HIERARCHICAL_RESAMPLES, seed: int = 0
+) -> Array:
+    """Means of resamples of replicates and of their sentences.
+
+    A resample draws replicates, then sentences, both with replacement: the translations of a sentence are drawn
+    together. All points share the draws of a resample, so what they have in common cancels in their differences.
+
+    Args:
+        points: Replicates of each point, as many and in the same order everywhere.
+        resamples: Resamples.
+        seed: Seed of the draws.
+
+    Returns:
+        Means, `[points, resamples]`; `percentile_intervals` makes intervals of them.
+
+    Raises:
+        ValueError: The points do not have as many replicates as each other.
+    """
+    numbers = {len(replicates) for replicates in points}
+    if len(numbers) != 1:
+        raise ValueError(f"expected as many replicates everywhere, found {sorted(numbers)}")
+    universe = {
+        name: place
+        for place, name in enumerate(
+            sorted({name for replicates in points for replicate in replicates for name in replicate.sentences})
+        )
+    }
+    rng = np.random.default_rng(seed)
+    number = numbers.pop()
+    weights = rng.multinomial(number, np.full(number, 1 / number), size=resamples) / number
+    drawn = rng.multinomial(len(universe), np.full(len(universe), 1 / len(universe)), size=resamples).astype(np.float64)
+    means = np.empty((len(points), resamples))
+    for place, replicates in enumerate(points):
+        columns = []
+        for replicate in replicates:
+            index = [universe[name] for name in replicate.sentences]
+            sums = np.bincount(index, weights=replicate.scores, minlength=len(universe))
+            counts = np.bincount(index, minlength=len(universe))
+            columns.append((drawn @ sums) / np.maximum(drawn @ counts, 1))
+        means[place] = (weights * np.stack(columns, axis=1)).sum(1)
+    return means
+
+
+def percentile_intervals(means: Array, *, confidence: float = CONFIDENCE) -> Array:
+    """Quantiles of the means of resamples.
+
+    Args:
+        means: Means, `[samples, resamples]`; their order is lost.
+        confidence: Probability between the two quantiles.
+
+    Returns:
+        Lower and upper bounds, `[samples, 2]`.
+    """
     tail = (1 - confidence) / 2
-    means = _resampled_means(samples, resamples, seed)
     return np.quantile(means, [tail, 1 - tail], axis=1, overwrite_input=True).T
+
+
+def sums_by_id(ids: Sequence[str], values: Array) -> Array:
+    """Sums of the values that share an id: what depends on each other becomes one unit, with one sign.
+
+    Args:
+        ids: Id of each value, `[n]`.
+        values: Values, `[n]`.
+
+    Returns:
+        A sum for every id, ids sorted.
+    """
+    place = {name: number for number, name in enumerate(sorted(set(ids)))}
+    return np.bincount([place[name] for name in ids], weights=values, minlength=len(place)).astype(np.float64)
 
 
 def randomisation_tests(samples: Sequence[Array], *, resamples: int = RESAMPLES, seed: int = 0) -> Array:

@@ -13,33 +13,18 @@ from typing import Literal
 
 import numpy as np
 
-from optical_mteb.scores.significance import Array, holm, randomisation_tests
+from optical_mteb.scores.significance import (
+    HIERARCHICAL_RESAMPLES,
+    Array,
+    Replicate,
+    hierarchical_means,
+    holm,
+    percentile_intervals,
+    randomisation_tests,
+    sums_by_id,
+)
 
 Group = Literal["trained", "later", "never", "english"]
-
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Replicate:
-    """Scores of one training.
-
-    Attributes:
-        scores: Of queries, `[n]`.
-        sentences: Id of each query's English source sentence, `[n]`.
-    """
-
-    scores: Array
-    sentences: Sequence[str]
-
-    def __post_init__(self) -> None:
-        """Check that every score has a sentence.
-
-        Raises:
-            ValueError: It has not, or there is none.
-        """
-        if self.scores.ndim != 1 or not len(self.scores) or len(self.scores) != len(self.sentences):
-            raise ValueError(f"expected a sentence for each score, found {len(self.sentences)} for {self.scores.shape}")
 
 
 @dataclass(frozen=True)
@@ -73,11 +58,8 @@ def group_of(language: str, order: Sequence[str], pairs: int) -> Group:
     return "trained" if order.index(language) < pairs else "later"
 
 
-def mean(replicates: Sequence[Replicate], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+def mean(replicates: Sequence[Replicate], *, resamples: int = HIERARCHICAL_RESAMPLES, seed: int = 0) -> Estimate:
     """Mean over replicates of the mean over their queries, with a hierarchical bootstrap interval.
-
-    A resample draws replicates, then sentences, both with replacement: the translations of a sentence are drawn
-    together.
 
     Args:
         replicates: Replicates.
@@ -87,10 +69,12 @@ def mean(replicates: Sequence[Replicate], *, resamples: int = RESAMPLES, seed: i
     Raises:
         ValueError: There is none.
     """
-    return _estimate(_value(replicates), _resampled([replicates], resamples, seed)[0])
+    return _estimate(_value(replicates), hierarchical_means([replicates], resamples=resamples, seed=seed)[0])
 
 
-def slope(points: Mapping[int, Sequence[Replicate]], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+def slope(
+    points: Mapping[int, Sequence[Replicate]], *, resamples: int = HIERARCHICAL_RESAMPLES, seed: int = 0
+) -> Estimate:
     """Least-squares slope of the mean per doubling of the pairs; all numbers of pairs share the draws of a resample.
 
     Args:
@@ -108,11 +92,14 @@ def slope(points: Mapping[int, Sequence[Replicate]], *, resamples: int = RESAMPL
     weights = centred / (centred @ centred)
     ordered = [points[pairs] for pairs in sorted(points)]
     value = float(weights @ np.array([_value(replicates) for replicates in ordered]))
-    return _estimate(value, weights @ _resampled(ordered, resamples, seed))
+    return _estimate(value, weights @ hierarchical_means(ordered, resamples=resamples, seed=seed))
 
 
 def differences(
-    sides: Sequence[tuple[Sequence[Replicate], Sequence[Replicate]]], *, resamples: int = RESAMPLES, seed: int = 0
+    sides: Sequence[tuple[Sequence[Replicate], Sequence[Replicate]]],
+    *,
+    resamples: int = HIERARCHICAL_RESAMPLES,
+    seed: int = 0,
 ) -> list[Difference]:
     """The second side of each pair less the first; Holm's family is all of them.
 
@@ -145,10 +132,8 @@ def less(replicate: Replicate, other: Replicate) -> Replicate:
 
 def _by_sentence(replicates: Sequence[Replicate]) -> Array:
     """Sums over the queries of each sentence: a sentence takes one sign, and its queries keep their weight."""
-    sentences = replicates[0].sentences
-    _, index = np.unique(list(sentences), return_inverse=True)
     averaged = np.mean([replicate.scores for replicate in replicates], axis=0)
-    return np.bincount(index, weights=averaged).astype(np.float64)
+    return sums_by_id(replicates[0].sentences, averaged)
 
 
 def _value(replicates: Sequence[Replicate]) -> float:
@@ -157,33 +142,6 @@ def _value(replicates: Sequence[Replicate]) -> float:
     return float(np.mean([replicate.scores.mean() for replicate in replicates]))
 
 
-def _resampled(points: Sequence[Sequence[Replicate]], resamples: int, seed: int) -> Array:
-    """Means of resamples, `[points, resamples]`, one draw of replicates and sentences for all points."""
-    numbers = {len(replicates) for replicates in points}
-    if len(numbers) != 1:
-        raise ValueError(f"expected as many replicates everywhere, found {sorted(numbers)}")
-    universe = {
-        name: place
-        for place, name in enumerate(
-            sorted({name for replicates in points for replicate in replicates for name in replicate.sentences})
-        )
-    }
-    rng = np.random.default_rng(seed)
-    number = numbers.pop()
-    weights = rng.multinomial(number, np.full(number, 1 / number), size=resamples) / number
-    drawn = rng.multinomial(len(universe), np.full(len(universe), 1 / len(universe)), size=resamples).astype(np.float64)
-    means = np.empty((len(points), resamples))
-    for place, replicates in enumerate(points):
-        columns = []
-        for replicate in replicates:
-            index = [universe[name] for name in replicate.sentences]
-            sums = np.bincount(index, weights=replicate.scores, minlength=len(universe))
-            counts = np.bincount(index, minlength=len(universe))
-            columns.append((drawn @ sums) / np.maximum(drawn @ counts, 1))
-        means[place] = (weights * np.stack(columns, axis=1)).sum(1)
-    return means
-
-
 def _estimate(value: float, resampled: Array) -> Estimate:
-    low, high = np.quantile(resampled, [0.025, 0.975])
+    low, high = percentile_intervals(resampled[None])[0]
     return Estimate(value, float(low), float(high))

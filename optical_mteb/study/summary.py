@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from optical_mteb.study.analysis import Difference, Estimate, Replicate, differences, group_of, less, mean, slope
+from optical_mteb.scores.significance import Replicate
+from optical_mteb.study.analysis import Difference, Estimate, differences, group_of, less, mean, slope
 from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import ZERO_SHOT, Budget, Cell

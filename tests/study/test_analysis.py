@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from optical_mteb.study.analysis import Replicate, differences, group_of, mean, slope
+from optical_mteb.scores.significance import Replicate
+from optical_mteb.study.analysis import differences, group_of, mean, slope
 
 
 def replicate(scores, sentences=None):
