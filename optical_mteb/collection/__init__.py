@@ -8,6 +8,9 @@ from dataclasses import dataclass
 Qrels = Mapping[str, Mapping[str, int]]
 """Grade of every judged document, by query; a grade above 0 is relevant."""
 
+PER_QUERY = {"ndcg_at_10": "ndcg_cut_10", "map_at_100": "map_cut_100"}
+"""Scores that are kept for every query, as MTEB and as trec_eval name them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

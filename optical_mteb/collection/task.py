@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.task_metadata import TaskMetadata as MtebTaskMetadata
 
+from optical_mteb.collection import PER_QUERY
+
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
     from mteb.models.models_protocols import MTEBModels
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from mteb.types.statistics import DescriptiveStatistics
 
     from optical_mteb.collection.one_pass import OnePass
-
-PER_QUERY = {"ndcg_at_10": "ndcg_cut_10", "map_at_100": "map_cut_100"}
-"""Scores that are kept for every query, as MTEB and as trec_eval name them."""
 
 
 class TaskMetadata(MtebTaskMetadata):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from optical_mteb.collection.task import PER_QUERY
+from optical_mteb.collection import PER_QUERY
 from optical_mteb.errors import InputError
 from optical_mteb.mteb_compat import task_registry
 from optical_mteb.scores.per_query import MissingScoreError, PairedScores, Scores, pair, read_scores

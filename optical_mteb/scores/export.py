@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optical_mteb.collection.task import PER_QUERY
+from optical_mteb.collection import PER_QUERY
 from optical_mteb.errors import InputError
 from optical_mteb.scores.per_query import MissingScoreError, Scores, read_scores, splits_of
 from optical_mteb.scores.predictions import (

@@ -12,7 +12,7 @@ import mteb
 import pytrec_eval
 from mteb.abstasks import AbsTaskRetrieval
 
-from optical_mteb.collection.task import PER_QUERY
+from optical_mteb.collection import PER_QUERY
 from optical_mteb.errors import InputError
 from optical_mteb.mteb_compat import task_registry
 from optical_mteb.scores.per_query import Scores, checked_queries

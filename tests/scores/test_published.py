@@ -6,7 +6,7 @@ from pathlib import Path
 import mteb
 import pytest
 
-from optical_mteb.collection.task import PER_QUERY
+from optical_mteb.collection import PER_QUERY
 from optical_mteb.registry import package_tasks
 from optical_mteb.scores.per_query import read_scores, splits_of
 from optical_mteb.scores.results import find_results
