@@ -26,7 +26,7 @@ LAYERS = [
     {"training", "students", "index", "tasks"},
     {"bases", "bitext", "transport", "recipes"},
     {"collection"},
-    {"storage", "mteb_compat", "languages", "toml_file", "ray_cluster", "hardware", "progress"},
+    {"storage", "mteb_compat", "languages", "toml_file", "ray_cluster", "hardware", "progress", "terminal_table"},
     {"errors", "_build"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

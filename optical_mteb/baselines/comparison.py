@@ -12,7 +12,7 @@ import mteb
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.models.model_meta import ModelMeta
 from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
-from rich.table import Column, Table
+from rich.text import Text
 
 from optical_mteb.baselines.translation import (
     TranslateThenRetrieve,
@@ -30,6 +30,7 @@ from optical_mteb.registry import register
 from optical_mteb.scores.compare import GROUPS
 from optical_mteb.students import read_student, student_path
 from optical_mteb.students.meta import pypi_base_meta, student_meta
+from optical_mteb.terminal_table import TerminalTable
 from optical_mteb.training.recipe import ObjectiveSettings, Recipe, StudentSettings, TeacherSettings
 from optical_mteb.training.run import train
 
@@ -138,7 +139,7 @@ def compare_objectives(
 
 def tables(
     comparison: Comparison, *, metrics: Sequence[str] = METRICS, groups: Mapping[str, Sequence[str]] = GROUPS
-) -> list[Table]:
+) -> list[TerminalTable]:
     """A table for each task and metric, in points (hundredths): a row a subset, a column a system, the best one bold.
 
     Args:
@@ -281,18 +282,17 @@ def _on_device(meta: ModelMeta, device: str) -> Wrapper:
     return wrapper
 
 
-def _table(comparison: Comparison, task: str, metric: str, groups: Mapping[str, Sequence[str]]) -> Table:
+def _table(comparison: Comparison, task: str, metric: str, groups: Mapping[str, Sequence[str]]) -> TerminalTable:
     systems = list(comparison.scores)
     values = {
         system: {subset: by_metric[metric] for subset, by_metric in comparison.scores[system][task].items()}
         for system in systems
     }
     subsets = sorted(values[systems[0]])
-    columns = (Column(system, justify="right", overflow="fold") for system in systems)
-    table = Table(Column("subset", no_wrap=True), *columns, title=f"{task}: {_HEADINGS.get(metric, metric)}", box=None)
+    title = f"{task}: {_HEADINGS.get(metric, metric)}"
+    table = TerminalTable("subset", *systems, whole=range(1, 1 + len(systems)), title=title)
     for subset in subsets:
         table.add_row(subset, *_cells(values, [subset]))
-    table.add_section()
     for group, members in groups.items():
         present = [subset for subset in members if subset in subsets]
         if present:
@@ -301,8 +301,8 @@ def _table(comparison: Comparison, task: str, metric: str, groups: Mapping[str, 
     return table
 
 
-def _cells(values: Mapping[str, Mapping[str, float]], subsets: Sequence[str]) -> list[str]:
+def _cells(values: Mapping[str, Mapping[str, float]], subsets: Sequence[str]) -> list[Text]:
     """Mean of each system over the subsets; whoever shows the best figure is bold."""
     shown = [f"{100 * fmean(of_system[subset] for subset in subsets):.1f}" for of_system in values.values()]
     best = max(shown, key=float)
-    return [f"[bold]{figure}[/bold]" if figure == best else figure for figure in shown]
+    return [Text(figure, style="bold" if figure == best else "") for figure in shown]

@@ -1,10 +1,8 @@
-"""What commands share: how they print, and where they work."""
+"""Where the work of a command is done."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-
-from rich.table import Column, Table
 
 from optical_mteb.errors import InputError
 
@@ -26,9 +24,3 @@ def check_engine(engine: Engine, address: str | None, workers: int | None) -> bo
     if engine is Engine.LOCAL and given is not None:
         raise InputError(f"{given} is for --engine ray; add that, or leave {given} out")
     return engine is Engine.RAY
-
-
-def table_of(*headings: str) -> Table:
-    """A table that keeps the names in its first column whole and folds the others in a narrow terminal."""
-    first, *others = headings
-    return Table(Column(first, no_wrap=True), *(Column(heading, overflow="fold") for heading in others), box=None)

@@ -170,7 +170,7 @@ def compare(
         typer.echo(formats.as_json(comparisons, {"split": split, "intersect": intersect}))
     elif table_format is TableFormat.TERMINAL:
         for comparison in comparisons:
-            for grid in formats.grids(comparison, details=details):
+            for grid in formats.grids(comparison, details=details, metrics_apart=len(metrics) > 2):
                 Console().print(formats.as_table(grid))
             for line in [*formats.legend(comparison), *comparison.notes]:
                 typer.echo(line)

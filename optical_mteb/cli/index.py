@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from optical_mteb.cli.console import Engine, check_engine, table_of
+from optical_mteb.cli.console import Engine, check_engine
 from optical_mteb.errors import InputError
+from optical_mteb.terminal_table import TerminalTable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,9 +102,9 @@ def search(
         return
     (ranking,) = index.search([query or ""], 10 if top_k is None else top_k)
     texts = index.documents.texts(ranking.positions) if index.documents.has_texts else [""] * len(ranking.ids)
-    table = table_of("rank", "score", "document", "text")
+    table = TerminalTable("rank", "score", "document", "text", whole=(1,), prose=(3,))
     for rank, (key, score, text) in enumerate(zip(ranking.ids, ranking.scores, texts, strict=True), start=1):
-        table.add_row(str(rank), f"{score:.4f}", Text(key), Text(" ".join(text.split())[:160]))
+        table.add_row(str(rank), f"{score:.4f}", key, " ".join(text.split())[:160])
     Console().print(table)
 
 

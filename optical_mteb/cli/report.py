@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from optical_mteb.errors import InputError
 
@@ -48,18 +49,18 @@ def report(
 def standings(
     results: Annotated[Path, typer.Argument(help="Folder that mteb run --output-folder wrote.")] = Path("results"),
     into: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Markdown file whose table to replace, in place of printing it.")
+        Path | None, typer.Option(metavar="FILE", help="Markdown file whose table to replace, instead of printing it.")
     ] = None,
 ) -> None:
     """Show a table of all models on the tasks of OPTICAL-CLIR.
 
-    It has a mean for each group of languages, the parameters and the seconds.
+    In Markdown, where it does not go to a terminal. It has a mean for each group of languages, the parameters and the seconds.
 
     A mean is shown where a model has been run on all subsets of the group that `mteb run -t` takes by default.
     """
     from optical_mteb.benchmark import SPLITS
     from optical_mteb.report.collect import collect
-    from optical_mteb.report.standings import as_markdown, write_into
+    from optical_mteb.report.standings import as_markdown, as_table, write_into
     from optical_mteb.report.standings import standings as table_of
 
     collection = collect(results)
@@ -72,7 +73,9 @@ def standings(
             f"run: mteb run -m MODEL -t {' '.join(SPLITS)} --output-folder {results}"
         )
     markdown = as_markdown(table)
-    if into is None:
+    if into is None and Console().is_terminal:
+        Console().print(as_table(table))
+    elif into is None:
         typer.echo(markdown)
     else:
         typer.echo(f"{into}: {'wrote the table' if write_into(into, markdown) else 'the table is as it should be'}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from optical_mteb.cli.console import table_of
+from optical_mteb.terminal_table import TerminalTable
 
 if TYPE_CHECKING:
     from optical_mteb.scores.reproduction import Finding
@@ -39,11 +39,11 @@ def expect(
     from optical_mteb.scores.reproduction import check
 
     outcomes = check(read_expected(file, only), say=lambda line: typer.echo(line, err=True))
-    table = table_of("expectation", "subset", "score", "expected", "got", "difference", "verdict")
+    table = TerminalTable("expectation", "subset", "score", "expected", "got", "difference", "verdict", whole=(3, 4, 5))
     for outcome in outcomes:
         name = outcome.expectation.name
         if not outcome.findings:
-            table.add_row(name, "", "", "", "", "", "failed")
+            table.add_row(name, *[""] * 5, "failed")
         for found in outcome.findings:
             expected, got = ("" if score is None else f"{score:.5f}" for score in (found.expected, found.got))
             table.add_row(name, found.subset, found.metric, expected, got, _difference(found), found.verdict)

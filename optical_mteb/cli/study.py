@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from optical_mteb.cli.console import Engine, check_engine, table_of
+from optical_mteb.cli.console import Engine, check_engine
 from optical_mteb.errors import InputError
+from optical_mteb.terminal_table import TerminalTable
 
 if TYPE_CHECKING:
     from optical_mteb.study.agreement import Agreement
@@ -125,7 +126,7 @@ def _show(plan: Plan, cells: CellFolder, jobs: list[Job]) -> None:
 
     done = {job.fingerprint: record for job in jobs if (record := cells.read(job.fingerprint)) is not None}
     costs = Costs.of(plan, list(done.values()))
-    table = table_of("cell", "training", "examples", "minutes", "")
+    table = TerminalTable("cell", "training", "examples", "minutes", "state", whole=(2, 3))
     for job in jobs:
         seconds = costs.seconds(job) if job.fingerprint not in done else done[job.fingerprint].seconds()
         state = "done" if job.fingerprint in done else ""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from optical_mteb.cli.console import table_of
+from optical_mteb.terminal_table import TerminalTable
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 
@@ -28,7 +28,7 @@ def list_tasks() -> None:
     register()
     from optical_mteb.collection.own_task import own_tasks
 
-    table = table_of("task", "subsets", "licence", "data")
+    table = TerminalTable("task", "subsets", "licence", "data")
     for task in package_tasks():
         about = task.metadata
         table.add_row(about.name, _few(about.hf_subsets), about.license or "", about.dataset["path"])

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from optical_mteb.cli.console import table_of
 from optical_mteb.cli.guard import rank
 from optical_mteb.errors import InputError
+from optical_mteb.terminal_table import TerminalTable
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -89,7 +89,7 @@ def models(
     if name:
         Console().print_json(read_student(name).model_dump_json())
         return
-    table = table_of("student", "kind", "revision", "objective", "languages", "parameters", "trained", "in")
+    table = TerminalTable("student", "kind", "revision", "objective", "languages", "parameters", "trained", "in")
     stored = student_names()
     for student in sorted({*stored, *shipped_packs()}):
         try:
@@ -107,7 +107,7 @@ def models(
             record.created,
             "store" if student in stored else "package",
         )
-    if table.row_count:
+    if table.rows:
         Console().print(table)
     if not stored:
         typer.echo(f"no student in {students_folder()}; train one: optical-mteb train quickstart")
@@ -162,7 +162,7 @@ def bases() -> None:
     """
     from optical_mteb.bases import pypi_bases
 
-    table = table_of("base", "wheel", "installed", "languages", "licence", "origin")
+    table = TerminalTable("base", "wheel", "installed", "languages", "licence", "origin")
     for base in pypi_bases():
         installed = "yes" if base.is_available() else base.install_instructions()
         table.add_row(base.spec, base.wheel, installed, base.languages, base.licence, base.origin)

@@ -14,6 +14,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 from optical_mteb.report.collect import METRICS, Collection, Model
 from optical_mteb.storage import atomic_file
+from optical_mteb.terminal_table import TerminalTable
 
 BEGIN = "<!-- standings: written by `optical-mteb standings`, not by hand -->"
 END = "<!-- end of standings -->"
@@ -96,17 +97,18 @@ def standings(collection: Collection) -> Standings:
 
 def as_markdown(table: Standings) -> str:
     """The table in Markdown, the best mean of each column in bold."""
-    headings = ["model", *(column.heading for column in table.columns), "parameters", "seconds"]
-    best = [max((row.means[place] or 0.0 for row in table.rows), default=0.0) for place in range(len(table.columns))]
-    lines = [_line(headings), _line(["---", *["---:"] * (len(headings) - 1)])]
+    headings = _headings(table)
+    rules = ["---", *["---:"] * (len(headings) - 1)]
+    return "\n".join(map(_line, [headings, rules, *(_cells(table, row, "**{}**") for row in table.rows)]))
+
+
+def as_table(table: Standings) -> TerminalTable:
+    """The table for a terminal."""
+    headings = _headings(table)
+    shown = TerminalTable(*headings, whole=range(1, len(headings)))
     for row in table.rows:
-        cells = [_NOT_RUN if mean is None else f"{mean:.1f}" for mean in row.means]
-        marked = [
-            f"**{cell}**" if mean == top and len(table.rows) > 1 else cell
-            for cell, mean, top in zip(cells, row.means, best, strict=True)
-        ]
-        lines.append(_line([row.label, *marked, parameters_text(row), seconds_text(row)]))
-    return "\n".join(lines)
+        shown.add_row(*_cells(table, row, "{}"))
+    return shown
 
 
 def parameters_text(row: Standing) -> str:
@@ -197,6 +199,20 @@ def _seconds(model: Model, columns: Sequence[Column]) -> float | None:
             return None
         seconds += sum(phase["end"] - phase["start"] for phase in phases)
     return seconds
+
+
+def _headings(table: Standings) -> list[str]:
+    return ["model", *(column.heading for column in table.columns), "parameters", "seconds"]
+
+
+def _cells(table: Standings, row: Standing, best: str) -> list[str]:
+    """A row as text; the best mean of each column, where there are two rows, in the form that is given."""
+    cells = []
+    for place, mean in enumerate(row.means):
+        cell = _NOT_RUN if mean is None else f"{mean:.1f}"
+        is_best = mean is not None and mean == max(other.means[place] or 0.0 for other in table.rows)
+        cells.append(best.format(cell) if is_best and len(table.rows) > 1 else cell)
+    return [row.label, *cells, parameters_text(row), seconds_text(row)]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Column, Table
-
 from optical_mteb.scores.results import ModelResults
 from optical_mteb.scores.rows import Row, Significance
 from optical_mteb.scores.significance import CONFIDENCE, RESAMPLES
+from optical_mteb.terminal_table import TerminalTable
 
 if TYPE_CHECKING:
     from optical_mteb.scores.compare import Comparison
@@ -37,12 +36,13 @@ class Grid:
     groups_from: int
 
 
-def grids(comparison: Comparison, *, details: bool = False) -> list[Grid]:
+def grids(comparison: Comparison, *, details: bool = False, metrics_apart: bool = False) -> list[Grid]:
     """The tables of a comparison, scores in points (hundredths).
 
     Args:
         comparison: What `compare_models` returned.
         details: A table for each task and metric with all there is, in place of one for each task.
+        metrics_apart: A table for each task and metric without the details.
     """
     found = []
     baseline, model = labels(comparison)
@@ -52,7 +52,7 @@ def grids(comparison: Comparison, *, details: bool = False) -> list[Grid]:
             if row.task == task:
                 by_metric.setdefault(row.metric, []).append(row)
         title = f"{task}: {baseline} -> {model}"
-        parts = [{metric: rows} for metric, rows in by_metric.items()] if details else [by_metric]
+        parts = [{metric: rows} for metric, rows in by_metric.items()] if details or metrics_apart else [by_metric]
         found += [_grid(title, part, details=details) for part in parts]
     return found
 
@@ -89,29 +89,21 @@ def labels(comparison: Comparison) -> tuple[str, str]:
     return str(sides[0].folder), str(sides[1].folder)
 
 
-def as_table(grid: Grid) -> Table:
+def as_table(grid: Grid) -> TerminalTable:
     """For the terminal: columns that belong together share one."""
     starts = [number for number, heading in enumerate(grid.headings) if heading]
     spans = list(zip(starts, [*starts[1:], len(grid.headings)], strict=True))
     marked = [any(cell.endswith("*") for cell in column) for column in zip(*grid.rows, strict=True)]
     widths = [max(map(len, column)) for column in zip(*grid.rows, strict=True)]
-    table = Table(
-        Column(grid.headings[0], no_wrap=True),
-        *(Column(grid.headings[start], justify="right") for start, _ in spans[1:]),
-        title=grid.title,
-        box=None,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
+    headings = [grid.headings[start] for start in starts]
+    table = TerminalTable(*headings, whole=range(1, len(headings)), title=grid.title)
     for number, row in enumerate(grid.rows):
-        if number == grid.groups_from:
-            table.add_section()
         aligned = [
             (cell if cell.endswith("*") or not has_mark else f"{cell} ").rjust(width)
             for cell, width, has_mark in zip(row, widths, marked, strict=True)
         ]
         cells = [row[0], *(" ".join(aligned[start:end]) for start, end in spans[1:])]
-        table.add_row(*cells, style="bold" if number >= grid.groups_from else None)
+        table.add_row(*cells, style="bold" if number >= grid.groups_from else "")
     return table
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rich.table import Column, Table
-
+from optical_mteb.terminal_table import TerminalTable
 from optical_mteb.training.batching import Example, HybridBatchSampler, Pool
 
 
@@ -58,10 +57,10 @@ class Composition:
             total += part
         return total
 
-    def table(self) -> Table:
+    def table(self) -> TerminalTable:
         """As a table: a row a kind and language, and the sum."""
         numbers = ("examples", "share", "tokens", "padding")
-        table = Table("kind", "language", *(Column(name, justify="right") for name in numbers), box=None)
+        table = TerminalTable("kind", "language", *numbers, whole=range(2, 6))
         total = self.total
         rows = [*self.parts.items(), (("all", f"{len({language for _, language in self.parts})} languages"), total)]
         for (kind, language), part in rows:
