@@ -25,7 +25,8 @@ class Expectation(BaseModel):
         name: What `--only` matches.
         commands: Lines for a shell, run one after another in an empty folder with a student store of its own.
         model: MTEB's name of the model that they score.
-        revision: Its revision; a student that was trained anew has another one.
+        revision: Its revision. It does not count where a command trains: the last digits of a student's weights depend
+            on the processor and its number of cores.
         task: MTEB's name of the task.
         data_revision: Revision of the task's data.
         split: Split of the task.
@@ -48,6 +49,11 @@ class Expectation(BaseModel):
     fast: bool = False
     versions: dict[str, str] = {}
     scores: dict[str, dict[str, FiniteFloat | None]] = Field(min_length=1)
+
+    @property
+    def trains(self) -> bool:
+        """Whether one of the commands trains the model."""
+        return any(shlex.split(command)[1:2] == ["train"] for command in self.commands)
 
     @field_validator("commands")
     @classmethod

@@ -191,7 +191,7 @@ def _other(expectation: Expectation, scores: Scores) -> list[str]:
     return [
         words
         for words, expected, found in (
-            ("other revision", expectation.revision, scores.results.revision),
+            ("other revision", None if expectation.trains else expectation.revision, scores.results.revision),
             ("other data", expectation.data_revision, scores.data_revision),
             ("other settings", {}, dict(scores.results.experiment)),
         )

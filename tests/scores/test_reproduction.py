@@ -65,6 +65,8 @@ def test_another_revision_never_matches(runs):
     assert not outcome.is_met
     assert outcome.notes == ["one: expected of revision r1; got of r2"]
     assert outcome.made.revision == "r2"
+    [outcome] = check([expected(commands=["optical-mteb train quickstart"])], run=runs(SCORES, revision="r2"))
+    assert {finding.verdict for finding in outcome.findings} == {"met"}
 
 
 def test_other_data_and_settings_never_match(runs):
