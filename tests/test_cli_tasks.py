@@ -44,7 +44,7 @@ def test_every_command_has_help_with_an_example(command: str):
 
 def test_a_task_is_added_listed_exported_and_removed(monkeypatch, capsys, place: Path):
     """Guards against a collection that cannot be added as a task, or not removed again."""
-    folder = write_collection(place / "mine", TOML + 'licence = "cc0-1.0"\n')
+    folder = write_collection(place / "mine", TOML + 'license = "cc0-1.0"\n')
     code, output, errors = run_main(monkeypatch, capsys, "add", "mine")
     assert (code, errors) == (0, "")
     assert output.splitlines() == [
@@ -54,7 +54,7 @@ def test_a_task_is_added_listed_exported_and_removed(monkeypatch, capsys, place:
     for arguments in ([], ["list"]):
         code, output, _ = run_main(monkeypatch, capsys, *arguments)
         rows = [line.split() for line in output.splitlines()]
-        assert (code, rows[0]) == (0, ["task", "subsets", "licence", "data"])
+        assert (code, rows[0]) == (0, ["task", "subsets", "license", "data"])
         assert ["MyNewsRetrieval", "som-eng", "cc0-1.0", str(folder)] in rows
         assert {task.metadata.name for task in package_tasks()} <= {row[0] for row in rows if row}
     code, output, _ = run_main(monkeypatch, capsys, "export", "MyNewsRetrieval", "--format", "trec")

@@ -38,7 +38,7 @@ def sidecar_of(weights):
         bitext_fingerprint="0",
         languages=["eng-Latn", "som-Latn"],
         mteb_tasks=["CLDRNameRetrieval"],
-        licence="mit",
+        license="mit",
         parameters=1000,
         embedding_parameters=100,
         width=32,

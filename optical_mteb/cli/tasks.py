@@ -28,7 +28,7 @@ def list_tasks() -> None:
     register()
     from optical_mteb.collection.own_task import own_tasks
 
-    table = TerminalTable("task", "subsets", "licence", "data")
+    table = TerminalTable("task", "subsets", "license", "data")
     for task in package_tasks():
         about = task.metadata
         table.add_row(about.name, _few(about.hf_subsets), about.license or "", about.dataset["path"])

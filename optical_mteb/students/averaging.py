@@ -182,7 +182,7 @@ def _tokenizer(folder: Path) -> dict[str, Any]:
 def _record(name: str, sides: Sequence[_Side], shares: Sequence[float], lead: Sidecar, weights: str) -> Sidecar:
     records = [side.record for side in sides if side.record is not None]
     prints = list(dict.fromkeys(record.bitext_fingerprint for record in records))
-    licences = {record.licence for record in records}
+    licenses = {record.license for record in records}
     return lead.model_copy(
         update={
             "name": name,
@@ -200,7 +200,7 @@ def _record(name: str, sides: Sequence[_Side], shares: Sequence[float], lead: Si
             else hashlib.sha256("".join(prints).encode()).hexdigest(),
             "languages": sorted({tag for record in records for tag in record.languages}),
             "mteb_tasks": sorted({task for record in records for task in record.mteb_tasks}),
-            "licence": licences.pop() if len(licences) == 1 else None,
+            "license": licenses.pop() if len(licenses) == 1 else None,
             "metrics": {},
             "average": [
                 AveragedRecord(

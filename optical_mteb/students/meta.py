@@ -123,7 +123,7 @@ def _student_meta(sidecar: Sidecar) -> ModelMeta:
         memory_usage_mb=round(sidecar.parameters * 4 / 2**20),
         max_tokens=sidecar.max_tokens,
         embed_dim=sidecar.width,
-        license=sidecar.licence,
+        license=sidecar.license,
         training_datasets=known,
         adapted_from=sidecar.base_origin,
         **({"model_type": ["late-interaction"], "similarity_fn_name": ScoringFunction.MAX_SIM} if late else {}),

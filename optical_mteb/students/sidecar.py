@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from optical_mteb.errors import InputError
 
@@ -14,6 +14,25 @@ SIDECAR_NAME = "optical.json"
 
 Kind = Literal["dense", "late_interaction"]
 """What a student is: one vector per text (`SentenceTransformer`), or one per token (`MultiVectorEncoder`)."""
+
+
+def _spelled_today(recipe: Any) -> Any:  # noqa: ANN401 - what a file holds, before it is checked
+    """A recorded recipe whose keys `licence` and `centre` of earlier versions are `license` and `center`."""
+    if not isinstance(recipe, dict):
+        return recipe
+    found = {"license" if key == "licence" else key: value for key, value in recipe.items()}
+    if isinstance(objective := found.get("objective"), dict):
+        found["objective"] = {
+            name: {"center" if key == "centre" else key: value for key, value in term.items()}
+            if isinstance(term, dict)
+            else term
+            for name, term in objective.items()
+        }
+    return found
+
+
+RecordedRecipe = Annotated[dict[str, Any], BeforeValidator(_spelled_today)]
+"""A recipe with its defaults filled in, in today's spelling also where an earlier version wrote it."""
 
 
 class BitextRecord(BaseModel):
@@ -82,7 +101,7 @@ class Sidecar(BaseModel):
         bitext_fingerprint: SHA-256 over all training pairs in order.
         languages: MTEB language-script tags, English included.
         mteb_tasks: MTEB tasks whose data the training saw.
-        licence: Licence of the weights as MTEB spells it, where the recipe states one.
+        license: License of the weights as MTEB spells it, where the recipe states one.
         parameters: Number of parameters.
         embedding_parameters: Of them, in the word embeddings.
         width: Width of an embedding.
@@ -101,7 +120,7 @@ class Sidecar(BaseModel):
     created: str
     seed: int
     steps: int
-    recipe: dict[str, Any]
+    recipe: RecordedRecipe
     objective: str
     base: str
     base_revision: str
@@ -113,7 +132,7 @@ class Sidecar(BaseModel):
     bitext_fingerprint: str
     languages: list[str]
     mteb_tasks: list[str]
-    licence: str | None = None
+    license: str | None = Field(default=None, validation_alias=AliasChoices("license", "licence"))
     parameters: int
     embedding_parameters: int
     width: int

@@ -33,7 +33,7 @@ def fingerprint_of(determined_by: dict[str, Any]) -> str:
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """The keys of a recipe that scores depend on: all but names and the places that files are fetched from."""
     places = {"url", "sha256", "translation_url", "translation_sha256"}
-    names = dict.fromkeys(("name", "description", "licence", "mteb_tasks"), True)
+    names = dict.fromkeys(("name", "description", "license", "mteb_tasks"), True)
     return recipe.model_dump(mode="json", exclude={**names, "bitext": {"__all__": places}})
 
 

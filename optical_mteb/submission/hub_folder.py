@@ -48,7 +48,7 @@ def disclosure(student: Published, meta: ModelMeta) -> str:
     sources = "\n".join(f"| {record.source} | {record.language} | {record.kept:,} |" for record in sidecar.bitext)
     return (
         f"{DISCLOSURE}\n\n"
-        f"- Licence: {meta.license or 'not stated'}\n"
+        f"- License: {meta.license or 'not stated'}\n"
         f"- Languages: {', '.join(meta.languages or ())}\n"
         f"- Base: {sidecar.base_origin or sidecar.base}; teacher: {sidecar.teacher_origin or sidecar.teacher}\n"
         f"- MTEB tasks whose data this training read: {own}\n"

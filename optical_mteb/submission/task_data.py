@@ -70,9 +70,9 @@ def data_card(metadata: TaskMetadata, configurations: list[dict[str, Any]], sour
     head = DatasetCardData(configs=configurations).to_yaml()
     card = metadata.generate_dataset_card(DatasetCard(f"---\n{head}\n---\n"))
     return (
-        f"{str(card).rstrip()}\n\n## Source and licence\n\n"
+        f"{str(card).rstrip()}\n\n## Source and license\n\n"
         f"- Source: {source}\n"
-        f"- Licence: {metadata.license or 'not specified'}\n"
+        f"- License: {metadata.license or 'not specified'}\n"
     )
 
 

@@ -99,7 +99,7 @@ def write_upstream(
 def push_upstream(written: Upstream, *, say: Callable[[str], None]) -> None:
     """Upload the data by huggingface_hub, and put the commit into the task's file; or say what would be done.
 
-    Data of no licence that the Hub knows are never uploaded: whether they may be is for a person to read.
+    Data of no license that the Hub knows are never uploaded: whether they may be is for a person to read.
 
     Args:
         written: What `write_upstream` returned.
@@ -109,7 +109,7 @@ def push_upstream(written: Upstream, *, say: Callable[[str], None]) -> None:
     name = written.hub_id or about.dataset["path"]
     reason = why_no_upload(written.hub_id)
     if not about.license or about.license == "not specified" or about.license.startswith("http"):
-        reason = f"read first whether its licence allows it: {about.license or 'none is known'}; then upload it by hand"
+        reason = f"read first whether its license allows it: {about.license or 'none is known'}; then upload it by hand"
     if reason:
         say(f"would upload {folder} to https://huggingface.co/datasets/{name} ({reason})")
         return

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from optical_mteb.students.sidecar import RecordedRecipe
+
 CHECKSUMS = "checksums.json"
 _CHECKSUMS = TypeAdapter(dict[str, str])
 
@@ -25,7 +27,7 @@ class RunRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: dict[str, Any]
+    recipe: RecordedRecipe
     bitext_fingerprint: str
     base_revision: str
     teacher_revision: str

@@ -94,7 +94,7 @@ def align(
         translation: Its translation, cut at the student's.
         student_prompt: Text before the translation.
         teacher_prompt: Text before the English sentence.
-        transport: Cost, marginals and solver; the defaults of `OpticalLoss` by default. Where it centres, the mean is
+        transport: Cost, marginals and solver; the defaults of `OpticalLoss` by default. Where it centers, the mean is
             that of this one English sentence.
         label: Which model the student is, in words.
 
@@ -112,8 +112,8 @@ def align(
     taught = _read(teacher, english, teacher_prompt, transport, "English sentence")
     transport.to(read.tokens.device)
     total, solved = transport.pairs(read, taught)
-    centres = transport.centres(taught)
-    layers = zip(transport.pack(read, centres)[1], transport.pack(taught, centres)[1], strict=True)
+    centers = transport.centers(taught)
+    layers = zip(transport.pack(read, centers)[1], transport.pack(taught, centers)[1], strict=True)
     cost = torch.stack([cosine_cost(own, other) for own, other in layers]).mean(0)
     figures = solved.figures()
     return Alignment(

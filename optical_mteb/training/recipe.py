@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from optical_mteb.bases import LayerSelection
 from optical_mteb.bitext import BitextSource
@@ -123,7 +123,7 @@ class _TransportTerm(_Term):
         iterations: Iterations of the solver, at most.
         tolerance: Marginal error at which the solver may stop; by default it takes all iterations.
         marginals: Mass of a token: `uniform`, `idf`, or the `norm` of its embedding.
-        centre: Take the mean of the batch's teacher tokens off both sides before the cosine.
+        center: Take the mean of the batch's teacher tokens off both sides before the cosine.
         layers: Transformer layers that the cost is the mean over, counted from the last.
     """
 
@@ -134,7 +134,7 @@ class _TransportTerm(_Term):
     iterations: Iterations = 50
     tolerance: float | None = Field(default=None, gt=0)
     marginals: Literal["uniform", "idf", "norm"] = "uniform"
-    centre: bool = False
+    center: bool = Field(default=False, validation_alias=AliasChoices("center", "centre"))
     layers: list[Annotated[int, Field(ge=-1000, lt=0)]] = Field(default=[-1], min_length=1)
 
     @model_validator(mode="after")
@@ -347,7 +347,7 @@ class Recipe(_Table):
     Attributes:
         name: Name of the student in the store, and of `mteb run -m`.
         description: A sentence for the model card.
-        licence: Licence of the trained weights, as MTEB spells it.
+        license: License of the trained weights, as MTEB spells it.
         seed: Seed of everything random.
         mteb_tasks: MTEB tasks whose data the bitext may hold; pairs of other tasks, where these are here, are left out.
             `cldr:` sources name theirs themselves.
@@ -362,7 +362,7 @@ class Recipe(_Table):
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
     description: str = ""
-    licence: str | None = None
+    license: str | None = Field(default=None, validation_alias=AliasChoices("license", "licence"))
     seed: Seed = 13
     mteb_tasks: list[str] = []
     student: StudentSettings

@@ -61,7 +61,7 @@ def late_interaction_card(
 def _card(recipe: Recipe, corpus: ParallelCorpus) -> dict[str, Any]:
     return {
         "language": ["eng", *corpus.languages],
-        "license": recipe.licence,
+        "license": recipe.license,
         "model_name": f"{recipe.name}: {recipe.description or describe(recipe.objective)}",
         "model_id": f"{ORGANISATION}/{recipe.name}",
         "tags": ["mteb", "cross-lingual", "optical-mteb"],
@@ -147,7 +147,7 @@ def sidecar(
         bitext_fingerprint=corpus.fingerprint,
         languages=["eng-Latn", *sorted({source.language_tag for source in recipe.bitext})],
         mteb_tasks=recipe.tasks_read,
-        licence=recipe.licence,
+        license=recipe.license,
         parameters=sum(parameter.numel() for parameter in student.parameters()),
         embedding_parameters=word_embeddings(models.student).weight.numel(),
         width=token_width(models.student) if late else embedding_width(models.student),

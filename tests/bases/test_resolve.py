@@ -48,9 +48,9 @@ def test_importing_the_package_is_light():
 
 
 def test_every_pypi_base_declares_itself():
-    """Guards against a base without licence or origin, or two of one name."""
+    """Guards against a base without license or origin, or two of one name."""
     for base in pypi_bases():
-        assert all((base.name, base.wheel, base.languages, base.licence, base.origin.count("/") == 1))
+        assert all((base.name, base.wheel, base.languages, base.license, base.origin.count("/") == 1))
         assert base.spec == f"pypi:{base.name}"
         assert base.is_available() == (importlib.util.find_spec(base.module) is not None)
     assert len({base.name for base in pypi_bases()}) == len(pypi_bases()) == 2

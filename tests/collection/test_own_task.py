@@ -133,7 +133,7 @@ WRONG = {
     TOML.replace('"so"', '"qqq-Latn"'): r":2: query_language: Invalid language code: qqq",
     TOML.replace('"so"', "5"): r":2: query_language: .*string \(it is 5\)",
     TOML + 'domains = ["news"]': r":4: domains: is none of MTEB's names; did you mean 'News'\? \(it is 'news'\)",
-    TOML + 'licence = "CC-BY-4.0"': r":4: licence: is none of MTEB's names; did you mean 'cc-by-4.0'\?",
+    TOML + 'license = "CC-BY-4.0"': r":4: license: is none of MTEB's names; did you mean 'cc-by-4.0'\?",
     TOML + 'date = ["2020-01-01", "soon"]': r":4: date: .*\(it is 'soon'\)",
     TOML + 'citation = "Doe 2020"': r":4: citation: expected a BibTeX entry",
     TOML + 'split = "a/b"': r":4: split: expected letters",

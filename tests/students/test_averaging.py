@@ -52,7 +52,7 @@ def tensors(folder):
 def test_the_mean_of_students_and_base(tiny_base, late):
     """Guards against weights on the wrong side, tensors out of place, and a record that hides what was averaged."""
     first = put(
-        "first", tiny_base, seed=1, late=late, languages=["eng-Latn", "swh-Latn"], mteb_tasks=["B"], licence="mit"
+        "first", tiny_base, seed=1, late=late, languages=["eng-Latn", "swh-Latn"], mteb_tasks=["B"], license="mit"
     )
     second = put("second", tiny_base, seed=2, late=late, mteb_tasks=["A"], bitext_fingerprint="y")
     command = ["average", "first", "second", str(tiny_base), "--weights", "0.75", "0.5", "-0.25", "--name", "mean"]
@@ -71,7 +71,7 @@ def test_the_mean_of_students_and_base(tiny_base, late):
         (str(tiny_base), base_revision(str(tiny_base)), -0.25),
     ]
     assert (record.languages, record.mteb_tasks) == (["eng-Latn", "som-Latn", "swh-Latn"], ["A", "B"])
-    assert (record.licence, record.bitext_fingerprint not in {"x", "y"}) == (None, True)
+    assert (record.license, record.bitext_fingerprint not in {"x", "y"}) == (None, True)
     assert "| second | 0.5 |" in (checked_folder("mean") / "README.md").read_text()
 
 

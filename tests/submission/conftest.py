@@ -112,7 +112,7 @@ def checkpoint(tmp_path_factory):
         bitext_fingerprint="f",
         languages=["eng-Latn", "som-Latn"],
         mteb_tasks=["LocalWordsRetrieval"],
-        licence="mit",
+        license="mit",
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         embedding_parameters=100,
         width=32,

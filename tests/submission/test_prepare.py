@@ -138,7 +138,7 @@ def test_the_card(tmp_path, write, quick):
     )
     assert 'SentenceTransformer("a/b")' in card.text
     disclosed = card.text.partition("## Data disclosure")[2]
-    assert "Licence: mit" in disclosed
+    assert "License: mit" in disclosed
     assert "eng-Latn, som-Latn" in disclosed
     assert "data this training read: LocalWordsRetrieval\n" in disclosed
     assert re.search(r"its base or its teacher read: .*\bFEVER\b.*\bXQuADRetrieval\b", disclosed)
@@ -226,7 +226,7 @@ def test_paths_of_this_machine_are_told(tmp_path, write, student, quick, source,
 @pytest.mark.parametrize("licence", ["mit", None])
 def test_what_is_not_known_is_left_to_do(tmp_path, write, student, quick, licence):
     """Guards against a field that mteb's reviewers ask for and that is silently None."""
-    student.model_copy(update={"licence": licence}).write(student_path("tiny-student"))
+    student.model_copy(update={"license": licence}).write(student_path("tiny-student"))
     register()
     write()
     made = prepare("tiny-student", tmp_path / "made", cache=tmp_path / "cache", rerun=False)

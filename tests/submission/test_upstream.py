@@ -85,7 +85,7 @@ def test_card_and_statistics(written):
     corpus = pq.read_table(written.folder / "hub" / files["swh-eng-corpus"][0]["path"])
     assert corpus.column_names == ["id", "title", "text"]
     assert head["license"] == "other"
-    assert "- Licence: https://www.unicode.org/license.txt" in card
+    assert "- License: https://www.unicode.org/license.txt" in card
     assert "- Source: https://cldr.unicode.org/" in card
     shipped = mteb.get_task(NAME).metadata.descriptive_stats["test"]["hf_subset_descriptive_stats"]
     path = written.folder / "mteb" / "descriptive_stats" / "Retrieval" / f"{NAME}.json"
@@ -128,7 +128,7 @@ def test_pushed_only_where_it_may_be(written, tmp_path, monkeypatch):
     monkeypatch.setattr(push.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(push, "get_token", lambda: "token")
     push_upstream(written, say=told.append)
-    assert "read first whether its licence allows it" in told[-1]
+    assert "read first whether its license allows it" in told[-1]
     free = write_upstream(NAME, tmp_path / "out", hub_id="me/names", subsets=SUBSETS[:1])
     free.task.metadata.license = "cc-by-4.0"
     monkeypatch.setattr(push, "get_token", lambda: None)

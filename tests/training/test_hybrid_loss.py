@@ -44,7 +44,7 @@ IN_ORDER = [1, 2, 3, 5, 0, 4, 6]
 TERMS = {
     "optical": partial(OpticalLoss, epsilon=0.1, iterations=2000),
     "layers": partial(OpticalLoss, layers=[-1, -2]),
-    "centred": partial(OpticalLoss, centre=True),
+    "centred": partial(OpticalLoss, center=True),
     "contrastive": partial(ContrastiveDistillationLoss, temperature=0.1),
     "maxsim": partial(ContrastiveDistillationLoss, temperature=0.1, score="maxsim"),
     "transport_contrastive": partial(TransportContrastiveLoss, temperature=0.1),

@@ -408,7 +408,7 @@ def test_centring_removes_a_common_direction(models):
     """Guards against centring of one side alone: an offset on all tokens of both sides changes nothing."""
     student, teacher = handmade([3, 5], 0), handmade([4, 2], 1)
     offset = 10 * torch.ones(6)
-    loss = OpticalLoss(*models, centre=True)
+    loss = OpticalLoss(*models, center=True)
     plain = loss.compute_loss_from_encoded(student, teacher)
     moved = [side._replace(tokens=side.tokens + offset) for side in (student, teacher)]
     torch.testing.assert_close(loss.compute_loss_from_encoded(*moved), plain, rtol=1e-3, atol=1e-4)

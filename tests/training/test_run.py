@@ -17,7 +17,7 @@ from optical_mteb.training.run import train
 RECIPE = """
 name = "tiny-student"
 description = "A student for tests."
-licence = "mit"
+license = "mit"
 
 [student]
 base = "{base}"

@@ -36,7 +36,7 @@ TEXTS = ["good morning", "the house is red", "water", "a long sentence about not
 
 RECIPE = """
 name = "small"
-licence = "mit"
+license = "mit"
 
 [student]
 base = "{base}"

@@ -123,7 +123,7 @@ def test_processes_whose_targets_have_different_types(monkeypatch):
 @pytest.mark.parametrize(
     "loss_class",
     [
-        partial(OpticalLoss, centre=True, layers=[-1, -2]),
+        partial(OpticalLoss, center=True, layers=[-1, -2]),
         partial(ContrastiveDistillationLoss, temperature=0.5),
         partial(ContrastiveDistillationLoss, temperature=0.5, score="maxsim"),
         partial(TransportContrastiveLoss, temperature=0.5),

@@ -74,10 +74,11 @@ class TokenTransport(nn.Module):
         tolerance: Marginal error at which the solver may stop; None for all iterations.
         student_weights: Marginal of the student's tokens; uniform by default.
         teacher_weights: Marginal of the teacher's tokens; uniform by default.
-        centre: Take the mean of the batch's teacher tokens off both sides before the cosine: raw embeddings share a
+        center: Take the mean of the batch's teacher tokens off both sides before the cosine: raw embeddings share a
             large common direction.
         layers: Transformer layers that the cost is the mean over, counted from the last; -1 is the token embedding
             that the model gives out.
+        centre: The old spelling of `center`.
     """
 
     def __init__(
@@ -91,8 +92,9 @@ class TokenTransport(nn.Module):
         tolerance: float | None = None,
         student_weights: TokenWeights | None = None,
         teacher_weights: TokenWeights | None = None,
-        centre: bool = False,
+        center: bool = False,
         layers: Sequence[int] = (-1,),
+        centre: bool = False,
     ) -> None:
         super().__init__()
         if solver not in get_args(Solver):
@@ -111,7 +113,7 @@ class TokenTransport(nn.Module):
         self.tolerance = tolerance
         self.student_weights = student_weights
         self.teacher_weights = teacher_weights
-        self.centre = centre
+        self.center = center or centre
         self.layers = tuple(layers)
 
     @property
@@ -137,19 +139,19 @@ class TokenTransport(nn.Module):
                 f"{configs[1].hidden_size} wide and cannot be compared; leave all but -1 out"
             )
 
-    def pack(self, encoded: Encoded, centres: list[Tensor] | None) -> tuple[Packed, list[Tensor]]:
-        """Content tokens, and the vectors of each compared layer, [B, k, d] each, less the centre of that layer."""
+    def pack(self, encoded: Encoded, centers: list[Tensor] | None) -> tuple[Packed, list[Tensor]]:
+        """Content tokens, and the vectors of each compared layer, [B, k, d] each, less the center of that layer."""
         tokens = packed(encoded)
         vectors = [
             tokens.tokens if layer == -1 else tokens.gather((encoded.hidden or {})[layer]) for layer in self.layers
         ]
-        if centres is not None:
-            vectors = [vector.float() - mean for vector, mean in zip(vectors, centres, strict=True)]
+        if centers is not None:
+            vectors = [vector.float() - mean for vector, mean in zip(vectors, centers, strict=True)]
         return tokens, vectors
 
-    def centres(self, teacher: Encoded) -> list[Tensor] | None:
+    def centers(self, teacher: Encoded) -> list[Tensor] | None:
         """Mean of the batch's teacher tokens in each layer, [d] each, where they are to be taken off."""
-        if not self.centre:
+        if not self.center:
             return None
         tokens = [teacher.tokens if layer == -1 else (teacher.hidden or {})[layer] for layer in self.layers]
         content = teacher.content.unsqueeze(-1)
@@ -182,9 +184,9 @@ class TokenTransport(nn.Module):
 
     def pairs(self, student: Encoded, teacher: Encoded) -> tuple[Tensor, Solved]:
         """Transport cost of each of A student sentences against its own, the teacher's first A; [A], and the plans."""
-        centres = self.centres(teacher)
+        centers = self.centers(teacher)
         teacher = teacher.rows(slice(len(student.tokens)))
-        (source, source_vectors), (target, target_vectors) = self.pack(student, centres), self.pack(teacher, centres)
+        (source, source_vectors), (target, target_vectors) = self.pack(student, centers), self.pack(teacher, centers)
         layers = zip(source_vectors, target_vectors, strict=True)
         cost = _mean([transport.cosine_cost(own, other) for own, other in layers])
         source_weights = self.weights(student, source, self.student_weights)
@@ -196,8 +198,8 @@ class TokenTransport(nn.Module):
 
     def all_pairs(self, student: Encoded, teacher: Encoded) -> tuple[Tensor, Solved]:
         """Transport cost of each of A student sentences against each of B teacher sentences, [A, B], and A x B plans."""
-        centres = self.centres(teacher)
-        (source, source_vectors), (target, target_vectors) = self.pack(student, centres), self.pack(teacher, centres)
+        centers = self.centers(teacher)
+        (source, source_vectors), (target, target_vectors) = self.pack(student, centers), self.pack(teacher, centers)
         (rows, n), (columns, m) = source.mask.shape, target.mask.shape
         layers = zip(source_vectors, target_vectors, strict=True)
         # One matrix product for all A x B cost matrices.
@@ -239,7 +241,7 @@ class TokenTransport(nn.Module):
             **{name: getattr(self, name) for name in read[self.solver]},
             "student_weights": type(self.student_weights or TokenWeights()).__name__,
             "teacher_weights": type(self.teacher_weights or TokenWeights()).__name__,
-            "centre": self.centre,
+            "center": self.center,
             "layers": list(self.layers),
         }
 
