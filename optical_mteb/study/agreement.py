@@ -54,18 +54,24 @@ class Agreement:
 
 
 def agree(rows: Iterable[Row], table: Sequence[Row]) -> Agreement:
-    """Compare the scores of trainings with those of the same fingerprint in a table.
+    """Compare the scores of trainings with those of the same trainings in a table.
+
+    A training is known again by its approach, languages, steps and seed: fingerprints change when recipes gain keys.
 
     Args:
         rows: Rows of what was run.
         table: Rows of the table.
     """
-    known = {(row.cell, row.task, row.subset, row.metric): row for row in table}
-    own = {(row.cell, row.task, row.subset, row.metric): row for row in rows}
+    known = {_key(row): row for row in table}
+    own = {_key(row): row for row in rows}
     pairs = [(row, known[key]) for key, row in own.items() if key in known]
     return Agreement(
         len(pairs), max(pairs, key=lambda pair: abs(pair[0].value - pair[1].value) / _tolerance(*pair), default=None)
     )
+
+
+def _key(row: Row) -> tuple[str | int, ...]:
+    return (row.approach, row.trained, row.steps, row.seed, row.task, row.subset, row.metric)
 
 
 def _tolerance(own: Row, known: Row) -> float:
