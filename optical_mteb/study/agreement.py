@@ -71,7 +71,8 @@ def agree(rows: Iterable[Row], table: Sequence[Row]) -> Agreement:
 
 
 def _key(row: Row) -> tuple[str | int, ...]:
-    return (row.approach, row.trained, row.steps, row.seed, row.task, row.subset, row.metric)
+    seed = row.seed if row.steps else 0
+    return (row.approach, row.trained, row.steps, seed, row.task, row.subset, row.metric)
 
 
 def _tolerance(own: Row, known: Row) -> float:
