@@ -118,6 +118,6 @@ def _english(path: Path) -> tuple[list[Entry], dict[str, str]]:
         for question in paragraph.questions:
             if paragraph_of.setdefault(question.id, first.id) != first.id:
                 raise InputError(
-                    f"{question.where}: question {question.id!r} stands under another paragraph too; get the file again"
+                    f"{question.where}: question {question.id!r} is under another paragraph, too; get the file again"
                 )
     return list(paragraphs.values()), paragraph_of

@@ -28,7 +28,7 @@ def read_source(source: BitextSource, *, base_folder: Path | None = None) -> Raw
         base_folder: Folder that relative paths are looked up in first, the recipe's.
 
     Raises:
-        InputError: A file is not there, and cannot be had from where it is published.
+        InputError: A file is not there, and cannot be loaded from where it is published.
     """
     records = _published_order(source, base_folder)
     return realign(records, source.shift, source.source) if source.shift else records

@@ -34,9 +34,7 @@ class Shift(BaseModel):
         if self.by == 0:
             raise ValueError(f"{self}: by is 0, which shifts nothing; remove the range")
         if self.first + self.by < 0:
-            raise ValueError(
-                f"{self}: the translation of unit {self.first} would stand before the file's first unit, 0"
-            )
+            raise ValueError(f"{self}: the translation of unit {self.first} would be before the file's first unit, 0")
         return self
 
     def __str__(self) -> str:

@@ -123,7 +123,7 @@ def compare(
         float | None,
         typer.Option(
             metavar="POINTS",
-            help="Exit with 1 where the first score of a subset or group is worse by more than this many points "
+            help="Exit with 1 if the first score of a subset or group is worse by more than this many points "
             "and the interval of the difference is below zero.",
         ),
     ] = None,

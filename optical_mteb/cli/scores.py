@@ -23,7 +23,7 @@ exchange = typer.Typer(
 def expect(
     only: Annotated[str, typer.Option(metavar="PATTERN", help="Expectations to run, a shell pattern.")] = "*",
     update: Annotated[
-        bool, typer.Option("--update", help="Write what was found into the file, where it is not what was expected.")
+        bool, typer.Option("--update", help="Write scores that differ from what was expected into the file.")
     ] = False,
     file: Annotated[Path, typer.Option(help="The expectations.")] = Path("results/expected.yaml"),
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.beir_corpus import MEND, beir_corpus, read_entries
+from optical_mteb.collection.beir_corpus import FIX, beir_corpus, read_entries
 from optical_mteb.collection.lines import read_lines
 from optical_mteb.collection.split import UnmatchedError, documents_among, retrieval_split
 from optical_mteb.errors import InputError
@@ -106,7 +106,7 @@ def _judgements(path: Path) -> Iterator[tuple[int, str, str, int]]:
         if len(columns) != 3 or not columns[1] or not _GRADE.fullmatch(columns[2]):
             raise InputError(
                 f"{path}:{number}: expected query, document and a whole number up to 9999 as grade, tabs between, "
-                f"found {line[:60]!r}; {MEND}"
+                f"found {line[:60]!r}; {FIX}"
             )
         yield number, columns[0], columns[1], int(columns[2])
 
@@ -118,12 +118,12 @@ def _place(files: BeirFiles, corpus: Dataset, queries: Sequence[Entry], error: U
     answered = set()
     for number, query, document, grade in _judgements(files.qrels):
         if query not in asked:
-            raise InputError(f"{files.qrels}:{number}: query {query!r} is not in {files.queries}; {MEND}") from error
+            raise InputError(f"{files.qrels}:{number}: query {query!r} is not in {files.queries}; {FIX}") from error
         if grade > 0:
             if document not in known:
                 written = next((e for e in read_entries(files.corpus, empty=True) if e.id == document), None)
                 found = f"has no text at {written.where}" if written else f"is not in {files.corpus}"
-                raise InputError(f"{files.qrels}:{number}: document {document!r} {found}; {MEND}") from error
+                raise InputError(f"{files.qrels}:{number}: document {document!r} {found}; {FIX}") from error
             answered.add(query)
     for entry in queries:
         if entry.id not in answered:

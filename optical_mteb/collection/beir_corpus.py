@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BLOCK = 4 << 20
 """Bytes that Arrow's reader takes at once; a longer line is left to the loop."""
 
-MEND = "fix the line, or take it out"
+FIX = "fix the line, or take it out"
 _READ = pa.schema([(key, pa.string()) for key in ("_id", "text", "title")])
 _COLUMNS = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
 
@@ -78,19 +78,19 @@ def read_entries(path: Path, *, empty: bool = False) -> Iterator[Entry]:
         InputError: A line is not valid UTF-8, no JSON object, has no `_id` or no `text`, or something else than text
             there, or neither text nor title.
     """
-    for where, record in read_json_lines(path, mend=MEND):
+    for where, record in read_json_lines(path, fix=FIX):
         entry = Entry(_text(record, "_id", where), _text(record, "text", where), _title(record, where), where)
         if not (empty or entry.text.strip() or entry.title.strip()):
-            raise InputError(f"{where}: {entry.id!r} has an empty text; {MEND}")
+            raise InputError(f"{where}: {entry.id!r} has an empty text; {FIX}")
         yield entry
 
 
 def _text(record: Mapping[str, Any], key: str, where: str) -> str:
     if key not in record:
-        raise InputError(f"{where}: the object has no {key!r}, its keys are {', '.join(map(repr, record))}; {MEND}")
+        raise InputError(f"{where}: the object has no {key!r}, its keys are {', '.join(map(repr, record))}; {FIX}")
     value = record[key]
     if not isinstance(value, str):
-        raise InputError(f"{where}: expected text at {key!r}, found {json.dumps(value)[:40]}; {MEND}")
+        raise InputError(f"{where}: expected text at {key!r}, found {json.dumps(value)[:40]}; {FIX}")
     return value
 
 

@@ -52,7 +52,7 @@ def export_task(
 
     Raises:
         InputError: There is no such task, subset, split or format; it is not a task that has texts and judgements alone;
-            its data cannot be had; a folder is there already; an id cannot be written; or two splits of a subset have
+            its data cannot be loaded; a folder is there already; an id cannot be written; or two splits of a subset have
             other documents, or another query under one id.
     """
     if file_format not in FORMATS:

@@ -91,7 +91,7 @@ def _fingerprint(corpus_id: str) -> str:
     except InputError:
         raise
     except _UNREADABLE as error:
-        raise _unreadable(f"{corpus_id}: its documents cannot be had", error) from error
+        raise _unreadable(f"{corpus_id}: its documents cannot be loaded", error) from error
     return f"ir_datasets {ir_datasets.__version__} {file.st_size} {file.st_mtime_ns}"
 
 

@@ -11,12 +11,12 @@ from optical_mteb.collection.lines import read_lines
 from optical_mteb.errors import InputError
 
 
-def read_json_lines(path: Path, *, mend: str = "get the file again") -> Iterator[tuple[str, dict[str, Any]]]:
+def read_json_lines(path: Path, *, fix: str = "get the file again") -> Iterator[tuple[str, dict[str, Any]]]:
     """The place (`file:line`) and the object of every line; empty lines are passed over.
 
     Args:
         path: The file, in UTF-8.
-        mend: What to do about a broken line, for error messages.
+        fix: What to do about a broken line, for error messages.
 
     Raises:
         InputError: A line is not valid UTF-8 or no JSON object.
@@ -28,9 +28,9 @@ def read_json_lines(path: Path, *, mend: str = "get the file again") -> Iterator
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: is not JSON ({error}); {mend}") from error
+            raise InputError(f"{where}: is not JSON ({error}); {fix}") from error
         if not isinstance(record, dict):
-            raise InputError(f"{where}: expected a JSON object, found {line[:40]!r}; {mend}")
+            raise InputError(f"{where}: expected a JSON object, found {line[:40]!r}; {fix}")
         yield where, record
 
 

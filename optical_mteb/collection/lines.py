@@ -28,7 +28,7 @@ def read_parallel_lines(*paths: Path) -> Iterator[tuple[str, ...]]:
         if short is not None:
             longer = next(path for path, line in zip(paths, lines, strict=True) if line is not None)
             raise InputError(
-                f"{short}:{number}: ends here, but {longer} goes on; both must have the same lines; get both again"
+                f"{short}:{number}: ends here, but {longer} continues; both must have the same number of lines; get both again"
             )
         yield lines
 

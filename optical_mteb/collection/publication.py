@@ -60,7 +60,7 @@ class Publication:
             archive: Name of the archive that holds it, where it comes in one.
 
         Raises:
-            InputError: It cannot be had, and the text names the page and the folder to put it in; or the path leads out
+            InputError: It cannot be loaded, and the text names the page and the folder to put it in; or the path leads out
                 of the data set's folder.
         """
         local = self.find_local(path)

@@ -62,15 +62,15 @@ def check_entry(name: str, kind: str, entry: Entry) -> None:
     for column, value in (("id", entry.id), ("text", entry.text), ("title", entry.title)):
         if not isinstance(value, str):
             raise InputError(
-                f"{entry.where or name}: the {column} of a {kind} is {value!r:.80}, expected a string; {_MEND}"
+                f"{entry.where or name}: the {column} of a {kind} is {value!r:.80}, expected a string; {_FIX}"
             )
     if not entry.id:
-        raise InputError(f"{entry.where or name}: a {kind} has no id; {_MEND}")
+        raise InputError(f"{entry.where or name}: a {kind} has no id; {_FIX}")
     try:
         f"{entry.id}{entry.title}{entry.text}".encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{entry.where or name}: {kind} {entry.id!r} has half a surrogate pair, which is not a character; {_MEND}"
+            f"{entry.where or name}: {kind} {entry.id!r} has half a surrogate pair, which is not a character; {_FIX}"
         ) from error
 
 
@@ -97,17 +97,17 @@ def check_qrels(name: str, relevant: Qrels, documents: Iterable[str], queries: I
     known, asked = _as_set(documents), dict.fromkeys(queries)
     for query, judged in relevant.items():
         if query not in asked:
-            raise UnmatchedError(f"{name}: the judgements name query {query!r}, which is not there; {_MEND}")
+            raise UnmatchedError(f"{name}: the judgements name query {query!r}, which is not there; {_FIX}")
         lost = next((key for key in judged if key not in known), None)
         if lost is not None:
-            raise UnmatchedError(f"{name}: query {query!r} is judged on document {lost!r}, which is not there; {_MEND}")
+            raise UnmatchedError(f"{name}: query {query!r} is judged on document {lost!r}, which is not there; {_FIX}")
     unanswered = next((query for query in asked if not relevant.get(query)), None)
     if unanswered is not None:
-        raise UnmatchedError(f"{name}: query {unanswered!r} has no relevant document; {_MEND}")
+        raise UnmatchedError(f"{name}: query {unanswered!r} has no relevant document; {_FIX}")
 
 
 _IDS_AT_ONCE = 10_000
-_MEND = "get the data again, or take the line out"
+_FIX = "get the data again, or take the line out"
 
 
 def _as_set(ids: Iterable[str]) -> set[str]:
@@ -130,12 +130,12 @@ def _checked(name: str, kind: str, entries: Iterable[Entry]) -> dict[str, Entry]
         place = entry.where or name
         text = entry.text.strip()
         if not text:
-            raise InputError(f"{place}: {kind} {entry.id!r} has no text; {_MEND}")
+            raise InputError(f"{place}: {kind} {entry.id!r} has no text; {_FIX}")
         first = by_id.get(entry.id)
         if first is not None:
             before = f", the first at {first.where}" if first.where else ""
             raise InputError(f"{place}: {kind} id {entry.id!r} appears twice{before}; give every {kind} its own id")
         by_id[entry.id] = Entry(entry.id, text, entry.title.strip(), entry.where)
     if not by_id:
-        raise InputError(f"{name}: there is no {kind}; {_MEND}")
+        raise InputError(f"{name}: there is no {kind}; {_FIX}")
     return by_id

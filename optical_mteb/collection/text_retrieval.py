@@ -54,7 +54,7 @@ def load_subsets(name: str, subsets: Sequence[str], splits: Sequence[str]) -> di
     """The data of a task by subset and split.
 
     Raises:
-        InputError: They cannot be had, or are more than texts and judgements.
+        InputError: They cannot be loaded, or are more than texts and judgements.
     """
     import mteb
 
@@ -63,7 +63,9 @@ def load_subsets(name: str, subsets: Sequence[str], splits: Sequence[str]) -> di
         task.load_data()
     except OSError as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"task {name}: its data cannot be had ({reason}); fix that, or get them first") from error
+        raise InputError(
+            f"task {name}: its data cannot be loaded ({reason}); fix that, or get the data first"
+        ) from error
     task.convert_v1_dataset_format_to_v2(num_proc=None)  # type: ignore[attr-defined]
     loaded: dict[str, dict[str, RetrievalSplitData]] = {
         subset: {split: task.dataset[subset][split] for split in splits}  # type: ignore[index]
@@ -77,10 +79,10 @@ def load_subsets(name: str, subsets: Sequence[str], splits: Sequence[str]) -> di
 
 def _check(where: str, data: RetrievalSplitData) -> None:
     if data["top_ranked"] is not None:
-        raise InputError(f"{where}: ranks given documents, not all; no format here says which")
+        raise InputError(f"{where}: ranks a given list of documents per query; no format here can hold that list")
     for dataset in (data["corpus"], data["queries"]):
         if getattr(dataset.features.get("text"), "dtype", "") not in ("string", "large_string"):
-            raise InputError(f"{where}: its texts are no plain strings; only those are written")
+            raise InputError(f"{where}: its texts are not plain strings; only plain strings are written")
     if "instruction" in data["queries"].column_names:
         raise InputError(
             f"{where}: its queries have instructions beside their text; no format here has a place for them"

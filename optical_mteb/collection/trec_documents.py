@@ -11,7 +11,7 @@ from optical_mteb.collection.lines import read_lines
 from optical_mteb.collection.sgml import plain, split_tags
 from optical_mteb.errors import InputError
 
-_MEND = "get the file again, or fix the document"
+_FIX = "get the file again, or fix the document"
 
 
 def read_documents(
@@ -42,12 +42,12 @@ def read_documents(
             if tag == "DOC":
                 if document is not None:
                     raise InputError(
-                        f"{path}:{number}: a document begins before the one at {document.where} ends; {_MEND}"
+                        f"{path}:{number}: a document begins before the one at {document.where} ends; {_FIX}"
                     )
                 document, empty = _Draft(f"{path}:{number}"), False
             elif tag == "/DOC":
                 if document is None:
-                    raise InputError(f"{path}:{number}: a document ends that did not begin; {_MEND}")
+                    raise InputError(f"{path}:{number}: a document ends that did not begin; {_FIX}")
                 yield document.entry()
                 document = None
             elif document is not None:
@@ -57,7 +57,7 @@ def read_documents(
                     document.role = ""
                 document.add(text)
     if document is not None:
-        raise InputError(f"{document.where}: the document does not end; {_MEND}")
+        raise InputError(f"{document.where}: the document does not end; {_FIX}")
     if empty:
         raise InputError(f"{path}: holds no <DOC>; get the file again, or take it out of the folder")
 
@@ -72,7 +72,7 @@ class _Draft:
 
     def begin(self, role: str, where: str) -> None:
         if role == "id" and self.parts["id"]:
-            raise InputError(f"{where}: the document that begins at {self.where} has a second <DOCNO>; {_MEND}")
+            raise InputError(f"{where}: the document that begins at {self.where} has a second <DOCNO>; {_FIX}")
         self.role = role
 
     def add(self, text: str) -> None:
@@ -82,5 +82,5 @@ class _Draft:
     def entry(self) -> Entry:
         number = plain(self.parts["id"])
         if not number or len(number.split()) > 1:
-            raise InputError(f"{self.where}: expected a document with a <DOCNO>, found {number[:40]!r}; {_MEND}")
+            raise InputError(f"{self.where}: expected a document with a <DOCNO>, found {number[:40]!r}; {_FIX}")
         return Entry(number, plain(self.parts["text"]), title=plain(self.parts["title"]), where=self.where)

@@ -15,7 +15,7 @@ _FIELDS = {"NUM": "number:", "TITLE": "topic:", "DESC": "description:", "NARR": 
 
 _LINE_LABELS = {"query_id": "NUM", "title": "TITLE", "description": "DESC", "narrative": "NARR"}
 
-_MEND = "get the file again, or fix the topic"
+_FIX = "get the file again, or fix the topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def read_topics(path: Path, *, otherwise: str | None = None) -> list[Topic]:
         if line:
             raise InputError(
                 f"{path}:{number}: expected '<top>', 'query_id: ...', or an id, a tab and a text, "
-                f"found {line[:40]!r}; {_MEND}"
+                f"found {line[:40]!r}; {_FIX}"
             )
     raise InputError(f"{path}: holds no topic; get the file again")
 
@@ -160,7 +160,7 @@ def _labelled_topics(path: Path, otherwise: str | None) -> Iterator[Topic]:
             draft = _Draft(f"{path}:{number}")
         if draft is None:
             if line:
-                raise InputError(f"{path}:{number}: expected 'query_id: ...', found {line[:40]!r}; {_MEND}")
+                raise InputError(f"{path}:{number}: expected 'query_id: ...', found {line[:40]!r}; {_FIX}")
             continue
         # A description in two lines may have the label in both.
         if element and not element == draft.element == "DESC":
@@ -187,7 +187,7 @@ class _Draft:
 
     def begin(self, element: str, where: str) -> None:
         if element in self.parts:
-            raise InputError(f"{where}: the topic that begins at {self.where} has a second {element.lower()}; {_MEND}")
+            raise InputError(f"{where}: the topic that begins at {self.where} has a second {element.lower()}; {_FIX}")
         self.parts[element] = []
         self.element = element
 
@@ -201,9 +201,9 @@ class _Draft:
     def topic(self) -> Topic:
         number, title, description, narrative = (self._value(element) for element in _FIELDS)
         if not number or len(number.split()) > 1:
-            raise InputError(f"{self.where}: expected a topic with a number, found {number[:40]!r}; {_MEND}")
+            raise InputError(f"{self.where}: expected a topic with a number, found {number[:40]!r}; {_FIX}")
         if not title and not description:
-            raise InputError(f"{self.where}: topic {number!r} has neither title nor description; {_MEND}")
+            raise InputError(f"{self.where}: topic {number!r} has neither title nor description; {_FIX}")
         return Topic(number, title, description, narrative, self.where)
 
     def _value(self, element: str) -> str:

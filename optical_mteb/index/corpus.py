@@ -101,7 +101,7 @@ class Corpus:
                 if not key or text is None:
                     raise InputError(
                         f"{self.source}: document {start + row + 1:,} has the id {key!r} and the text {text!r:.40}; "
-                        "expected two strings; mend it, or take it out"
+                        "expected two strings; fix it, or take it out"
                     )
             for columns in zip(ids, titles, texts, strict=True):
                 digest.update("\0".join((*columns, "")).encode())

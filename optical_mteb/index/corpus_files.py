@@ -27,7 +27,7 @@ TEXT_KEYS = ("text", "contents", "content", "body")
 """Keys of JSON lines, the first that a file's first line has."""
 
 TOPICS = "topics.tsv"
-_MEND = "mend the line, or take it out"
+_FIX = "fix the line, or take it out"
 
 
 def read_corpus(path: Path) -> Dataset:
@@ -47,7 +47,7 @@ def read_corpus(path: Path) -> Dataset:
         raise InputError(f"{path}: no such file or folder; name documents that are there")
     kind = unpacked_suffix(path)
     if kind in (".jsonl", ".json"):
-        _, first = next(read_json_lines(path, mend=_MEND), ("", {}))
+        _, first = next(read_json_lines(path, fix=_FIX), ("", {}))
         if "_id" in first:
             return beir_corpus(path)
         return _cached(path, [path], lambda: _json_entries(path))
@@ -80,7 +80,7 @@ def read_queries(path: Path) -> list[Entry]:
     for entry in entries:
         if entry.id in first:
             raise InputError(
-                f"{entry.where}: query id {entry.id!r} appears twice, the first at {first[entry.id]}; {_MEND}"
+                f"{entry.where}: query id {entry.id!r} appears twice, the first at {first[entry.id]}; {_FIX}"
             )
         first[entry.id] = entry.where
     if not entries:
@@ -119,7 +119,7 @@ def _is_sgml(file: Path) -> bool:
 
 def _json_entries(path: Path) -> Iterator[Entry]:
     keys: tuple[str, str] | None = None
-    for where, record in read_json_lines(path, mend=_MEND):
+    for where, record in read_json_lines(path, fix=_FIX):
         if keys is None:
             keys = _first_of(ID_KEYS, record, where), _first_of(TEXT_KEYS, record, where)
         title = text_of(record, "title", where) if "title" in record else ""
@@ -130,7 +130,7 @@ def _first_of(keys: tuple[str, ...], record: dict[str, object], where: str) -> s
     found = next((key for key in keys if key in record), None)
     if found is None:
         raise InputError(
-            f"{where}: the object has none of the keys {', '.join(keys)}; rename one of its own to {keys[0]!r}"
+            f"{where}: the object has none of the keys {', '.join(keys)}; rename one of its keys to {keys[0]!r}"
         )
     return found
 
@@ -145,9 +145,9 @@ def _table_entries(path: Path) -> Iterator[Entry]:
         # The reader takes white space off the end of a line, and empty columns with it.
         if not 2 <= len(columns) <= width <= 3:
             raise InputError(
-                f"{path}:{number}: expected id, text or id, title, text, tabs between, found {len(columns)} columns; {_MEND}"
+                f"{path}:{number}: expected id, text or id, title, text, tabs between, found {len(columns)} columns; {_FIX}"
             )
         if not columns[0]:
-            raise InputError(f"{path}:{number}: has no id in its first column; {_MEND}")
+            raise InputError(f"{path}:{number}: has no id in its first column; {_FIX}")
         title = columns[1] if width == 3 else ""
         yield Entry(columns[0], columns[-1] if len(columns) == width else "", title, f"{path}:{number}")

@@ -153,7 +153,7 @@ def _registered(name: str, device: str | None) -> Encoder | None:
     # Nothing narrower: loaders let errors of any library through unchanged.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"model {name}: MTEB cannot load it ({reason}); mend that, or use another model") from error
+        raise InputError(f"model {name}: MTEB cannot load it ({reason}); fix that, or use another model") from error
     model = getattr(wrapper, "model", None)
     if not isinstance(model, SentenceTransformer | MultiVectorEncoder):
         raise InputError(

@@ -102,7 +102,7 @@ def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: 
             "copy or build the index again"
         ) from error
     if spec.kind.form(index) != (spec.kind.size, spec.code_size(index.d)):
-        raise InputError(f"{path}: is no {str(spec).removesuffix('+refine')}; copy or build the index again")
+        raise InputError(f"{path}: is not {str(spec).removesuffix('+refine')}; copy or build the index again")
     return index
 
 

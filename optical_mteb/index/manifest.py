@@ -235,7 +235,7 @@ class IndexManifest(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from error
+            raise InputError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the file"
@@ -286,7 +286,7 @@ def read_unchanged(folder: Path, read: Callable[[IndexManifest], Read]) -> Read:
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{error.filename or folder}: cannot be read ({error.strerror or error}); mend its permissions, or "
+                f"{error.filename or folder}: cannot be read ({error.strerror or error}); fix its permissions, or "
                 "copy or build the index again"
             ) from error
         if IndexManifest.read(folder) == manifest:

@@ -87,10 +87,10 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mend = "mend its permissions" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "make room there"
+        fix = "fix its permissions" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "make room there"
         raise InputError(
             f"{error.filename or path}: cannot be written ({error.strerror or error}); "
-            f"{mend}, then run the same command again: what is finished is kept"
+            f"{fix}, then run the same command again: what is finished is kept"
         ) from error
 
 

@@ -24,7 +24,7 @@ def open_corpus(source: str, *, subset: str | None = None, split: str | None = N
         split: Likewise; the first that a task evaluates, or `corpus` or `train` of a data set.
 
     Raises:
-        InputError: It cannot be had, or something is wrong with it.
+        InputError: It cannot be loaded, or something is wrong with it.
     """
     path = expanded(source)
     if source.startswith(HUB):
@@ -47,7 +47,7 @@ def task_corpus(name: str, subset: str | None = None, split: str | None = None) 
         split: One of its splits; the first that it evaluates by default.
 
     Raises:
-        InputError: There is no such task, subset or split, the task has no documents, or its data cannot be had.
+        InputError: There is no such task, subset or split, the task has no documents, or its data cannot be loaded.
     """
     import mteb
     from mteb.abstasks.retrieval import AbsTaskRetrieval
@@ -66,7 +66,9 @@ def task_corpus(name: str, subset: str | None = None, split: str | None = None) 
         task.load_data()
     except OSError as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"task {name}: its data cannot be had ({reason}); mend that, or get them first") from error
+        raise InputError(
+            f"task {name}: its data cannot be loaded ({reason}); fix that, or get the data first"
+        ) from error
     task.convert_v1_dataset_format_to_v2(num_proc=None)
     data = task.dataset[subset][split]
     queries = data["queries"]["text"]
@@ -85,7 +87,7 @@ def hub_documents(spec: str, subset: str | None = None, split: str | None = None
         split: `corpus`, or else its only split, by default.
 
     Raises:
-        InputError: It cannot be had, or has no column of ids or of texts.
+        InputError: It cannot be loaded, or has no column of ids or of texts.
     """
     import datasets
 
@@ -109,7 +111,7 @@ def hub_documents(spec: str, subset: str | None = None, split: str | None = None
         key = next((key for key in keys if key in documents.column_names), None)
         if key is None:
             raise InputError(
-                f"{HUB}{spec}: has the columns {', '.join(documents.column_names)}, none of {', '.join(keys)}; "
+                f"{HUB}{spec}: has the columns {', '.join(documents.column_names)}, expected one of {', '.join(keys)}; "
                 "write its documents as JSON lines"
             )
         if key != wanted:

@@ -147,9 +147,7 @@ class StoredCorpus:
                 places |= {name: start + row for row, name in enumerate(names) if name in wanted}
             lost = next((name for name in ids if name not in places), None)
             if lost is not None:
-                raise InputError(
-                    f"{self.record.source}: has no document {lost!r}, which is to be ranked; mend the task"
-                )
+                raise InputError(f"{self.record.source}: has no document {lost!r}, which is to be ranked; fix the task")
             rows = store.at(np.fromiter(places.values(), np.int64, len(places)))
         return {name: row for row, name in enumerate(places)}, rows
 
@@ -214,5 +212,5 @@ def _damaged(store: ShardStore, number: int) -> bool:
 
 
 def _finding(error: InputError) -> str:
-    """What was found, without the advice to mend it by hand."""
+    """What was found, without the advice to fix it by hand."""
     return str(error).partition(";")[0]

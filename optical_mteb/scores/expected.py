@@ -61,7 +61,7 @@ class Expectation(BaseModel):
         for command in commands:
             words = shlex.split(command)
             if not words or words[0] not in MODULES or words[1:2] == ["expect"]:
-                raise ValueError(f"{command!r} is none that is run here; expected one of mteb or optical-mteb")
+                raise ValueError(f"{command!r} is not run here; expected mteb or optical-mteb")
             if any(word.startswith(("--output", "--prediction")) for word in words):
                 raise ValueError(f"{command!r} chooses a folder; leave that out, it runs in an empty one")
         return commands
@@ -136,7 +136,7 @@ def _nodes(path: Path) -> list[Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(f"{where}: no YAML ({' '.join(str(error).split())[:160]}); fix the line") from error
+        raise InputError(f"{where}: is not YAML ({' '.join(str(error).split())[:160]}); fix the line") from error
     if root is None:
         return []
     if not isinstance(root, yaml.SequenceNode) or not all(isinstance(node, yaml.MappingNode) for node in root.value):

@@ -138,7 +138,7 @@ def _by_sentence(replicates: Sequence[Replicate]) -> Array:
 
 def _value(replicates: Sequence[Replicate]) -> float:
     if not replicates:
-        raise ValueError("there is no replicate to average")
+        raise ValueError("no replicates to average")
     return float(np.mean([replicate.scores.mean() for replicate in replicates]))
 
 

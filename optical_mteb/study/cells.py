@@ -96,7 +96,7 @@ class CellFolder:
         try:
             record = CellRecord.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise InputError(f"{path}: not a training's record; remove it, and it is made again") from error
+            raise InputError(f"{path}: not a training's record; remove it and run the command again") from error
         whole = all(
             len(values) == len(record.queries.get(task, {}).get(subset, ()))
             for task, subsets in record.scores.items()
@@ -104,7 +104,7 @@ class CellFolder:
             for values in metrics.values()
         )
         if record.fingerprint != fingerprint or not whole:
-            raise InputError(f"{path}: is of another training, or was changed; remove it, and it is made again")
+            raise InputError(f"{path}: is of another training, or was changed; remove it and run the command again")
         return record
 
     @cached_property

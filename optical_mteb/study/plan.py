@@ -119,8 +119,7 @@ def find_recipe_of(settings: StudySettings, path: Path) -> Path:
     if beside.is_file():
         return beside
     raise InputError(
-        f"{path}: recipe {settings.recipe!r}: no such file beside the study, and none of the shipped recipes "
-        f"({', '.join(shipped)})"
+        f"{path}: recipe {settings.recipe!r}: not a file beside the study, nor a shipped recipe ({', '.join(shipped)})"
     )
 
 
@@ -162,7 +161,7 @@ def _job(settings: StudySettings, path: Path, recipe_file: Path, training: Train
     recipe = read_recipe(recipe_file, overrides)
     lost = next((name for name in training.languages if name not in recipe.languages), None)
     if lost is not None:
-        raise InputError(f"{path}: there is no bitext of {lost} in {recipe_file}; it has {', '.join(recipe.languages)}")
+        raise InputError(f"{path}: {recipe_file} has no bitext of {lost}; it has {', '.join(recipe.languages)}")
     if training.languages:
         recipe = _of_languages(recipe, training.languages)
     determined_by = dict(_depends_on(settings, recipe_file, recipe, training))

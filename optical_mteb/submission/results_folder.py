@@ -60,7 +60,7 @@ def read_results(student: Published, cache: Path, tasks: Sequence[str] = ()) -> 
     if found.experiment:
         settings = ", ".join(f"{name}={value}" for name, value in found.experiment.items())
         raise InputError(
-            f"{found.folder}: made with settings of its own, such as an approximate index ({settings}); "
+            f"{found.folder}: made with extra settings, such as an approximate index ({settings}); "
             f"expected plain results: mteb run -m {student.sidecar.name}"
         )
     if found.revision != student.sidecar.weights:

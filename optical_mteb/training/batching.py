@@ -221,7 +221,7 @@ class HybridBatchSampler(Sampler[list[Example]]):
         }
         if not self._partners:
             raise InputError(
-                f"batches.multilingual: no English sentence stands in two of the languages {', '.join(self._pool.languages)}; "
+                f"batches.multilingual: no English sentence appears in two of the languages {', '.join(self._pool.languages)}; "
                 "add bitext that shares its English side, or set batches.multilingual = 0"
             )
         return [

@@ -107,7 +107,7 @@ class Checkpoints:
         if (difference := found.difference(record)) is not None:
             raise InputError(
                 f"an interrupted training of {self._folder.name!r} was started {difference}; "
-                "undo that to go on with it, or start over with --fresh"
+                "undo that to continue it, or start over with --fresh"
             )
 
     def latest(self) -> Path | None:

@@ -61,7 +61,7 @@ def test_valid_tables(table, kind, code):
         ({"source": "cldr:sw", "shift": [{"first": 1, "last": 2, "by": -1}]}, "shift is for moses, tsv, tmx, jsonl"),
         ({**SHIFTED, "shift": [{"first": 2, "last": 1, "by": -1}]}, "last is before first"),
         ({**SHIFTED, "shift": [{"first": 1, "last": 2, "by": 0}]}, "by is 0, which shifts nothing"),
-        ({**SHIFTED, "shift": [{"first": 1, "last": 2, "by": -2}]}, "would stand before the file's first unit"),
+        ({**SHIFTED, "shift": [{"first": 1, "last": 2, "by": -2}]}, "would be before the file's first unit"),
         (
             {**SHIFTED, "shift": [{"first": 5, "last": 9, "by": 1}, {"first": 1, "last": 5, "by": 1}]},
             "shift {first = 1, last = 5, by = 1} and shift {first = 5, last = 9, by = 1} overlap",

@@ -295,7 +295,7 @@ def test_ids_that_a_format_cannot_hold(tasks, tmp_path: Path, monkeypatch: pytes
         (MockRerankingTask, "is Reranking of text"),
         (MockInstructionRetrieval, "is InstructionRetrieval of text"),
         (MockAny2AnyRetrievalI2TTask, "is Any2AnyRetrieval of"),
-        (MockRetrievalDialogTask, "its texts are no plain strings"),
+        (MockRetrievalDialogTask, "its texts are not plain strings"),
     ],
 )
 def test_tasks_that_are_more_than_texts_and_judgements(tasks, tmp_path: Path, task: type, message: str):
@@ -381,6 +381,6 @@ def test_data_that_cannot_be_had(tasks, tmp_path: Path, monkeypatch: pytest.Monk
         raise ConnectionError("no route to the Hub\nat all")
 
     monkeypatch.setattr(OddRetrieval, "load_data", fail)
-    with pytest.raises(InputError, match=r"its data cannot be had \(no route to the Hub at all\)"):
+    with pytest.raises(InputError, match=r"its data cannot be loaded \(no route to the Hub at all\)"):
         export("OddRetrieval", "beir", tmp_path / "out")
     assert not (tmp_path / "out").exists()

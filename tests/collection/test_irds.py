@@ -116,7 +116,7 @@ def test_missing_file_is_one_line(irds_home: Path, name: str):
 
 def test_unknown_data_set_is_one_line(irds_home: Path):
     """Guards against a traceback where this version of ir_datasets does not have a data set."""
-    with pytest.raises(InputError, match="wikiclir/xx: its documents cannot be had"):
+    with pytest.raises(InputError, match="wikiclir/xx: its documents cannot be loaded"):
         irds_split("t", "wikiclir/xx", corpus_id="wikiclir/xx")
 
 
@@ -147,7 +147,7 @@ def test_online_a_failed_download_is_one_line(irds_home: Path, monkeypatch: pyte
     monkeypatch.setenv("IR_DATASETS_DL_TRIES", "1")
     monkeypatch.setenv("IR_DATASETS_SKIP_DISK_FREE", "true")
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(InputError, match="wikiclir/sw: its documents cannot be had"):
+    with pytest.raises(InputError, match="wikiclir/sw: its documents cannot be loaded"):
         load()
     assert attempts == ["www.cs.jhu.edu"]
 

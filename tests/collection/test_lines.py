@@ -163,8 +163,8 @@ def test_files_of_unequal_length_are_refused(
     with pytest.raises(InputError) as caught:
         list(read_parallel_lines(*paths))
     assert str(caught.value) == (
-        f"{tmp_path / short}:{line}: ends here, but {tmp_path / longer} goes on; "
-        "both must have the same lines; get both again"
+        f"{tmp_path / short}:{line}: ends here, but {tmp_path / longer} continues; "
+        "both must have the same number of lines; get both again"
     )
 
 

@@ -184,7 +184,7 @@ def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path, collection, mon
         raise PermissionError(errno.EROFS, "Read-only file system", str(tmp_path / "index.build"))
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    with pytest.raises(InputError, match=r"index.build: cannot be written \(Read-only .*mend its permissions"):
+    with pytest.raises(InputError, match=r"index.build: cannot be written \(Read-only .*fix its permissions"):
         build_vectors(tmp_path / "index", "flat", collection.ids, collection.vectors, collection.queries)
 
 

@@ -142,5 +142,5 @@ def test_damaged_records_are_refused(small, tmp_path):
     record["scores"]["CLDRNameRetrieval"]["swh-eng"]["map_at_100"].pop()
     for damaged in (whole[:100], json.dumps(record), whole.replace(zero_shot[0].fingerprint, "0" * 16)):
         path.write_text(damaged)
-        with pytest.raises(InputError, match=r"remove it, and it is made again"):
+        with pytest.raises(InputError, match=r"remove it and run the command again"):
             read_records(plan, cells)

@@ -34,8 +34,8 @@ def test_bad_studies(study_file, old, new, line):
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ('recipe = "recipe.toml"', 'recipe = "recipe"', "recipe 'recipe': no such file beside the study"),
-        ('"som", "fra"]', '"som", "spa"]\n', "there is no bitext of spa"),
+        ('recipe = "recipe.toml"', 'recipe = "recipe"', "recipe 'recipe': not a file beside the study"),
+        ('"som", "fra"]', '"som", "spa"]\n', "has no bitext of spa"),
         ("contrastive = []", 'contrastive = ["objektive.optical={}"]', "unknown key 'objektive'"),
         ("CLDRNameRetrieval", "CLDRName", "'CLDRName' is unknown to mteb"),
         ("CLDRNameRetrieval", "SciFact", "SciFact has no subset 'swh-eng'; it has default"),

@@ -58,7 +58,7 @@ def test_the_smallest_sample(tmp_path, model, write, scores, monkeypatch):
 
 
 def test_data_that_are_not_there(tmp_path, model, write, scores, monkeypatch):
-    """Guards against a sample that is given up at the first task whose data cannot be had, and one that passes without any."""
+    """Guards against a sample that is given up at the first task whose data cannot be loaded, and one that passes without any."""
 
     def absent(self, subset, split):
         raise ConnectionError("no network")

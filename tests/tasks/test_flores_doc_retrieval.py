@@ -140,8 +140,8 @@ def test_a_language_that_is_not_there(folder: Path):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("dev/swh_Latn.dev", b"swh 12\n", b"", r"swh_Latn\.dev:12: ends here, but .*eng_Latn\.dev goes on"),
-        ("dev/eng_Latn.dev", b"eng 12\n", b"", r"eng_Latn\.dev:12: ends here, but .*swh_Latn\.dev goes on"),
+        ("dev/swh_Latn.dev", b"swh 12\n", b"", r"swh_Latn\.dev:12: ends here, but .*eng_Latn\.dev continues"),
+        ("dev/eng_Latn.dev", b"eng 12\n", b"", r"eng_Latn\.dev:12: ends here, but .*swh_Latn\.dev continues"),
         ("dev/swh_Latn.dev", b"swh 5", b"\xff", r"swh_Latn\.dev:5: byte 1 of the line is not valid UTF-8"),
         ("metadata_dev.tsv", b"/A\t", b"/\xff\t", r"metadata_dev\.tsv:2: byte 30 of the line is not valid UTF-8"),
         ("dev/swh_Latn.dev", b"swh 7\n", b" \n", r"swh_Latn\.dev:7: query '7' has no text"),

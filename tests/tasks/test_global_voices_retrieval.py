@@ -130,8 +130,8 @@ def test_files_that_are_not_there(folder: Path):
 @pytest.mark.parametrize(
     ("code", "old", "new", "message"),
     [
-        ("en", b"second \n", b"", r"GlobalVoices\.en-sw\.en:2: ends here, but .*GlobalVoices\.en-sw\.sw goes on"),
-        ("sw", b"pili \n", b"", r"GlobalVoices\.en-sw\.sw:2: ends here, but .*GlobalVoices\.en-sw\.en goes on"),
+        ("en", b"second \n", b"", r"GlobalVoices\.en-sw\.en:2: ends here, but .*GlobalVoices\.en-sw\.sw continues"),
+        ("sw", b"pili \n", b"", r"GlobalVoices\.en-sw\.sw:2: ends here, but .*GlobalVoices\.en-sw\.en continues"),
         ("sw", b"pili \n", b"pi\xff\n", r"GlobalVoices\.en-sw\.sw:2: byte 3 of the line is not valid UTF-8"),
     ],
 )

@@ -108,9 +108,9 @@ def test_only_the_chosen_language_is_read(files: Path):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("DOCUMENT_IDS.tsv", b"npr.3\n", b"", r"DOCUMENT_IDS\.tsv:6: ends here, but .*ref\.som\.txt goes on"),
-        ("NTREX-128/newstest2019-ref.som.txt", b"Qorraxda\n", b"", r"ref\.som\.txt:6: ends here, but .*IDS\.tsv goes on"),
-        ("NTREX-128/newstest2019-src.eng.txt", b"The sun\n", b"", r"src\.eng\.txt:6: ends here, but .*IDS\.tsv goes on"),
+        ("DOCUMENT_IDS.tsv", b"npr.3\n", b"", r"DOCUMENT_IDS\.tsv:6: ends here, but .*ref\.som\.txt continues"),
+        ("NTREX-128/newstest2019-ref.som.txt", b"Qorraxda\n", b"", r"ref\.som\.txt:6: ends here, but .*IDS\.tsv continues"),
+        ("NTREX-128/newstest2019-src.eng.txt", b"The sun\n", b"", r"src\.eng\.txt:6: ends here, but .*IDS\.tsv continues"),
         ("NTREX-128/newstest2019-src.eng.txt", b"The sun", b"\xff", r"src\.eng\.txt:6: byte 1 of the line is not valid"),
         ("NTREX-128/newstest2019-src.eng.txt", b"The sun", b" ", r"src\.eng\.txt:6: document 'npr\.3' has no text"),
         ("DOCUMENT_IDS.tsv", b"npr.3", b"", r"src\.eng\.txt:6: a document has no id"),

@@ -117,7 +117,7 @@ def test_only_the_chosen_language_is_read(files: Path):
     [
         ("es", b'"56d"', b'"56e"', r"es\.json:data\.1\.paragraphs\.0\.qas\.0: question '56e' is not in .*en\.json"),
         ("es", b'"56c"', b'"56a"', r"es\.json:\S+1\.qas\.0: query id '56a' appears twice, the first at \S+0\.qas\.0"),
-        ("en", b'"56c"', b'"56a"', r"en\.json:\S+1\.qas\.0: question '56a' stands under another paragraph too"),
+        ("en", b'"56c"', b'"56a"', r"en\.json:\S+1\.qas\.0: question '56a' is under another paragraph, too"),
         ("es", b'"\\u00bfQu\\u00e9 crece?"', b'" "', r"es\.json:\S+: query '56d' has no text"),
         ("en", b'"Tea grows."', b'""', r"en\.json:data\.1\.paragraphs\.0\.context: document '1-0' has no text"),
         ("en", b'"Tea grows."', b"null", r"en\.json:data\.1\.paragraphs\.0\.context: .*string"),

@@ -237,7 +237,7 @@ def test_windows_are_sorted_one_by_one():
             Mixture(multilingual=1),
             {},
             (
-                "batches.multilingual: no English sentence stands in two of the languages aaa; "
+                "batches.multilingual: no English sentence appears in two of the languages aaa; "
                 "add bitext that shares its English side, or set batches.multilingual = 0"
             ),
         ),
@@ -261,7 +261,7 @@ def test_languages_without_a_common_sentence():
     pool = make_pool({"aaa": 50, "bbb": 50})
     apart = Pool(pool.languages, pool.language, pool.english + 50 * pool.language, pool.tokens, pool.english_tokens)
     make_sampler(apart, Mixture(monolingual=1))
-    with pytest.raises(InputError, match=r"no English sentence stands in two of the languages aaa, bbb"):
+    with pytest.raises(InputError, match=r"no English sentence appears in two of the languages aaa, bbb"):
         make_sampler(apart, Mixture(multilingual=0.1))
 
 
