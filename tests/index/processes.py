@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import signal
 from dataclasses import dataclass, field
@@ -22,9 +21,7 @@ from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.manifest import ModelRecord
 from optical_mteb.index.place import building, new_version
 from optical_mteb.index.rows import Rows
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.index.processes"])
+from tests.forkserver import CONTEXT
 
 WIDTH = 32
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -13,9 +12,7 @@ import torch
 from optical_mteb.study import running
 from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.plan import make_plan
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.study.processes"])
+from tests.forkserver import CONTEXT
 
 
 def run_study(path, folder, home, log, killed_at=None):
