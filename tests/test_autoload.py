@@ -39,6 +39,7 @@ print(json.dumps({
     "names": [mteb.get_model_meta(name).name for name in sys.argv[1:]],
     "benchmarks": [each.name for each in mteb.get_benchmarks(["optical-clir"])] if sys.argv[1:] else [],
     "light": ours <= 30,
+    "swahili": bool(sys.argv[1:]) and "CLDRNameRetrieval" in [each.metadata.name for each in mteb.get_tasks(languages=["swa"])],
     "most": max(collections.Counter(meta.name for meta in mteb.get_model_metas()).values()),
 }))
 """
@@ -50,8 +51,8 @@ NAMES = ("optical-student", "optical-mteb/optical-student")
 def test_importing_mteb_registers_the_plugin():
     """Guards against a hook that is not installed or runs too early, a benchmark that is there in this process alone, and a short name that warns or lists a model twice.
 
-    And against an excepthook that swallows the traceback of programs that merely import mteb, and an import of mteb that
-    loads more of this package than its tasks and the metadata of models need.
+    And against an excepthook that swallows the traceback of programs that merely import mteb, an import of mteb that
+    loads more of this package than its tasks and the metadata of models need, and MTEB's macrolanguage code for Swahili.
     """
     mine = f"{FACTS}\nfrom optical_mteb.errors import InputError; raise InputError('mine')"
     code, output, errors = run("-W", "default::DeprecationWarning", "-c", mine, *NAMES)
@@ -61,37 +62,53 @@ def test_importing_mteb_registers_the_plugin():
         "names": [NAMES[1]] * 2,
         "benchmarks": ["OPTICAL-CLIR"],
         "light": True,
+        "swahili": True,
         "most": 1,
     }
     assert (code, "Traceback" in errors, "renamed" in errors, "could not register" in errors) == (1, True, False, False)
 
 
-FIRST = """
+FORKS = """
 import os, sys
 import datasets, sentence_transformers
-for module in sys.argv[1:]:
+for code in sys.argv[1:]:
     child = os.fork()
     if not child:
-        __import__(module)
-        import mteb
-        from mteb.get_tasks import _TASKS_REGISTRY
-        from mteb.models.model_implementations import MODEL_REGISTRY
-        print(module, 'CLDRNameRetrieval' in _TASKS_REGISTRY, 'optical-mteb/optical-student' in MODEL_REGISTRY, flush=True)
+        exec(code)
+        sys.stdout.flush()
         os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+    print("exit code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Runs each argument in a fork: what mteb and this package import is imported anew, the large libraries once."""
+
+FIRST = """
+import {}
+import mteb
+from mteb.get_tasks import _TASKS_REGISTRY
+from mteb.models.model_implementations import MODEL_REGISTRY
+print('CLDRNameRetrieval' in _TASKS_REGISTRY, 'optical-mteb/optical-student' in MODEL_REGISTRY)
 """
 
 
-def test_any_module_of_ours_may_come_first():
-    """Guards against a circle: a module that imports mteb, whose hook needs that module, half imported as it is."""
+def test_any_module_of_ours_may_come_first_and_the_hook_can_be_off(tmp_path):
+    """Guards against a circle: a module that imports mteb, whose hook needs that module, half imported as it is.
+
+    And against OPTICAL_MTEB_DISABLE=1 without effect, and an `optical-mteb run` that needs the hook: without it the
+    command has the same models and tasks, and ends with code 2 for bad input.
+    """
     modules = ["optical_mteb.tasks.cldr_name_retrieval", "optical_mteb.students.meta", "optical_mteb.scores.compare"]
-    assert run("-c", FIRST, *modules) == (0, "".join(f"{module} True True\n" for module in modules), "")
-
-
-def test_python_m_mteb_lists_the_tasks_of_swahili():
-    """Guards against runpy, which asks for the spec twice, and MTEB's macrolanguage code for Swahili."""
-    code, output, errors = run("-m", "mteb", "available-tasks", "-l", "swa")
-    assert (code, "CLDRNameRetrieval" in output, errors) == (0, True, "")
+    words = ["run", "-m", "tico19-student", "-t", "CLDRNameRetrieval", "--output-folder", str(tmp_path / "results")]
+    disabled = (
+        f"os.environ |= {{'OPTICAL_MTEB_HOME': {str(tmp_path)!r}, 'OPTICAL_MTEB_DISABLE': '1'}}; sys.argv = ['-']"
+        f"{FACTS}\nsys.argv += {words}\nfrom optical_mteb.cli import main; main()"
+    )
+    code, output, errors = run("-c", FORKS, *map(FIRST.format, modules), disabled)
+    *first, facts, ended = output.splitlines()
+    assert first == ["True True", "exit code 0"] * 3
+    facts = json.loads(facts)
+    assert (code, ended, facts["task"], facts["model"]) == (0, "exit code 2", False, False)
+    (line,) = errors.strip().splitlines()
+    assert line.startswith("optical-mteb: error: student 'tico19-student' is not trained")
 
 
 def test_a_package_of_our_name_that_is_broken_ends_nothing(tmp_path):
@@ -184,20 +201,3 @@ def test_a_missing_student_is_one_line(tmp_path):
     assert last.startswith("mteb: error: student 'tico19-student' is not trained yet: no checkpoint in ")
     assert last.endswith("run: optical-mteb train tico19")
     assert "Traceback" not in errors
-
-
-def test_it_can_be_turned_off_and_the_command_needs_no_hook(tmp_path):
-    """Guards against OPTICAL_MTEB_DISABLE=1 without effect, and an `optical-mteb run` that needs the hook.
-
-    Without the hook the command has the same models and tasks, and ends with code 2 for bad input.
-    """
-    command = "from optical_mteb.cli import main; sys.argv[1:] = sys.argv[2:]; main()"
-    code, output, errors = run(
-        *("-c", f"{FACTS.replace('sys.argv[1:]', '[]')}\n{command}", "-"),
-        *("run", "-m", "tico19-student", "-t", "CLDRNameRetrieval", "--output-folder", str(tmp_path / "results")),
-        OPTICAL_MTEB_HOME=str(tmp_path),
-        OPTICAL_MTEB_DISABLE="1",
-    )
-    facts = json.loads(output.splitlines()[0])
-    assert (code, facts["task"], facts["model"]) == (2, False, False)
-    assert errors.strip().splitlines()[-1].startswith("optical-mteb: error: student 'tico19-student' is not trained")

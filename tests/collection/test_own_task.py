@@ -346,7 +346,10 @@ def test_other_tasks_keep_mtebs_rule():
 
 @pytest.mark.slow
 def test_the_stock_command_knows_own_tasks(data: Path, folder: Path, own_home: Path):
-    """Guards against a task that only this process has, and a broken neighbour that costs more than one line."""
+    """Guards against a task that only this process has, and a broken neighbour that costs more than one line.
+
+    And against `python -m mteb` without the package's tasks: runpy asks for the spec of mteb twice.
+    """
     add_task(folder)
     write_collection(data / "tasks" / "broken", "name = 1")
     done = subprocess.run(
@@ -357,5 +360,6 @@ def test_the_stock_command_knows_own_tasks(data: Path, folder: Path, own_home: P
         check=True,
     )
     assert "MyNewsRetrieval" in done.stdout
+    assert "CLDRNameRetrieval" in done.stdout
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"optical-mteb: left out a task: {data}/tasks/broken/task.toml:1: name: ")
