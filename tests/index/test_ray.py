@@ -14,7 +14,7 @@ from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_index
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.encoder import load_encoder
-from optical_mteb.index.ray_engine import RayEngine
+from optical_mteb.index.ray_engine import EncodeShard, RayEngine, _write
 from optical_mteb.index.shards import ShardStore
 
 pytestmark = pytest.mark.slow
@@ -89,20 +89,20 @@ def test_rows_of_tokens_come_from_workers_too(corpus, tiny_model, tmp_path):
 
 
 def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, tmp_path):
-    """Guards against shards of another revision in one index."""
+    """Guards against shards of another revision in one index, and a worker that raises, which Ray begins anew for ever."""
     folder = tmp_path / "model"
     tiny_model().save_pretrained(str(folder), create_model_card=False)
     encoder = load_encoder(str(folder), device="cpu")
     tiny_model(seed=1).save_pretrained(str(folder), create_model_card=False)
+
+    def fill(store, corpus, encoder, say):
+        # What a worker of Ray's does, in this process.
+        worker = EncodeShard(None, encoder.record, "cpu", encoder.precision([]), None)
+        row = worker({"number": [0], "bounds": [store.bounds(0)]})
+        _write(store, corpus, encoder, {key: value[0] for key, value in row.items()})
+
     with pytest.raises(InputError, match="a worker has revision") as error:
-        build_index(
-            tmp_path / "ray",
-            corpus,
-            encoder,
-            settings=SETTINGS,
-            fill=RayEngine(workers=1, device="cpu"),
-            say=lambda line: None,
-        )
+        build_index(tmp_path / "ray", corpus, encoder, settings=SETTINGS, fill=fill, say=lambda line: None)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ray").exists()
 
