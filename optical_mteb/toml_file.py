@@ -170,8 +170,13 @@ def _explain(model: type[BaseModel], first: ErrorDetails) -> str:
         return f"unknown key {where!r}; {hint}"
     if first["type"] == "missing":
         return f"key {where!r} is missing; add it"
-    message = first["msg"].removeprefix("Value error, ")
+    message = " ".join(first["msg"].removeprefix("Value error, ").split())
     given = first["input"]
+    if first["type"] == "string_pattern_mismatch" and (field := model.model_fields.get(where)) and field.description:
+        return f"{where}: expected {field.description}, found {_short(given)}"
+    if first["type"] == "literal_error":
+        hint = did_you_mean(str(given), re.findall(r"'([^']*)'", first["ctx"]["expected"]))
+        message = f"not a value that is known; {hint}" if hint else message
     shown = f" (it is {_short(given)})" if isinstance(given, str | int | float | bool) else ""
     return f"{where}: {message}{shown}" if where else message
 
@@ -185,7 +190,7 @@ def _short(value: object) -> str:
 
 
 def _line_of(text: str, location: Sequence[int | str]) -> int | None:
-    """Line of a TOML file on which the longest part of a key's path stands, counted from 1."""
+    """Line of a TOML file that has the longest part of a key's path, counted from 1."""
     lines: dict[tuple[int | str, ...], int] = {}
     arrays: dict[tuple[str, ...], int] = {}
     table: tuple[int | str, ...] = ()

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from mteb.abstasks.task_metadata import AnnotatorType, SampleCreationMethod, TaskDomain, TaskSubtype
 from mteb.languages import check_language_code
 from mteb.types import Licenses, StrDate, StrURL
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
-from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.languages import find_language
-from optical_mteb.toml_file import parse_toml
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from optical_mteb.toml_file import read_toml
 
 TASK_FILE = "task.toml"
 
@@ -54,11 +49,18 @@ class TaskFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*Retrieval$")
+    name: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_.-]*Retrieval$",
+        description="letters, digits, '_', '.' and '-' that end in 'Retrieval', as in 'MyNewsRetrieval'",
+    )
     query_language: LanguageCode
     document_language: LanguageCode
     description: str = ""
-    split: str = Field(default="test", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    split: str = Field(
+        default="test",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="letters, digits, '_', '.' and '-', as in 'test'",
+    )
     reference: StrURL | None = None
     date: tuple[StrDate, StrDate] | None = None
     domains: list[TaskDomain] | None = None
@@ -67,7 +69,11 @@ class TaskFile(BaseModel):
     annotations_creators: AnnotatorType | None = None
     dialect: list[str] = []
     sample_creation: SampleCreationMethod | None = None
-    citation: str = Field(default="", pattern=r"^\s*(@\w+\s*\{\s*[^\s,]+\s*,|$)")
+    citation: str = Field(
+        default="",
+        pattern=r"^\s*(@\w+\s*\{\s*[^\s,]+\s*,|$)",
+        description="a BibTeX entry, as in '@misc{key, ...}'",
+    )
 
     @property
     def subset(self) -> str:
@@ -85,50 +91,6 @@ def read_task_file(path: Path) -> TaskFile:
     """Read and check a `task.toml`.
 
     Raises:
-        InputError: The file is not TOML, a key is unknown (the nearest known one is named) or missing, or a value is
-            wrong.
+        InputError: As for `read_toml`.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        table = parse_toml(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable TOML file: {error}") from error
-    try:
-        return TaskFile.model_validate(table)
-    except ValidationError as error:
-        # An unknown key explains the key that is missing in its place.
-        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        raise InputError(f"{path}{_line_of(text, str(first['loc'][0]))}: {_explain(first)}") from error
-
-
-def _explain(first: ErrorDetails) -> str:
-    """A problem of the file in one line."""
-    key = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_nearest(key, list(TaskFile.model_fields))}"
-    if first["type"] == "missing":
-        return f"key {key!r} is missing; add it"
-    if first["type"] == "string_pattern_mismatch":
-        return f"{key}: expected {_FORMS[key]}, found {first['input']!r}"
-    message = " ".join(first["msg"].removeprefix("Value error, ").split())
-    if first["type"] == "literal_error":
-        named = re.findall(r"'([^']*)'", first["ctx"]["expected"])
-        message = f"is none of MTEB's names{_nearest(str(first['input']), named)}"
-    return f"{key}: {message} (it is {first['input']!r})"
-
-
-_FORMS = {
-    "name": "letters, digits, '_', '.' and '-' that end in 'Retrieval', as in 'MyNewsRetrieval'",
-    "split": "letters, digits, '_', '.' and '-', as in 'test'",
-    "citation": "a BibTeX entry, as in '@misc{key, ...}'",
-}
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    return "; " + (did_you_mean(word, known) or f"known: {', '.join(known)}")
-
-
-def _line_of(text: str, key: str) -> str:
-    """`:line` on which a key, or a table of that name, stands; nothing where it does not."""
-    stands = re.compile(rf"""\s*(\[+\s*)?["']?{re.escape(key)}["']?\s*[=\].]""")
-    return next((f":{number}" for number, line in enumerate(text.splitlines(), 1) if stands.match(line)), "")
+    return read_toml(path, TaskFile)

@@ -104,7 +104,7 @@ def test_all_keys_reach_mteb(tmp_path: Path):
         date = [2020-01-01, "2021-02-03"]
         domains = ["News", "Written"]
         task_subtypes = ["Article retrieval"]
-        licence = "cc-by-4.0"
+        license = "cc-by-4.0"
         annotations_creators = "human-annotated"
         dialect = ["sw-KE"]
         sample_creation = "found"
@@ -132,9 +132,9 @@ WRONG = {
     TOML.replace('"so"', '"sommali"'): r":2: query_language: language 'sommali' is unknown",
     TOML.replace('"so"', '"qqq-Latn"'): r":2: query_language: Invalid language code: qqq",
     TOML.replace('"so"', "5"): r":2: query_language: .*string \(it is 5\)",
-    TOML + 'domains = ["news"]': r":4: domains: is none of MTEB's names; did you mean 'News'\? \(it is 'news'\)",
-    TOML + 'license = "CC-BY-4.0"': r":4: license: is none of MTEB's names; did you mean 'cc-by-4.0'\?",
-    TOML + 'date = ["2020-01-01", "soon"]': r":4: date: .*\(it is 'soon'\)",
+    TOML + 'domains = ["news"]': r":4: domains.0: not a value that is known; did you mean 'News'\? \(it is 'news'\)",
+    TOML + 'license = "CC-BY-4.0"': r":4: license: not a value that is known; did you mean 'cc-by-4.0'\?",
+    TOML + 'date = ["2020-01-01", "soon"]': r":4: date.1: .*\(it is 'soon'\)",
     TOML + 'citation = "Doe 2020"': r":4: citation: expected a BibTeX entry",
     TOML + 'split = "a/b"': r":4: split: expected letters",
     TOML + "[subset]\nx = 1": r":4: unknown key 'subset'",
