@@ -246,17 +246,17 @@ def collect(folder: Path, name: str | None = None) -> None:
 
 
 @contextmanager
-def held(lock_file: Path, taken: str) -> Iterator[None]:
+def held(lock_file: Path, taken: str | None = None) -> Iterator[None]:
     """Hold a lock for this process alone as long as the block runs; a process that dies does not keep it.
 
     Args:
         lock_file: The file that is locked. It stays: removing it would give two processes the lock.
-        taken: The error line where another process holds it.
+        taken: The error line where another process holds it; without one, that process is waited for.
 
     Raises:
-        InputError: Another process holds it, or the file cannot be written.
+        InputError: Another process holds it and `taken` is given, or the file cannot be written.
     """
-    lock = FileLock(lock_file, timeout=0)
+    lock = FileLock(lock_file, timeout=-1 if taken is None else 0)
     try:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

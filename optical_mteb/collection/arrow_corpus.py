@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock
 from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.split import check_entry
 from optical_mteb.errors import InputError
-from optical_mteb.storage import atomic_folder, data_folder, not_writable
+from optical_mteb.storage import atomic_folder, data_folder, held, not_writable
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -64,10 +63,7 @@ def cached_corpus(folder: Path, write: Callable[[Path], None]) -> Dataset:
 
     # A complete one is read without the lock, whose file a reader may not be allowed to write.
     if not (folder / _FILE).is_file():
-        with _storing(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{folder}.lock").acquire()
-        with lock:
+        with held(Path(f"{folder}.lock")):
             if not (folder / _FILE).is_file():
                 with atomic_folder(folder) as scratch:
                     write(scratch / _FILE)

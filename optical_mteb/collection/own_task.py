@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import task_registry
-from optical_mteb.storage import added_tasks_file, atomic_file, local_data, not_writable, remove
+from optical_mteb.storage import added_tasks_file, atomic_file, held, local_data, not_writable, remove
 
 if TYPE_CHECKING:
     from optical_mteb.collection.own_retrieval import OwnRetrieval
@@ -183,12 +182,7 @@ def _added_tasks() -> AddedTasks:
 def _changing() -> Iterator[AddedTasks]:
     """The added tasks, written back when the block ends without an exception; one process at a time."""
     path = added_tasks_file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock").acquire()
-    except OSError as error:
-        raise not_writable(path, error) from error
-    with lock:
+    with held(Path(f"{path}.lock")):
         added = _added_tasks()
         yield added
         with atomic_file(path) as scratch:

@@ -11,10 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Never
 from urllib.parse import quote
 
-from filelock import FileLock
-
 from optical_mteb.errors import InputError
-from optical_mteb.storage import data_folder, local_data, not_writable
+from optical_mteb.storage import data_folder, held, local_data
 
 LOCAL_SHELVES = ("", "eval", "bitext")
 """Folders of `OPTICAL_MTEB_DATA` that hold the data sets' folders."""
@@ -113,7 +111,7 @@ class Publication:
         if not folder.is_dir():
             if offline() and not packed.is_file():
                 self._give_up(name, "HF_HUB_OFFLINE is set")
-            with _locked(folder):
+            with held(Path(f"{folder}.lock")):
                 if not folder.is_dir():
                     if not packed.is_file():
                         self._download(url, packed, name)
@@ -161,17 +159,6 @@ class Publication:
             f"{self.name}: {path} is not here ({reason}); get it from {self.page} "
             f"and put it at {root}/{self.name}/{path}{unset}"
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{folder}.lock").acquire()
-    except OSError as error:
-        raise not_writable(folder, error) from error
-    with lock:
-        yield
 
 
 _FORBIDDEN: ContextVar[bool] = ContextVar("downloads are forbidden", default=False)

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from filelock import FileLock
-
 from optical_mteb.errors import InputError
-from optical_mteb.storage import not_writable
+from optical_mteb.storage import held
 from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.document import document as as_document
 from optical_mteb.study.files import write_text
@@ -41,13 +39,8 @@ def write(
     """
     if not read_records(plan, cells):
         raise InputError(f"{cells.folder}: no training of {plan.settings.name} is done; leave --report out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".writing.lock").acquire()
-    except OSError as error:
-        raise not_writable(folder, error) from error
     # Read again: a table of fewer trainings must not take the place of another process's.
-    with lock:
+    with held(folder / ".writing.lock"):
         yield from _write(plan, cells, folder, document, figures=figures, command=command)
 
 
