@@ -37,12 +37,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import maxsim
 
 from optical_mteb.bases import base_folder, base_revision
-from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.scores.significance import randomisation_tests, sums_by_id
 from optical_mteb.storage import local_data
 from optical_mteb.students import student_folder
-from optical_mteb.training.fit import fit
+from optical_mteb.study.cells import fingerprint_of, settings_of
+from optical_mteb.study.experiment import forget, trained, untrained
+from optical_mteb.study.files import write_text
 from optical_mteb.training.losses.encoding import special_token_ids
-from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import find_recipe, read_recipe
 
 TRAINED = ("swa", "som", "fil", "mar")
@@ -251,12 +252,13 @@ def run(arguments: argparse.Namespace) -> None:
         objective, rate = objectives.get(name, (CONTRAST, 1e-5))
         changes = [*overrides, f"objective={{{objective}}}", f"training.learning_rate={rate}", f"seed={seed}"]
         recipe = read_recipe(recipe_file, [*changes, f"training.steps={arguments.steps}"])
-        torch.manual_seed(seed)
-        corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_file.parent)
-        models = load_models(recipe, corpus, device="cpu")
+        recipe = recipe.model_copy(update={"name": f"objectives-{fingerprint_of(settings_of(recipe))}"})
         started = time.perf_counter()
-        figures = fit(recipe, models, corpus).metrics if name != "zero-shot" else {}
-        seconds = time.perf_counter() - started
+        if name == "zero-shot":
+            (_, student), figures = untrained(recipe.student, "cpu"), {}
+        else:
+            figures = trained(recipe, recipe_folder=recipe_file.parent, device="cpu").metrics
+            student = SentenceTransformer(str(student_folder(recipe.name)), device="cpu")
         cell = {
             "setting": arguments.setting,
             "objective": name,
@@ -264,18 +266,16 @@ def run(arguments: argparse.Namespace) -> None:
             "learning_rate": rate,
             "seed": seed,
             **budget,
-            "seconds": round(seconds),
+            "seconds": round(figures.get("seconds", 0)),
             "figures": figures,
-            "ranks": score(models.student, tests, arguments.max_tokens),
+            "ranks": score(student, tests, arguments.max_tokens),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".part")
-        scratch.write_text(json.dumps(cell) + "\n", encoding="utf-8")
-        scratch.rename(path)
-        print(f"{slug}: trained in {seconds:.0f} s, scored by {time.perf_counter() - started:.0f} s", flush=True)
+        write_text(path, json.dumps(cell) + "\n")
+        forget(recipe.name)
+        print(f"{slug}: trained in {cell['seconds']} s, scored by {time.perf_counter() - started:.0f} s", flush=True)
 
 
-def significance(strata: dict[str, np.ndarray], resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+def significance(strata: dict[str, np.ndarray]) -> tuple[float, float]:
     """Mean difference of the strata's means, and its two-sided paired randomisation test.
 
     A sign is drawn for each item: the translations of one sentence are one item, and share it.
@@ -283,21 +283,14 @@ def significance(strata: dict[str, np.ndarray], resamples: int = 10_000, seed: i
     Args:
         strata: Differences by query for each `collection language`; all weigh the same. NTREX and FLORES have the same
             sentences in the same order in all languages.
-        resamples: Random sign vectors.
-        seed: Their seed.
     """
-    items: dict[tuple[str, int], float] = {}
-    for key, values in strata.items():
-        shared = key if key.startswith("AfriQA") else key.split()[0]
-        for index, value in enumerate(values):
-            item = (shared, index)
-            items[item] = items.get(item, 0.0) + value / len(values) / len(strata)
-    weighted = np.array(list(items.values()), dtype=np.float32)
-    rng = np.random.default_rng(seed)
-    signs = rng.integers(0, 2, size=(resamples, len(weighted)), dtype=np.int8).astype(np.float32) * 2 - 1
-    observed = weighted.sum()
-    as_large = (np.abs(signs @ weighted) >= abs(observed) - 1e-7).sum()
-    return float(observed), float((as_large + 1) / (resamples + 1))
+    ids = [
+        f"{key if key.startswith('AfriQA') else key.split()[0]} {index}"
+        for key, values in strata.items()
+        for index in range(len(values))
+    ]
+    items = sums_by_id(ids, np.concatenate([values / len(values) / len(strata) for values in strata.values()]))
+    return float(items.sum()), float(randomisation_tests([items])[0])
 
 
 def groups(keys: list[str]) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"api", "doctor"},
-    {"study", "baselines", "submission", "report"},
+    {"study", "submission", "report"},
     {"_startup"},
     {"_autoload"},
     {"scores", "registry"},
@@ -102,7 +102,7 @@ def test_no_modules_import_each_other():
 
 def test_nothing_but_commands_and_their_python_names_imports_training():
     """Guards against an evaluation that needs the trainer."""
-    allowed = {"training", "api", "cli", "study", "baselines"}
+    allowed = {"training", "api", "cli", "study"}
     assert [path for room, path in modules() if room not in allowed and "training" in imported_rooms(path)] == []
 
 

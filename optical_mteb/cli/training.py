@@ -190,7 +190,7 @@ def baselines(
 
     path = find_recipe(recipe)
     checked = read_recipe(path, override or ())
-    from optical_mteb.baselines.comparison import compare_objectives, tables
+    from optical_mteb.study.baselines import compare_objectives, tables
 
     comparison = compare_objectives(
         checked,

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-import mteb
 import torch
 from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
 from mteb.types import PromptType
@@ -16,6 +15,7 @@ from mteb.types import PromptType
 from optical_mteb.errors import InputError
 from optical_mteb.index.encoder import Encoder
 from optical_mteb.index.encoding import lowered
+from optical_mteb.study.experiment import scored
 from optical_mteb.study.plan import load_task
 
 if TYPE_CHECKING:
@@ -64,16 +64,7 @@ def evaluate(
         reduce(task, settings)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            [result] = mteb.evaluate(
-                searched,
-                task,
-                cache=None,
-                co2_tracker=False,
-                show_progress_bar=False,
-                encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
-            ).task_results
-        [split] = task.eval_splits
-        rows: Mapping[str, Any] = {str(row["hf_subset"]): row for row in result.scores[split]}
+            rows = scored(searched, task, encode_kwargs={"batch_size": batch_size, "show_progress_bar": False})
         scores[settings.name] = {subset: _by_query(settings.name, rows[subset]) for subset in settings.subsets}
     return scores
 

@@ -15,7 +15,8 @@ from mteb.abstasks import AbsTaskRetrieval
 from optical_mteb.bases import base_revision, is_hub_id
 from optical_mteb.bitext import BitextSource, ParallelCorpus
 from optical_mteb.collection.task import CollectionRetrieval
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
+from optical_mteb.mteb_compat import task_registry
 from optical_mteb.recipes import shipped_recipes
 from optical_mteb.registry import register
 from optical_mteb.study.cells import fingerprint_of, settings_of
@@ -123,18 +124,29 @@ def find_recipe_of(settings: StudySettings, path: Path) -> Path:
     )
 
 
+def retrieval_task(name: str) -> AbsTaskRetrieval:
+    """A task by MTEB's name.
+
+    Raises:
+        InputError: There is no such task, or it is of another type.
+    """
+    known = task_registry()
+    if name not in known:
+        near = did_you_mean(name, known, most=3) or "list them: mteb available-tasks"
+        raise InputError(f"task {name!r} is unknown to mteb; {near}")
+    task = mteb.get_task(name)
+    if not isinstance(task, AbsTaskRetrieval):
+        raise InputError(f"task {name!r} is of type {task.metadata.type}, expected a retrieval task")
+    return task
+
+
 def load_task(settings: TaskSettings) -> AbsTaskRetrieval:
     """A task with the subsets and the split of a study.
 
     Raises:
         InputError: There is no such retrieval task, subset or split.
     """
-    try:
-        task = mteb.get_task(settings.name)
-    except KeyError as error:
-        raise InputError(f"tasks: {settings.name!r} is unknown to mteb; list them: mteb available-tasks") from error
-    if not isinstance(task, AbsTaskRetrieval):
-        raise InputError(f"tasks: {settings.name!r} is of type {task.metadata.type}, expected a retrieval task")
+    task = retrieval_task(settings.name)
     known = task.metadata.hf_subsets
     lost = next((subset for subset in settings.subsets if subset not in known), None)
     if lost is not None:

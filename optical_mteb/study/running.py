@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from datasets import disable_progress_bars
-from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 
-from optical_mteb.bases import as_late_interaction, base_revision, load_base
-from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, computes_in_bfloat16
-from optical_mteb.storage import remove, runs_folder
-from optical_mteb.students import Sidecar, student_path
 from optical_mteb.students.meta import load_student
-from optical_mteb.students.store import checked_folder
 from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
 from optical_mteb.study.evaluation import evaluate
+from optical_mteb.study.experiment import Say, forget, trained, untrained
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.plan import Job, Plan, describe, find_recipe_of, make_plan
-from optical_mteb.training.run import train
 
 LIBRARIES = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -157,11 +150,13 @@ def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print
     """
     settings = plan.settings
     if job.training.approach == ZERO_SHOT:
-        model, revision, figures = *_zero_shot(job, device), {}
+        model, base = untrained(job.recipe.student, device)
+        revision, figures = base_revision(base), {}
     else:
-        sidecar = _trained(job, find_recipe_of(settings, plan.path).parent, device, say)
-        model, revision = load_student(sidecar.name, sidecar.weights, device), sidecar.weights
-        figures = sidecar.metrics
+        recipe_folder = find_recipe_of(settings, plan.path).parent
+        sidecar = trained(job.recipe, recipe_folder=recipe_folder, device=device, say=say)
+        model = load_student(sidecar.name, sidecar.weights, device)
+        revision, figures = sidecar.weights, sidecar.metrics
     chosen = job.recipe.training.precision
     low = chosen == "auto" and computes_in_bfloat16(model.model.device)
     precision = torch.bfloat16 if low or chosen == "bfloat16" else torch.float32
@@ -181,10 +176,7 @@ def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print
         scores=lists,
     )
     if job.training.approach != ZERO_SHOT and not settings.keep_students:
-        # A training that was killed behind its last step has left its checkpoints.
-        for place in (student_path(job.recipe.name), runs_folder() / job.recipe.name):
-            with suppress(InputError):
-                remove(place)
+        forget(job.recipe.name)
     return record
 
 
@@ -201,28 +193,6 @@ def _in_turn(cells: CellFolder, jobs: Sequence[Job]) -> Iterator[Job]:
         with cells.held(job.fingerprint, wait=True):
             if cells.read(job.fingerprint) is None:
                 yield job
-
-
-def _trained(job: Job, recipe_folder: Path, device: str | None, say: Say) -> Sidecar:
-    """The student of a job; one that a run trained and did not score is in the store."""
-    try:
-        record = Sidecar.read(checked_folder(job.recipe.name))
-    except InputError:
-        return train(job.recipe, recipe_folder=recipe_folder, device=device, say=say)
-    bitext = ParallelCorpus.load(job.recipe.bitext, base_folder=recipe_folder).fingerprint
-    if job.recipe.is_recorded_as(record.recipe) and record.bitext_fingerprint == bitext:
-        return record
-    return train(job.recipe, recipe_folder=recipe_folder, device=device, fresh=True, say=say)
-
-
-def _zero_shot(job: Job, device: str | None) -> tuple[SentenceTransformerEncoderWrapper | MultiVectorWrapper, str]:
-    student = job.recipe.student
-    model = load_base(student.base, revision=student.revision, device=device)
-    model.prompts.update(student.prompts)
-    revision = base_revision(model)
-    if student.kind == "late_interaction":
-        return MultiVectorWrapper(as_late_interaction(model)), revision
-    return SentenceTransformerEncoderWrapper(model), revision
 
 
 def _silent(_: str) -> None:

@@ -1,10 +1,21 @@
-"""A study that takes seconds: a tiny base, names from CLDR, one task."""
+"""A study that takes seconds (a tiny base, names from CLDR, one task), and tiny random translation models."""
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    MarianConfig,
+    MarianMTModel,
+    NllbTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 RECIPE = """
 name = "tiny-student"
@@ -81,3 +92,70 @@ def edit(path: Path, old: str, new: str) -> Path:
     assert text.count(old) == 1, old
     path.write_text(text.replace(old, new))
     return path
+
+
+SIZES = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
+    "max_position_embeddings": 64,
+}
+NLLB_CODES = ["eng_Latn", "swh_Latn", "tgl_Latn", "mar_Deva", "arb_Arab"]
+
+
+def character_tokenizer(*extra):
+    """A fast tokenizer over single characters that ends a text with `</s>`, as Marian's does."""
+    pieces = ["</s>", "<unk>", "<pad>", "▁", *extra, *string.ascii_lowercase]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
+    backend.add_tokens([AddedToken(token, special=False) for token in extra])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>", pad_token="<pad>")
+
+
+@pytest.fixture
+def marian():
+    """Builder of a Marian model and its tokenizer, with extra tokens such as `>>eng<<`."""
+
+    def build(*extra):
+        tokenizer = character_tokenizer(*extra)
+        torch.manual_seed(0)
+        config = MarianConfig(
+            vocab_size=len(tokenizer),
+            pad_token_id=2,
+            eos_token_id=0,
+            decoder_start_token_id=2,
+            forced_eos_token_id=0,
+            **SIZES,
+        )
+        return MarianMTModel(config), tokenizer
+
+    return build
+
+
+@pytest.fixture
+def marian_folder(marian, tmp_path):
+    """Folder of a saved Marian model."""
+    folder = tmp_path / "opus-mt-sw-en"
+    for part in marian():
+        part.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture
+def nllb():
+    """A model of NLLB's kind with NLLB's own tokenizer over a few languages."""
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *string.ascii_lowercase]
+    tokenizer = NllbTokenizer(
+        vocab={piece: index for index, piece in enumerate(pieces)}, merges=[], extra_special_tokens=NLLB_CODES
+    )
+    torch.manual_seed(0)
+    config = M2M100Config(
+        vocab_size=len(tokenizer), pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2, **SIZES
+    )
+    return M2M100ForConditionalGeneration(config), tokenizer

@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets  # noqa: F401 - loaded once, not by every process
 import torch
 
-from optical_mteb.study import running
+from optical_mteb.study import experiment, running
 from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.plan import make_plan
 from tests.forkserver import CONTEXT
@@ -19,8 +19,8 @@ def run_study(path, folder, home, log, killed_at=None):
     """Run a study, note what is trained and scored in a file, and SIGKILL at the beginning of a step's n-th call."""
     torch.set_num_threads(1)
     os.environ["OPTICAL_MTEB_HOME"] = str(home)
-    for name in ("train", "evaluate"):
-        setattr(running, name, _noted(name, getattr(running, name), log, killed_at))
+    for module, name in ((experiment, "train"), (running, "evaluate")):
+        setattr(module, name, _noted(name, getattr(module, name), log, killed_at))
     plan = make_plan(Path(path))
     running.run(plan, CellFolder(Path(folder)), list(plan.jobs.values()), say=lambda line: None)
 

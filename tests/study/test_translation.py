@@ -10,10 +10,10 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.types import PromptType
 from torch.utils.data import DataLoader
 
-from optical_mteb.baselines.translation import TranslateThenRetrieve, subset_languages
-from optical_mteb.baselines.translator import Translator
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
+from optical_mteb.study.translation import TranslateThenRetrieve, subset_languages
+from optical_mteb.study.translator import Translator
 
 
 class Spy(Translator):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -11,31 +11,29 @@ from typing import Any
 import mteb
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.models.model_meta import ModelMeta
-from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 from rich.text import Text
 
-from optical_mteb.baselines.translation import (
+from optical_mteb.bases import is_hub_id, load_base, pypi_bases
+from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.collection import PER_QUERY
+from optical_mteb.errors import InputError, did_you_mean
+from optical_mteb.hardware import check_device
+from optical_mteb.registry import register
+from optical_mteb.scores.compare import GROUPS
+from optical_mteb.students import student_path
+from optical_mteb.students.meta import pypi_base_meta, student_meta
+from optical_mteb.study.experiment import Say, Wrapper, scored, trained, untrained
+from optical_mteb.study.grid import ZERO_SHOT
+from optical_mteb.study.plan import retrieval_task
+from optical_mteb.study.translation import (
     TranslateThenRetrieve,
     encoder_revision,
     needs_translation,
     path_name,
 )
-from optical_mteb.baselines.translator import Translator
-from optical_mteb.bases import as_late_interaction, base_revision, is_hub_id, load_base, pypi_bases
-from optical_mteb.bitext import ParallelCorpus
-from optical_mteb.errors import InputError, did_you_mean
-from optical_mteb.hardware import check_device
-from optical_mteb.mteb_compat import task_registry
-from optical_mteb.registry import register
-from optical_mteb.scores.compare import GROUPS
-from optical_mteb.students import read_student, student_path
-from optical_mteb.students.meta import pypi_base_meta, student_meta
+from optical_mteb.study.translator import Translator
 from optical_mteb.terminal_table import TerminalTable
-from optical_mteb.training.recipe import ObjectiveSettings, Recipe, StudentSettings, TeacherSettings
-from optical_mteb.training.run import train
-
-Wrapper = SentenceTransformerEncoderWrapper | MultiVectorWrapper
-"""MTEB's wrapper of a dense or of a late-interaction retriever."""
+from optical_mteb.training.recipe import ObjectiveSettings, Recipe, StudentSettings
 
 OBJECTIVES: dict[str, dict[str, dict[str, Any]]] = {
     "sentence-distillation": {"sentence": {}},
@@ -50,13 +48,10 @@ OBJECTIVES: dict[str, dict[str, dict[str, Any]]] = {
 OWN_OBJECTIVE = "recipe"
 """Stands for the objective that the recipe itself has."""
 
-ZERO_SHOT = "zero-shot"
-"""The student's base as it is."""
-
 TRANSLATION = "translate-then-retrieve"
 """Queries in machine translation, in front of the recipe's teacher."""
 
-METRICS = ("ndcg_at_10", "map_at_100")
+METRICS = tuple(PER_QUERY)
 """Scores that are compared, one table each."""
 
 _HEADINGS = {"ndcg_at_10": "nDCG@10", "map_at_100": "MAP@100"}
@@ -84,7 +79,7 @@ def compare_objectives(
     results: Path = Path("results"),
     recipe_folder: Path | None = None,
     device: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> Comparison:
     """Train a recipe's student under several objectives and evaluate the lot; what is there already is not done again.
 
@@ -114,7 +109,7 @@ def compare_objectives(
     if not loaded_tasks:
         raise InputError("no task to compare on; name one, as in -t CLDRNameRetrieval")
     loaded_translator = _translator(translator, loaded_tasks, device) if translator else None
-    bitext = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder).fingerprint
+    ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
     comparison = Comparison()
     cache = mteb.ResultCache(results)
 
@@ -126,13 +121,11 @@ def compare_objectives(
 
     add(ZERO_SHOT, _zero_shot(recipe.student, device))
     for objective, variant in recipes.items():
-        if _is_trained(variant, bitext):
-            say(f"{objective}: {variant.name} is in the store, trained from these very settings")
-        else:
-            train(variant, recipe_folder=recipe_folder, device=device, say=say)
+        trained(variant, recipe_folder=recipe_folder, device=device, say=say)
         add(objective, student_meta(variant.name))
     if loaded_translator:
-        retriever = _load(recipe.teacher, device)
+        retriever = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device)
+        retriever.prompts.update(recipe.teacher.prompts)
         add(TRANSLATION, TranslateThenRetrieve(loaded_translator, retriever, retriever_name=recipe.teacher.base))
     return comparison
 
@@ -160,7 +153,8 @@ def _recipes(recipe: Recipe, only: Sequence[str] | None) -> dict[str, Recipe]:
     known = (*OBJECTIVES, OWN_OBJECTIVE)
     unknown = next((name for name in only or () if name not in known), None)
     if unknown is not None:
-        raise InputError(f"objective {unknown!r} is unknown; {_near(unknown, known)}")
+        near = did_you_mean(unknown, known, most=3) or f"expected one of {', '.join(known)}"
+        raise InputError(f"objective {unknown!r} is unknown; {near}")
     recipes: dict[str, Recipe] = {}
     for name in dict.fromkeys(only or known):
         own = name == OWN_OBJECTIVE
@@ -173,25 +167,10 @@ def _recipes(recipe: Recipe, only: Sequence[str] | None) -> dict[str, Recipe]:
 
 
 def _task(name: str) -> AbsTaskRetrieval:
-    """A retrieval task, cut down to the split whose scores are shown.
-
-    Raises:
-        InputError: There is no such task, or it is of another type.
-    """
-    known = task_registry()
-    if name not in known:
-        raise InputError(f"task {name!r} is unknown to mteb; {_near(name, known)}")
-    task = mteb.get_task(name)
-    if not isinstance(task, AbsTaskRetrieval):
-        raise InputError(f"task {name!r} is of type {task.metadata.type}, expected a retrieval task")
+    """A retrieval task, cut down to the split whose scores are shown."""
+    task = retrieval_task(name)
     task.filter_eval_splits(["test" if "test" in task.metadata.eval_splits else task.metadata.eval_splits[0]])
     return task
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    otherwise = f"expected one of {', '.join(names)}" if len(names) <= 10 else "list them: mteb available-tasks"
-    return did_you_mean(name, names, most=3) or otherwise
 
 
 def _translator(spec: str, tasks: Iterable[AbsTaskRetrieval], device: str | None) -> Translator:
@@ -218,9 +197,7 @@ def _zero_shot(student: StudentSettings, device: str | None) -> ModelMeta | Wrap
     registered = {base.spec: base for base in pypi_bases()}.get(student.base)
     if registered and not late and not student.prompts and registered.is_available():
         return pypi_base_meta(registered)
-    model = _load(student, device)
-    wrapper: Wrapper
-    wrapper = MultiVectorWrapper(as_late_interaction(model)) if late else SentenceTransformerEncoderWrapper(model)
+    wrapper, model = untrained(student, device)
     name = student.base if is_hub_id(student.base) and "/" in student.base else f"base/{path_name(student.base)}"
     # Prompts count: MTEB's own entry of a Hub id may have others.
     revision = encoder_revision(model) + ("-late-interaction" if late else "")
@@ -228,26 +205,6 @@ def _zero_shot(student: StudentSettings, device: str | None) -> ModelMeta | Wrap
         update={"name": name, "revision": revision, "training_datasets": None}
     )
     return wrapper
-
-
-def _load(settings: StudentSettings | TeacherSettings, device: str | None) -> Any:  # noqa: ANN401 - SentenceTransformer
-    model = load_base(settings.base, revision=settings.revision, device=device)
-    model.prompts.update(settings.prompts)
-    return model
-
-
-def _is_trained(recipe: Recipe, bitext: str) -> bool:
-    """Whether the store has the student of this very recipe, bitext, base and teacher; a Hub id is taken as it is."""
-    try:
-        record = read_student(recipe.name)
-    except InputError:
-        return False
-    models = [(recipe.student.base, record.base_revision), (recipe.teacher.base, record.teacher_revision)]
-    return (
-        recipe.is_recorded_as(record.recipe)
-        and record.bitext_fingerprint == bitext
-        and all(is_hub_id(spec) or base_revision(spec) == revision for spec, revision in models)
-    )
 
 
 def _evaluate(
@@ -261,10 +218,9 @@ def _evaluate(
     for task in tasks:
         if device and isinstance(model, ModelMeta) and not _is_cached(model, task, cache):
             model = _on_device(model, device)
-        [result] = mteb.evaluate(model, task, cache=cache, co2_tracker=False, show_progress_bar=False).task_results
-        [split] = task.eval_splits
+        rows = scored(model, task, cache=cache)
         scores[task.metadata.name] = {
-            str(row["hf_subset"]): {metric: float(row[metric]) for metric in METRICS} for row in result.scores[split]
+            subset: {metric: float(row[metric]) for metric in METRICS} for subset, row in rows.items()
         }
     return scores
 

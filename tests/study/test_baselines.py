@@ -5,11 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
-from optical_mteb.baselines import comparison as module
-from optical_mteb.baselines.comparison import OBJECTIVES, Comparison, compare_objectives, tables
 from optical_mteb.bases import pypi_bases
 from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names
+from optical_mteb.study import baselines as module
+from optical_mteb.study import experiment
+from optical_mteb.study.baselines import OBJECTIVES, Comparison, compare_objectives, tables
 from optical_mteb.training.recipe import ObjectiveSettings, read_recipe
 
 pytestmark = pytest.mark.slow
@@ -89,7 +90,7 @@ def test_a_comparison_is_one_call(recipe, small_task, marian_folder, tmp_path, m
     def not_again(*_, **__):
         raise AssertionError("done again")
 
-    monkeypatch.setattr(module, "train", not_again)
+    monkeypatch.setattr(experiment, "train", not_again)
     monkeypatch.setattr("mteb.abstasks.retrieval.AbsTaskRetrieval.evaluate", not_again)
     assert compare_objectives(recipe, [TASK], say=lines.append, **options) == first
     with pytest.raises(AssertionError, match="done again"):
@@ -208,20 +209,15 @@ def test_the_untrained_base_is_of_the_students_kind(recipe, small_task, tmp_path
     assert f"{dense.name}@{dense.revision}" != found.models["zero-shot"]
 
 
-def test_a_student_of_other_data_is_trained_again(recipe, tmp_path):
+def test_a_student_of_other_data_is_trained_again(recipe, monkeypatch):
     """Guards against a student of old bitext, or of an old base, passed off as the recipe's."""
-    from optical_mteb.bitext import ParallelCorpus
-    from optical_mteb.training.run import train
-
-    train(recipe, say=lambda _: None)
-    bitext = ParallelCorpus.load(recipe.bitext).fingerprint
-    assert module._is_trained(recipe, bitext)
-    assert not module._is_trained(recipe, "another")
-    (student,) = student_names()
-    folder = module.student_path(student)
-    record = read_student(student)
-    record.model_copy(update={"base_revision": "another"}).write(folder)
-    assert not module._is_trained(recipe, bitext)
+    record = experiment.trained(recipe, say=lambda _: None)
+    monkeypatch.setattr(experiment, "train", lambda *_, **__: "again")
+    folder = module.student_path(record.name)
+    assert experiment.trained(recipe, say=lambda _: None) == record
+    for changed in ("base_revision", "teacher_revision", "bitext_fingerprint"):
+        record.model_copy(update={changed: "another"}).write(folder)
+        assert experiment.trained(recipe) == "again"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +226,7 @@ def test_a_student_of_other_data_is_trained_again(recipe, tmp_path):
 )
 def test_what_cannot_be_compared_is_said_first(recipe, options, message, monkeypatch):
     """Guards against a traceback, or a table of different kinds of retriever, after an hour of training."""
-    monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(experiment, "train", lambda *_, **__: pytest.fail("trained"))
     late = recipe.model_copy(update={"student": recipe.student.model_copy(update={"kind": "late_interaction"})})
     with pytest.raises(InputError, match=message):
         compare_objectives(late, [TASK], **options)

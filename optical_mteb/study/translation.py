@@ -15,9 +15,9 @@ from mteb.types import PromptType
 from sentence_transformers import SentenceTransformer
 from torch.utils.data import DataLoader
 
-from optical_mteb.baselines.translator import ENGLISH, Translator
 from optical_mteb.bases import base_revision
 from optical_mteb.storage import expanded
+from optical_mteb.study.translator import ENGLISH, Translator
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
