@@ -15,7 +15,7 @@ from optical_mteb.terminal_table import TerminalTable
 if TYPE_CHECKING:
     from optical_mteb.study.agreement import Agreement
     from optical_mteb.study.cells import CellFolder
-    from optical_mteb.study.plan import Job, Plan
+    from optical_mteb.study.jobs import Job, Study
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -61,7 +61,7 @@ def study(
     output folder. Exit code 1 where a training failed, or its scores do not agree with the table of --against.
     """
     from optical_mteb.study.cells import CellFolder
-    from optical_mteb.study.plan import make_plan
+    from optical_mteb.study.jobs import load_study
     from optical_mteb.study.settings import find_study
 
     on_ray = check_engine(engine, address, workers)
@@ -69,27 +69,27 @@ def study(
         from optical_mteb.study.figures import check_plotting
 
         check_plotting()
-    plan = make_plan(find_study(study), only)
+    loaded = load_study(find_study(study), only)
     cells = CellFolder(output / "cells")
-    jobs = _chosen(plan, only)
+    jobs = _chosen(loaded, only)
     if dry_run:
-        _show(plan, cells, jobs)
+        _show(loaded, cells, jobs)
         return
     failed: dict[str, str] = {}
     if not report:
         from optical_mteb.study.running import run, run_on_ray
 
         if on_ray:
-            found = run_on_ray(plan, cells, jobs, address=address, workers=workers, device=device, say=typer.echo)
+            found = run_on_ray(loaded, cells, jobs, address=address, workers=workers, device=device, say=typer.echo)
         else:
-            found = run(plan, cells, jobs, device=device, say=typer.echo)
+            found = run(loaded, cells, jobs, device=device, say=typer.echo)
         failed = found.failed
     from optical_mteb.study.writing import write
 
-    for path in write(plan, cells, output, document=document, figures=figures, command=f"optical-mteb study {study}"):
+    for path in write(loaded, cells, output, document=document, figures=figures, command=f"optical-mteb study {study}"):
         typer.echo(f"wrote {path}")
     if against is not None:
-        agreement = _agreement(plan, cells, jobs, against)
+        agreement = _agreement(loaded, cells, jobs, against)
         typer.echo(str(agreement))
         if not agreement.holds:
             failed["against"] = f"scores are not those of {against}"
@@ -99,33 +99,33 @@ def study(
         raise typer.Exit(1)
 
 
-def _agreement(plan: Plan, cells: CellFolder, jobs: list[Job], against: Path) -> Agreement:
+def _agreement(study: Study, cells: CellFolder, jobs: list[Job], against: Path) -> Agreement:
     from optical_mteb.study.agreement import agree
     from optical_mteb.study.table import read_records, read_table, rows
 
     wanted = {job.fingerprint for job in jobs}
-    return agree([row for row in rows(plan, read_records(plan, cells)) if row.cell in wanted], read_table(against))
+    return agree([row for row in rows(study, read_records(study, cells)) if row.cell in wanted], read_table(against))
 
 
-def _chosen(plan: Plan, only: str) -> list[Job]:
+def _chosen(study: Study, only: str) -> list[Job]:
     from fnmatch import fnmatch
 
-    from optical_mteb.study.plan import describe
+    from optical_mteb.study.jobs import describe
 
     chosen = [
-        job for job in plan.jobs.values() if fnmatch(describe(job.training), only) or fnmatch(job.fingerprint, only)
+        job for job in study.jobs.values() if fnmatch(describe(job.training), only) or fnmatch(job.fingerprint, only)
     ]
     if not chosen:
         raise InputError(f"--only {only!r}: matches no training of the study; --dry-run prints them all")
     return chosen
 
 
-def _show(plan: Plan, cells: CellFolder, jobs: list[Job]) -> None:
+def _show(study: Study, cells: CellFolder, jobs: list[Job]) -> None:
     from optical_mteb.study.costs import Costs
-    from optical_mteb.study.plan import describe
+    from optical_mteb.study.jobs import describe
 
     done = {job.fingerprint: record for job in jobs if (record := cells.read(job.fingerprint)) is not None}
-    costs = Costs.of(plan, list(done.values()))
+    costs = Costs.of(study, list(done.values()))
     table = TerminalTable("cell", "training", "examples", "minutes", "state", whole=(2, 3))
     for job in jobs:
         seconds = costs.seconds(job) if job.fingerprint not in done else done[job.fingerprint].seconds()
@@ -134,6 +134,6 @@ def _show(plan: Plan, cells: CellFolder, jobs: list[Job]) -> None:
     Console().print(table)
     left = sum(costs.seconds(job) for job in jobs if job.fingerprint not in done)
     typer.echo(
-        f"{len(plan.cells):,} cells are {len(plan.jobs):,} trainings, {len(jobs):,} of them chosen, {len(done):,} done; "
+        f"{len(study.cells):,} cells are {len(study.jobs):,} trainings, {len(jobs):,} of them chosen, {len(done):,} done; "
         f"about {left / 60:.0f} minutes left ({costs.source})"
     )

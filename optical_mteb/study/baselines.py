@@ -24,7 +24,7 @@ from optical_mteb.students import student_path
 from optical_mteb.students.meta import pypi_base_meta, student_meta
 from optical_mteb.study.experiment import Say, Wrapper, scored, trained, untrained
 from optical_mteb.study.grid import ZERO_SHOT
-from optical_mteb.study.plan import retrieval_task
+from optical_mteb.study.jobs import retrieval_task
 from optical_mteb.study.translation import (
     TranslateThenRetrieve,
     encoder_revision,

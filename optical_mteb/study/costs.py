@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from optical_mteb.study.cells import CellRecord
-from optical_mteb.study.plan import Job, Plan
+from optical_mteb.study.jobs import Job, Study
 
 PAIRS_PER_SECOND = 18.0
 """Of multilingual-e5-small with half of its layers frozen on two CPU cores; see benchmarks/training.py."""
@@ -34,10 +34,10 @@ class Costs:
     source: str
 
     @classmethod
-    def of(cls, plan: Plan, done: Sequence[CellRecord]) -> Self:
+    def of(cls, study: Study, done: Sequence[CellRecord]) -> Self:
         """From trainings that are done, where there are any."""
         trained = [record for record in done if record.figures.get("pairs")]
-        queries = sum(len(task.subsets) * (task.queries or UNKNOWN_QUERIES) for task in plan.settings.tasks)
+        queries = sum(len(task.subsets) * (task.queries or UNKNOWN_QUERIES) for task in study.settings.tasks)
         scoring = queries / QUERIES_PER_SECOND
         if done:
             scoring = sum(record.evaluation_seconds for record in done) / len(done)

@@ -8,43 +8,43 @@ from optical_mteb.study.analysis import Estimate
 from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import ZERO_SHOT
-from optical_mteb.study.plan import Plan
+from optical_mteb.study.jobs import Study
 from optical_mteb.study.summary import CHANGING, GROUPS, Contrast, Summary
 
 HEADINGS = {"map_at_100": "MAP@100", "ndcg_at_10": "nDCG@10"}
 
 
 def document(
-    plan: Plan, summary: Summary, records: Mapping[str, CellRecord], *, figures: Mapping[str, str], command: str
+    study: Study, summary: Summary, records: Mapping[str, CellRecord], *, figures: Mapping[str, str], command: str
 ) -> str:
     """The text.
 
     Args:
-        plan: The study.
+        study: The study.
         summary: What it found.
         records: Trainings that are done, by fingerprint.
         figures: Path of each figure, from the document, by its title.
         command: What makes the study again.
     """
     parts = [
-        f"# The study of language pairs: {plan.settings.name}",
+        f"# The study of language pairs: {study.settings.name}",
         (
             "How does retrieval in low-resource languages change as a training has more language pairs? This page is written "
             f"by\n\n    {command}"
         ),
-        _design(plan, summary, records),
+        _design(study, summary, records),
         "## Scores by number of pairs",
         (
             "Scores x 100 with 95% bootstrap intervals over trainings (orders and seeds) and queries, the translations of a "
             "sentence drawn together. Groups of languages that are the same at every number of pairs can be read along a "
             f"row; {' and '.join(repr(group) for group in CHANGING)} have other languages in every column."
         ),
-        *_means(plan, summary),
+        *_means(study, summary),
         *_section(
             "## What a doubling of the pairs adds",
             "Least-squares slope of the score x 100 per doubling of the pairs; of the groups that change, of the gain on "
             "zero-shot. An interval without 0 is bold.",
-            _slopes(plan, summary),
+            _slopes(study, summary),
         ),
         *_section(
             "## Do high-resource pairs hurt low-resource languages?",
@@ -54,7 +54,7 @@ def document(
         ),
         *_section(
             "## The approaches, one less another",
-            f"At {max(plan.settings.pairs)} pairs, scores x 100, Holm's correction over a table. Bold: p < 0.05.",
+            f"At {max(study.settings.pairs)} pairs, scores x 100, Holm's correction over a table. Bold: p < 0.05.",
             _approaches(summary),
         ),
         *([f"## Figures\n\n{_figures(figures)}"] if figures else []),
@@ -62,10 +62,10 @@ def document(
     return "\n\n".join(parts) + "\n"
 
 
-def _design(plan: Plan, summary: Summary, records: Mapping[str, CellRecord]) -> str:
-    settings = plan.settings
-    jobs = [job for job in plan.jobs.values() if job.fingerprint in records]
-    recipe = next((job.recipe for job in plan.jobs.values() if job.training.languages), None)
+def _design(study: Study, summary: Summary, records: Mapping[str, CellRecord]) -> str:
+    settings = study.settings
+    jobs = [job for job in study.jobs.values() if job.fingerprint in records]
+    recipe = next((job.recipe for job in study.jobs.values() if job.training.languages), None)
     trained = [records[job.fingerprint] for job in jobs if job.training.languages]
     lines = [
         "## Design",
@@ -73,7 +73,7 @@ def _design(plan: Plan, summary: Summary, records: Mapping[str, CellRecord]) -> 
         f"- Recipe `{settings.recipe}`"
         + (f", student from `{recipe.student.base}`, teacher `{recipe.teacher.base}`" if recipe else "")
         + f"; seeds {', '.join(map(str, settings.seeds))}; pairs {', '.join(map(str, settings.pairs))}.",
-        *(f"- Order `{name}`: {' '.join(order)}." for name, order in plan.orders.items()),
+        *(f"- Order `{name}`: {' '.join(order)}." for name, order in study.orders.items()),
         f"- High-resource: {' '.join(settings.high_resource) or 'none'}; the others of an order are low-resource.",
         *(
             f"- Budget `{budget}`: {steps} steps{' for every pair' if budget == 'per_pair' else ''}"
@@ -92,7 +92,7 @@ def _design(plan: Plan, summary: Summary, records: Mapping[str, CellRecord]) -> 
             for task in settings.tasks
         ),
     ]
-    if len(settings.seeds) * len(plan.orders) == 1:
+    if len(settings.seeds) * len(study.orders) == 1:
         lines.append("- One order and one seed: the intervals below are over queries alone.")
     if trained:
         pairs, tokens, seconds = (
@@ -125,14 +125,14 @@ def _section(heading: str, what: str, tables: Iterable[str]) -> list[str]:
     return [heading, what, *found] if found else []
 
 
-def _means(plan: Plan, summary: Summary) -> Iterator[str]:
-    pairs = sorted(plan.settings.pairs)
+def _means(study: Study, summary: Summary) -> Iterator[str]:
+    pairs = sorted(study.settings.pairs)
     found = {(m.metric, m.budget, m.group, m.approach, m.pairs): m.estimate for m in summary.means}
     for metric in METRICS:
-        for budget in plan.settings.budgets:
+        for budget in study.settings.budgets:
             for group in GROUPS:
                 rows = []
-                for approach in plan.settings.approaches:
+                for approach in study.settings.approaches:
                     estimates = [found.get((metric, budget, group, approach, number)) for number in pairs]
                     if any(estimates):
                         rows.append([approach, *(interval(each) if each else "" for each in estimates)])
@@ -143,9 +143,9 @@ def _means(plan: Plan, summary: Summary) -> Iterator[str]:
                     )
 
 
-def _slopes(plan: Plan, summary: Summary) -> Iterator[str]:
+def _slopes(study: Study, summary: Summary) -> Iterator[str]:
     for metric in METRICS:
-        for budget in plan.settings.budgets:
+        for budget in study.settings.budgets:
             found = {
                 (s.group, s.approach): s.estimate for s in summary.slopes if (s.metric, s.budget) == (metric, budget)
             }

@@ -16,7 +16,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.index.encoder import Encoder
 from optical_mteb.index.encoding import lowered
 from optical_mteb.study.experiment import scored
-from optical_mteb.study.plan import load_task
+from optical_mteb.study.jobs import load_task
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTaskRetrieval

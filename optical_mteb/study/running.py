@@ -20,7 +20,7 @@ from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
 from optical_mteb.study.evaluation import evaluate
 from optical_mteb.study.experiment import Say, forget, trained, untrained
 from optical_mteb.study.grid import ZERO_SHOT
-from optical_mteb.study.plan import Job, Plan, describe, find_recipe_of, make_plan
+from optical_mteb.study.jobs import Job, Study, describe, find_recipe_of, load_study
 
 LIBRARIES = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch")
 
@@ -38,13 +38,15 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def run(plan: Plan, cells: CellFolder, jobs: Sequence[Job], *, device: str | None = None, say: Say = print) -> Outcome:
+def run(
+    study: Study, cells: CellFolder, jobs: Sequence[Job], *, device: str | None = None, say: Say = print
+) -> Outcome:
     """Train and score what is not done; what another process has in hand is left to it, and done here if it dies.
 
     Args:
-        plan: The study.
+        study: The study.
         cells: Where records are kept.
-        jobs: Trainings of the plan to run.
+        jobs: Trainings of the study to run.
         device: As in `train`.
         say: Takes the lines that report progress.
 
@@ -62,7 +64,7 @@ def run(plan: Plan, cells: CellFolder, jobs: Sequence[Job], *, device: str | Non
             f"{number} of {len(missing)}: {describe(job.training)}{f', about {left / 60:.0f} min left' if number > 1 else ''}"
         )
         try:
-            record = run_job(plan, job, device=device, say=_silent)
+            record = run_job(study, job, device=device, say=_silent)
         except InputError as error:
             failed[job.fingerprint] = f"{describe(job.training)}: {error}"
             say(f"  failed: {error}")
@@ -74,7 +76,7 @@ def run(plan: Plan, cells: CellFolder, jobs: Sequence[Job], *, device: str | Non
 
 
 def run_on_ray(
-    plan: Plan,
+    study: Study,
     cells: CellFolder,
     jobs: Sequence[Job],
     *,
@@ -88,7 +90,7 @@ def run_on_ray(
     Every machine of it must find the study's file, its bitext and its data under the same names.
 
     Args:
-        plan: As in `run`.
+        study: As in `run`.
         cells: As in `run`.
         jobs: As in `run`.
         address: As in `cluster`.
@@ -105,7 +107,7 @@ def run_on_ray(
     by_fingerprint = {job.fingerprint: job for job in jobs}
     with cluster(address, workers=workers) as number, ExitStack() as held:
         missing = [
-            _Remote(str(plan.path.absolute()), fingerprint, device)
+            _Remote(str(study.path.absolute()), fingerprint, device)
             for fingerprint in by_fingerprint
             if held.enter_context(cells.held(fingerprint)) and cells.read(fingerprint) is None
         ]
@@ -133,27 +135,27 @@ def _run_remotely(item: _Remote) -> CellRecord | str:
     """A record, or why there is none."""
     disable_progress_bars()
     try:
-        plan = make_plan(Path(item.study))
-        job = next((job for job in plan.jobs.values() if job.fingerprint == item.fingerprint), None)
+        study = load_study(Path(item.study))
+        job = next((job for job in study.jobs.values() if job.fingerprint == item.fingerprint), None)
         if job is None:
             return "a worker has another bitext, base or task; bring all machines to the same state"
-        return run_job(plan, job, device=item.device, say=_silent)
+        return run_job(study, job, device=item.device, say=_silent)
     except InputError as error:
         return str(error)
 
 
-def run_job(plan: Plan, job: Job, *, device: str | None = None, say: Say = print) -> CellRecord:
+def run_job(study: Study, job: Job, *, device: str | None = None, say: Say = print) -> CellRecord:
     """Train a student, where it is not in the store yet, and score it; it leaves the store unless it is to be kept.
 
     Raises:
         InputError: The training or a task fails.
     """
-    settings = plan.settings
+    settings = study.settings
     if job.training.approach == ZERO_SHOT:
         model, base = untrained(job.recipe.student, device)
         revision, figures = base_revision(base), {}
     else:
-        recipe_folder = find_recipe_of(settings, plan.path).parent
+        recipe_folder = find_recipe_of(settings, study.path).parent
         sidecar = trained(job.recipe, recipe_folder=recipe_folder, device=device, say=say)
         model = load_student(sidecar.name, sidecar.weights, device)
         revision, figures = sidecar.weights, sidecar.metrics

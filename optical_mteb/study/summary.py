@@ -13,7 +13,7 @@ from optical_mteb.study.analysis import Difference, Estimate, differences, group
 from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import ZERO_SHOT, Budget, Cell
-from optical_mteb.study.plan import Plan
+from optical_mteb.study.jobs import Study
 from optical_mteb.study.table import language_of
 
 Point = tuple[str, str, int]
@@ -108,45 +108,45 @@ class Summary:
     trainings: int = 0
 
 
-def summarise(plan: Plan, records: Mapping[str, CellRecord]) -> Summary:
+def summarise(study: Study, records: Mapping[str, CellRecord]) -> Summary:
     """The statistics of what is done; a number of pairs of which a seed or an order is missing is left out."""
-    scores = _Scores(plan, records)
+    scores = _Scores(study, records)
     return Summary(
         means=list(_means(scores)),
         slopes=list(_slopes(scores)),
         interference=list(_interference(scores)),
         approaches=list(_approaches(scores)),
         done=len(records),
-        trainings=len(plan.jobs),
+        trainings=len(study.jobs),
     )
 
 
 class _Scores:
     """Scores of a study's cells as replicates."""
 
-    def __init__(self, plan: Plan, records: Mapping[str, CellRecord]) -> None:
-        self.plan = plan
-        self._parallel = {task.name: task.parallel for task in plan.settings.tasks}
+    def __init__(self, study: Study, records: Mapping[str, CellRecord]) -> None:
+        self.study = study
+        self._parallel = {task.name: task.parallel for task in study.settings.tasks}
         self._records = records
         cells: dict[Point, list[Cell]] = {}
-        for cell in plan.cells:
+        for cell in study.cells:
             cells.setdefault((cell.approach, cell.budget, cell.pairs), []).append(cell)
         self.cells = {
             point: members
             for point, members in cells.items()
-            if all(plan.jobs[cell.training].fingerprint in records for cell in members)
+            if all(study.jobs[cell.training].fingerprint in records for cell in members)
         }
 
     @property
     def approaches(self) -> list[str]:
-        return list(self.plan.settings.approaches)
+        return list(self.study.settings.approaches)
 
     @property
     def budgets(self) -> list[Budget]:
-        return list(self.plan.settings.budgets)
+        return list(self.study.settings.budgets)
 
     def record(self, cell: Cell) -> CellRecord:
-        return self._records[self.plan.jobs[cell.training].fingerprint]
+        return self._records[self.study.jobs[cell.training].fingerprint]
 
     def zero_shot(self) -> CellRecord | None:
         found = (members[0] for (approach, _, _), members in self.cells.items() if approach == ZERO_SHOT)
@@ -175,7 +175,7 @@ class _Scores:
 
     def member(self, cell: Cell, group: str) -> Callable[[str], bool]:
         """Whether a language belongs to a group of a cell; a group may be a language by itself."""
-        order, high = self.plan.orders[cell.order], self.plan.settings.high_resource
+        order, high = self.study.orders[cell.order], self.study.settings.high_resource
         named = {TRAINED: "trained", LATER: "later", NEVER: "never", ENGLISH: "english"}
 
         def belongs(language: str) -> bool:
@@ -214,7 +214,7 @@ def _slopes(scores: _Scores) -> Iterator[Slope]:
                         pairs: _gains(scores, (approach, budget, pairs), metric, group, base)
                         if group in CHANGING and base is not None
                         else scores.replicates((approach, budget, pairs), metric, group)
-                        for pairs in scores.plan.settings.pairs
+                        for pairs in scores.study.settings.pairs
                     }
                     there = {pairs: replicates for pairs, replicates in points.items() if replicates}
                     if len(there) > 1:
@@ -232,7 +232,7 @@ def _gains(scores: _Scores, point: Point, metric: str, group: str, base: CellRec
 
 
 def _interference(scores: _Scores) -> Iterator[Contrast]:
-    settings = scores.plan.settings
+    settings = scores.study.settings
     high = set(settings.high_resource)
     numbers = sorted(settings.pairs)
     for metric in METRICS:
@@ -241,7 +241,7 @@ def _interference(scores: _Scores) -> Iterator[Contrast]:
         for budget in scores.budgets:
             for approach in (name for name in scores.approaches if name != ZERO_SHOT):
                 for before, after in pairwise(numbers):
-                    for order, languages in scores.plan.orders.items():
+                    for order, languages in scores.study.orders.items():
                         joined, trained = languages[before:after], languages[:before]
                         if not joined or not set(joined) <= high:
                             continue
@@ -265,7 +265,7 @@ def _of_order(scores: _Scores, point: Point, order: str, metric: str, language: 
 
 
 def _approaches(scores: _Scores) -> Iterator[Contrast]:
-    most = max(scores.plan.settings.pairs)
+    most = max(scores.study.settings.pairs)
     for metric in METRICS:
         named: list[tuple[str, Budget, str, str]] = []
         sides: list[tuple[list[Replicate], list[Replicate]]] = []

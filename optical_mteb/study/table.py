@@ -14,7 +14,7 @@ from optical_mteb.study.analysis import Group, group_of
 from optical_mteb.study.cells import DIGITS, CellFolder, CellRecord
 from optical_mteb.study.files import write_text
 from optical_mteb.study.grid import ZERO_SHOT, Cell
-from optical_mteb.study.plan import Plan, load_task
+from optical_mteb.study.jobs import Study, load_task
 
 SAME_LANGUAGE = {"fil": "tgl"}
 """Filipino is the standard form of Tagalog: who is trained on one is asked in the other."""
@@ -69,30 +69,30 @@ class Row:
     precision: str
 
 
-def rows(plan: Plan, records: dict[str, CellRecord]) -> list[Row]:
+def rows(study: Study, records: dict[str, CellRecord]) -> list[Row]:
     """The table of the cells that are done.
 
     Args:
-        plan: The study.
+        study: The study.
         records: Records by fingerprint.
     """
-    splits = splits_of(plan)
-    return [row for cell in plan.cells for row in _rows_of(plan, cell, records, splits)]
+    splits = splits_of(study)
+    return [row for cell in study.cells for row in _rows_of(study, cell, records, splits)]
 
 
-def read_records(plan: Plan, cells: CellFolder) -> dict[str, CellRecord]:
+def read_records(study: Study, cells: CellFolder) -> dict[str, CellRecord]:
     """The records that there are of a study's trainings, by fingerprint.
 
     Raises:
         InputError: One is damaged.
     """
-    found = ((job.fingerprint, cells.read(job.fingerprint)) for job in plan.jobs.values())
+    found = ((job.fingerprint, cells.read(job.fingerprint)) for job in study.jobs.values())
     return {fingerprint: record for fingerprint, record in found if record is not None}
 
 
-def splits_of(plan: Plan) -> dict[str, str]:
+def splits_of(study: Study) -> dict[str, str]:
     """Split by task."""
-    return {each.name: load_task(each).eval_splits[0] for each in plan.settings.tasks}
+    return {each.name: load_task(each).eval_splits[0] for each in study.settings.tasks}
 
 
 def language_of(subset: str) -> str:
@@ -135,12 +135,12 @@ def read_table(path: Path) -> list[Row]:
         raise InputError(f"{path}: not the table of a study ({error}); run the study again") from error
 
 
-def _rows_of(plan: Plan, cell: Cell, records: dict[str, CellRecord], splits: dict[str, str]) -> Iterator[Row]:
-    job = plan.jobs[cell.training]
+def _rows_of(study: Study, cell: Cell, records: dict[str, CellRecord], splits: dict[str, str]) -> Iterator[Row]:
+    job = study.jobs[cell.training]
     record = records.get(job.fingerprint)
     if record is None:
         return
-    order = plan.orders[cell.order]
+    order = study.orders[cell.order]
     joined = 0 if cell.approach == ZERO_SHOT else cell.pairs
     for task, subsets in record.scores.items():
         for subset, metrics in subsets.items():

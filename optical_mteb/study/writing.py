@@ -13,18 +13,18 @@ from optical_mteb.storage import held
 from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.document import document as as_document
 from optical_mteb.study.files import write_text
-from optical_mteb.study.plan import Plan
+from optical_mteb.study.jobs import Study
 from optical_mteb.study.summary import summarise
 from optical_mteb.study.table import read_records, rows, write_table
 
 
 def write(
-    plan: Plan, cells: CellFolder, folder: Path, *, document: Path | None, figures: bool, command: str
+    study: Study, cells: CellFolder, folder: Path, *, document: Path | None, figures: bool, command: str
 ) -> Iterator[Path]:
     """Write what there is to say of the trainings that are done; of several processes, one after the other.
 
     Args:
-        plan: The study.
+        study: The study.
         cells: Its records.
         folder: Folder of `table.csv`, `summary.json` and `figures`.
         document: Markdown file; `study.md` in the folder by default.
@@ -37,22 +37,22 @@ def write(
     Raises:
         InputError: Nothing is done yet, a record is damaged, or the folder cannot be written to.
     """
-    if not read_records(plan, cells):
-        raise InputError(f"{cells.folder}: no training of {plan.settings.name} is done; leave --report out")
+    if not read_records(study, cells):
+        raise InputError(f"{cells.folder}: no training of {study.settings.name} is done; leave --report out")
     # Read again: a table of fewer trainings must not take the place of another process's.
     with held(folder / ".writing.lock"):
-        yield from _write(plan, cells, folder, document, figures=figures, command=command)
+        yield from _write(study, cells, folder, document, figures=figures, command=command)
 
 
 def _write(
-    plan: Plan, cells: CellFolder, folder: Path, document: Path | None, *, figures: bool, command: str
+    study: Study, cells: CellFolder, folder: Path, document: Path | None, *, figures: bool, command: str
 ) -> Iterator[Path]:
-    records = read_records(plan, cells)
-    write_table(folder / "table.csv", rows(plan, records))
+    records = read_records(study, cells)
+    write_table(folder / "table.csv", rows(study, records))
     yield folder / "table.csv"
-    summary = summarise(plan, records)
+    summary = summarise(study, records)
     told = {name: value for name, value in asdict(summary).items() if isinstance(value, list)}
-    write_text(folder / "summary.json", json.dumps({"study": plan.settings.name, **told}, indent=1) + "\n")
+    write_text(folder / "summary.json", json.dumps({"study": study.settings.name, **told}, indent=1) + "\n")
     yield folder / "summary.json"
     drawn: dict[str, Path] = {}
     if figures:
@@ -62,5 +62,5 @@ def _write(
         yield from drawn.values()
     target = document or folder / "study.md"
     links = {title: Path(os.path.relpath(path, target.parent)).as_posix() for title, path in drawn.items()}
-    write_text(target, as_document(plan, summary, records, figures=links, command=command))
+    write_text(target, as_document(study, summary, records, figures=links, command=command))
     yield target

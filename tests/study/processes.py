@@ -11,7 +11,7 @@ import torch
 
 from optical_mteb.study import experiment, running
 from optical_mteb.study.cells import CellFolder
-from optical_mteb.study.plan import make_plan
+from optical_mteb.study.jobs import load_study
 from tests.forkserver import CONTEXT
 
 
@@ -21,8 +21,8 @@ def run_study(path, folder, home, log, killed_at=None):
     os.environ["OPTICAL_MTEB_HOME"] = str(home)
     for module, name in ((experiment, "train"), (running, "evaluate")):
         setattr(module, name, _noted(name, getattr(module, name), log, killed_at))
-    plan = make_plan(Path(path))
-    running.run(plan, CellFolder(Path(folder)), list(plan.jobs.values()), say=lambda line: None)
+    study = load_study(Path(path))
+    running.run(study, CellFolder(Path(folder)), list(study.jobs.values()), say=lambda line: None)
 
 
 def _noted(name, function, log, killed_at):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from optical_mteb.study.cells import CellFolder, CellRecord
-from optical_mteb.study.plan import make_plan
+from optical_mteb.study.jobs import load_study
 from optical_mteb.study.summary import summarise
 from optical_mteb.study.table import read_records, read_table, rows, write_table
 from optical_mteb.study.writing import write
@@ -19,13 +19,13 @@ SUBSETS = ("swh-eng", "som-eng", "fra-eng", "hau-eng")
 
 
 @pytest.fixture
-def study(study_file, tmp_path):
+def recorded(study_file, tmp_path):
     """A study whose records have drawn scores, better with every pair and better still in Swahili."""
-    plan = make_plan(study_file)
+    study = load_study(study_file)
     cells = CellFolder(tmp_path / "out" / "cells")
     cells.folder.mkdir(parents=True)
     hard = np.random.default_rng(0).uniform(0, 0.5, 40)
-    for training, job in plan.jobs.items():
+    for training, job in study.jobs.items():
         level = 0.05 * len(training.languages)
         scores = {
             subset: {
@@ -45,13 +45,13 @@ def study(study_file, tmp_path):
             scores={"CLDRNameRetrieval": scores},
         )
         cells.write(record)
-    return plan, cells, hard
+    return study, cells, hard
 
 
-def test_means_and_slopes_are_the_records(study, tmp_path):
+def test_means_and_slopes_are_the_records(recorded, tmp_path):
     """Guards against a group of other languages, a mean that mixes numbers of pairs, a slope of another unit, a swapped side."""
-    plan, cells, hard = study
-    list(write(plan, cells, tmp_path / "out", document=None, figures=False, command="make it"))
+    study, cells, hard = recorded
+    list(write(study, cells, tmp_path / "out", document=None, figures=False, command="make it"))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     means = {
         (each["approach"], each["pairs"], each["group"]): each["estimate"]["value"]
@@ -82,10 +82,10 @@ def test_means_and_slopes_are_the_records(study, tmp_path):
     assert rival["difference"]["estimate"]["value"] == pytest.approx(0.15, abs=1e-4)
 
 
-def test_every_number_of_the_document_is_in_the_summary(study, tmp_path):
+def test_every_number_of_the_document_is_in_the_summary(recorded, tmp_path):
     """Guards against a figure of the document that no record gives."""
-    plan, cells, _ = study
-    *_, path = write(plan, cells, tmp_path / "out", document=tmp_path / "doc.md", figures=False, command="make it")
+    study, cells, _ = recorded
+    *_, path = write(study, cells, tmp_path / "out", document=tmp_path / "doc.md", figures=False, command="make it")
     text = path.read_text()
     assert path == tmp_path / "doc.md"
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -101,39 +101,39 @@ def test_every_number_of_the_document_is_in_the_summary(study, tmp_path):
     assert "make it" in text
 
 
-def test_what_is_not_done_is_left_out(study, tmp_path):
+def test_what_is_not_done_is_left_out(recorded, tmp_path):
     """Guards against a mean over the seeds that are there, as if it were over all."""
-    plan, cells, _ = study
-    gone = next(job for job in plan.jobs.values() if len(job.training.languages) == 2)
+    study, cells, _ = recorded
+    gone = next(job for job in study.jobs.values() if len(job.training.languages) == 2)
     cells.path(gone.fingerprint).unlink()
-    records = {job.fingerprint: record for job in plan.jobs.values() if (record := cells.read(job.fingerprint))}
-    summary = summarise(plan, records)
+    records = {job.fingerprint: record for job in study.jobs.values() if (record := cells.read(job.fingerprint))}
+    summary = summarise(study, records)
     assert {each.pairs for each in summary.means if each.approach == "contrastive"} == {1, 3}
     assert (summary.done, summary.trainings) == (6, 7)
 
 
-def test_several_write_into_one_folder(study, tmp_path):
+def test_several_write_into_one_folder(recorded, tmp_path):
     """Guards against a study that fails to write its table, since another process writes the same one."""
-    plan, cells, _ = study
+    study, cells, _ = recorded
 
     def written(_):
-        return list(write(plan, cells, tmp_path / "out", document=None, figures=False, command="make it"))
+        return list(write(study, cells, tmp_path / "out", document=None, figures=False, command="make it"))
 
     with ThreadPoolExecutor(4) as pool:
         paths = list(pool.map(written, range(8)))
     assert paths == [[tmp_path / "out" / name for name in ("table.csv", "summary.json", "study.md")]] * 8
     left = {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
     assert left == {"cells", *(path.name for path in paths[0])}
-    assert len(read_table(tmp_path / "out" / "table.csv")) == len(rows(plan, read_records(plan, cells)))
+    assert len(read_table(tmp_path / "out" / "table.csv")) == len(rows(study, read_records(study, cells)))
 
 
-def test_figures_are_the_same_twice(study, tmp_path):
+def test_figures_are_the_same_twice(recorded, tmp_path):
     """Guards against a date or a drawn id in a figure: a review would see a change where there is none."""
     pytest.importorskip("matplotlib")
-    plan, cells, _ = study
+    study, cells, _ = recorded
     drawn = []
     for name in ("one", "two"):
-        written = list(write(plan, cells, tmp_path / name, document=None, figures=True, command="make it"))
+        written = list(write(study, cells, tmp_path / name, document=None, figures=True, command="make it"))
         svg = [path for path in written if path.suffix == ".svg"]
         assert len(svg) == 6
         drawn.append({path.name: path.read_bytes() for path in svg})

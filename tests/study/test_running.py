@@ -8,7 +8,7 @@ import pytest
 from optical_mteb.errors import InputError
 from optical_mteb.students import student_names, student_path
 from optical_mteb.study.cells import CellFolder
-from optical_mteb.study.plan import make_plan
+from optical_mteb.study.jobs import load_study
 from optical_mteb.study.running import run, run_on_ray
 from optical_mteb.study.table import read_records, read_table, rows, write_table
 from tests.study.conftest import edit
@@ -36,20 +36,20 @@ def test_kill_and_go_on(small, tmp_path, own_home):
     assert sum(line.startswith("train") for line in noted) == 2
     # The first student was scored in the run whose next training was killed: it was in the store.
     assert sum(line.startswith("evaluate") for line in noted) == 3
-    plan = make_plan(small)
-    assert len(read_records(plan, CellFolder(folder))) == 3
+    study = load_study(small)
+    assert len(read_records(study, CellFolder(folder))) == 3
     assert student_names() == []
 
 
 def test_a_student_that_lacks_a_file_is_trained_again(small, tmp_path, monkeypatch):
     """Guards against a cell that fails for ever, because a kill left half of its student in the store."""
-    plan, cells = make_plan(small), CellFolder(tmp_path / "cells")
-    [job] = [job for job in plan.jobs.values() if len(job.training.languages) == 1]
+    study, cells = load_study(small), CellFolder(tmp_path / "cells")
+    [job] = [job for job in study.jobs.values() if len(job.training.languages) == 1]
     with monkeypatch.context() as patch:
         patch.setattr("optical_mteb.study.running.evaluate", lambda *_, **__: (_ for _ in ()).throw(InputError("no")))
-        assert run(plan, cells, [job], say=lambda line: None).failed
+        assert run(study, cells, [job], say=lambda line: None).failed
     (student_path(job.recipe.name) / "modules.json").unlink()
-    assert run(plan, cells, [job], say=lambda line: None).done == 1
+    assert run(study, cells, [job], say=lambda line: None).done == 1
     assert student_names() == []
 
 
@@ -65,12 +65,12 @@ def test_two_processes_share_the_work(small, tmp_path, own_home):
 def test_what_fails_is_reported_and_the_rest_is_done(small, tmp_path):
     """Guards against one failing training that ends a study, or counts as done."""
     edit(small, "contrastive = []", 'wild = ["student.freeze_layers=9"]')
-    plan, cells = make_plan(small), CellFolder(tmp_path / "cells")
-    outcome = run(plan, cells, list(plan.jobs.values()), say=lambda line: None)
+    study, cells = load_study(small), CellFolder(tmp_path / "cells")
+    outcome = run(study, cells, list(study.jobs.values()), say=lambda line: None)
     assert outcome.done == 1
     assert len(outcome.failed) == 2
     assert all("freeze fewer" in line for line in outcome.failed.values())
-    assert len(read_records(plan, cells)) == 1
+    assert len(read_records(study, cells)) == 1
 
 
 def test_a_cluster_does_the_same(small, tmp_path, own_home, monkeypatch):
@@ -79,14 +79,14 @@ def test_a_cluster_does_the_same(small, tmp_path, own_home, monkeypatch):
     monkeypatch.setenv("RAY_worker_niceness", "0")
     edit(small, "contrastive = []", 'contrastive = []\nwild = ["student.freeze_layers=9"]')
     edit(small, "pairs = [1, 2]", "pairs = [1]")
-    plan = make_plan(small)
+    study = load_study(small)
     here, there = CellFolder(tmp_path / "here"), CellFolder(tmp_path / "there")
-    jobs = list(plan.jobs.values())
-    run(plan, here, jobs, device="cpu", say=lambda line: None)
-    outcome = run_on_ray(plan, there, jobs, workers=2, device="cpu", say=lambda line: None)
+    jobs = list(study.jobs.values())
+    run(study, here, jobs, device="cpu", say=lambda line: None)
+    outcome = run_on_ray(study, there, jobs, workers=2, device="cpu", say=lambda line: None)
     assert (outcome.done, len(outcome.failed)) == (2, 1)
     assert "freeze fewer" in next(iter(outcome.failed.values()))
-    own, others = read_records(plan, here), read_records(plan, there)
+    own, others = read_records(study, here), read_records(study, there)
     assert own.keys() == others.keys()
     for fingerprint, record in own.items():
         for subset, metrics in record.scores["CLDRNameRetrieval"].items():
@@ -102,9 +102,9 @@ def test_scores_are_in_the_precision_of_the_training(small, tmp_path, monkeypatc
         (small.parent / "recipe.toml").write_text(
             re.sub('precision = ".*"', f'precision = "{said}"', (small.parent / "recipe.toml").read_text())
         )
-        plan, cells = make_plan(small), CellFolder(tmp_path / str(number))
-        [base] = [job for job in plan.jobs.values() if not job.training.languages]
-        run(plan, cells, [base], say=lambda line: None)
+        study, cells = load_study(small), CellFolder(tmp_path / str(number))
+        [base] = [job for job in study.jobs.values() if not job.training.languages]
+        run(study, cells, [base], say=lambda line: None)
         precisions.append(cells.read(base.fingerprint).precision)
     assert precisions == ["float32", "bfloat16", "bfloat16"]
 
@@ -112,10 +112,10 @@ def test_scores_are_in_the_precision_of_the_training(small, tmp_path, monkeypatc
 def test_table_has_a_row_for_each_cell_and_metric(study_file, tmp_path):
     """Guards against a wrong group, a mean of other queries, trainings that are lost where cells coincide, and a lossy file."""
     edit(study_file, "seeds = [1, 2]", "seeds = [1]")
-    plan, cells = make_plan(study_file), CellFolder(tmp_path / "cells")
-    run(plan, cells, list(plan.jobs.values()), say=lambda line: None)
-    records = read_records(plan, cells)
-    table = rows(plan, records)
+    study, cells = load_study(study_file), CellFolder(tmp_path / "cells")
+    run(study, cells, list(study.jobs.values()), say=lambda line: None)
+    records = read_records(study, cells)
+    table = rows(study, records)
     assert len(table) == 2 * 3 * 4 * 2
     for row in table:
         record = json.loads((tmp_path / "cells" / f"{row.cell}.json").read_text())
@@ -133,9 +133,9 @@ def test_table_has_a_row_for_each_cell_and_metric(study_file, tmp_path):
 
 def test_damaged_records_are_refused(small, tmp_path):
     """Guards against a record that was edited or cut short, and that a table is made of."""
-    plan, cells = make_plan(small), CellFolder(tmp_path / "cells")
-    zero_shot = [job for job in plan.jobs.values() if not job.training.steps]
-    run(plan, cells, zero_shot, say=lambda line: None)
+    study, cells = load_study(small), CellFolder(tmp_path / "cells")
+    zero_shot = [job for job in study.jobs.values() if not job.training.steps]
+    run(study, cells, zero_shot, say=lambda line: None)
     path = cells.path(zero_shot[0].fingerprint)
     whole = path.read_text()
     record = json.loads(whole)
@@ -143,4 +143,4 @@ def test_damaged_records_are_refused(small, tmp_path):
     for damaged in (whole[:100], json.dumps(record), whole.replace(zero_shot[0].fingerprint, "0" * 16)):
         path.write_text(damaged)
         with pytest.raises(InputError, match=r"remove it and run the command again"):
-            read_records(plan, cells)
+            read_records(study, cells)

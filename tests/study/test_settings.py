@@ -3,7 +3,7 @@
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.study.plan import make_plan
+from optical_mteb.study.jobs import load_study
 from optical_mteb.study.settings import find_study, read_study, shipped_studies
 from tests.study.conftest import edit
 
@@ -49,7 +49,7 @@ def test_bad_plans(study_file, old, new, line):
     edit(study_file, 'high_resource = ["fra"]\n', "")
     edit(study_file, old, new)
     with pytest.raises(InputError, match=line) as error:
-        make_plan(study_file)
+        load_study(study_file)
     assert "\n" not in str(error.value)
 
 
@@ -58,7 +58,7 @@ def test_a_split_that_a_language_has_not(study_file):
     edit(study_file, "CLDRNameRetrieval", "AfriQARetrieval")
     edit(study_file, '["swh-eng", "som-eng", "fra-eng", "hau-eng"]', '["hau-eng", "yor-eng"]\nsplit = "dev"')
     with pytest.raises(InputError, match="AfriQARetrieval has no split 'dev' of yor-eng"):
-        make_plan(study_file)
+        load_study(study_file)
 
 
 def test_shipped_studies_are_found():

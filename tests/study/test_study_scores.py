@@ -8,7 +8,7 @@ from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, Sentenc
 from optical_mteb.bases import as_late_interaction
 from optical_mteb.registry import register
 from optical_mteb.study.evaluation import METRICS, evaluate, reduce
-from optical_mteb.study.plan import load_task
+from optical_mteb.study.jobs import load_task
 from optical_mteb.study.settings import TaskSettings
 
 

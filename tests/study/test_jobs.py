@@ -5,26 +5,26 @@ import json
 import pytest
 
 from optical_mteb.study.cells import CellFolder, CellRecord, fingerprint_of
-from optical_mteb.study.plan import make_plan
+from optical_mteb.study.jobs import load_study
 from tests.study.conftest import edit
 
 
 def fingerprints(path):
-    return {job.training: job.fingerprint for job in make_plan(path).jobs.values()}
+    return {job.training: job.fingerprint for job in load_study(path).jobs.values()}
 
 
 def test_trainings_take_their_languages(study_file):
     """Guards against a training on other languages, steps, seeds than its cell says, or under another training's name."""
-    plan = make_plan(study_file)
-    assert len(plan.cells) == 2 * 3 * 2
-    assert len(plan.jobs) == 1 + 3 * 2
-    for training, job in plan.jobs.items():
+    study = load_study(study_file)
+    assert len(study.cells) == 2 * 3 * 2
+    assert len(study.jobs) == 1 + 3 * 2
+    for training, job in study.jobs.items():
         if training.steps:
             assert job.recipe.languages == sorted(training.languages)
             assert [source.language_code for source in job.recipe.bitext] == sorted(training.languages)
             assert (job.recipe.training.steps, job.recipe.seed) == (3, training.seed)
         assert job.recipe.name == f"study-{job.fingerprint}"
-    assert len({job.fingerprint for job in plan.jobs.values()}) == len(plan.jobs)
+    assert len({job.fingerprint for job in study.jobs.values()}) == len(study.jobs)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_fingerprints_follow_bitext_and_base(study_file, tmp_path, tiny_model):
     )
     before = fingerprints(study_file)
     edit(tmp_path / "swahili.txt", "neno 7\n", "neno saba\n")
-    from optical_mteb.study import plan
+    from optical_mteb.study import jobs
 
-    plan._bitext.cache_clear()
+    jobs._bitext.cache_clear()
     after = fingerprints(study_file)
     assert all((before[each] == after[each]) == ("swh" not in each.languages) for each in before)
 
@@ -76,14 +76,14 @@ def test_a_single_language_is_read_in_no_third(study_file):
     """Guards against a hybrid approach that cannot begin with one pair."""
     edit(study_file, "contrastive = []", 'contrastive = ["batches.cross_lingual=0.5", "batches.multilingual=0.5"]')
     shares = {
-        len(job.training.languages): job.recipe.batches.multilingual for job in make_plan(study_file).jobs.values()
+        len(job.training.languages): job.recipe.batches.multilingual for job in load_study(study_file).jobs.values()
     }
     assert (shares[1], shares[2], shares[3]) == (0, 0.5, 0.5)
 
 
 def test_records_of_earlier_versions_are_found(study_file, tmp_path):
     """Guards against trainings that are made again because a recipe has keys that it did not have then."""
-    job = next(job for job in make_plan(study_file).jobs.values() if job.training.steps)
+    job = next(job for job in load_study(study_file).jobs.values() if job.training.steps)
     earlier = json.loads(json.dumps(job.determined_by))
     del earlier["recipe"]["objective"]["rank"], earlier["recipe"]["batches"]["passages"]
     cells = CellFolder(tmp_path / "cells")

@@ -51,7 +51,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Study:
     """A study that is ready to run.
 
     Attributes:
@@ -69,7 +69,7 @@ class Plan:
     jobs: dict[Training, Job]
 
 
-def make_plan(path: Path, only: str = "*") -> Plan:
+def load_study(path: Path, only: str = "*") -> Study:
     """Read a study and check its tasks and trainings.
 
     Args:
@@ -96,7 +96,7 @@ def make_plan(path: Path, only: str = "*") -> Plan:
         except InputError:
             if fnmatch(describe(training), only):
                 raise
-    return Plan(settings, path, orders, [cell for cell in cells if cell.training in jobs], jobs)
+    return Study(settings, path, orders, [cell for cell in cells if cell.training in jobs], jobs)
 
 
 def describe(training: Training) -> str:
