@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from optical_mteb.study.table import Row
+from optical_mteb.study.table import TableRow
 
 TOLERANCE = 0.005
 """Largest difference of a mean score from the table's: threads and processors round otherwise, and add up otherwise."""
@@ -24,7 +24,7 @@ class Agreement:
     """
 
     compared: int
-    furthest: tuple[Row, Row] | None
+    furthest: tuple[TableRow, TableRow] | None
 
     @property
     def difference(self) -> float:
@@ -53,7 +53,7 @@ class Agreement:
         )
 
 
-def agree(rows: Iterable[Row], table: Sequence[Row]) -> Agreement:
+def agree(rows: Iterable[TableRow], table: Sequence[TableRow]) -> Agreement:
     """Compare the scores of trainings with those of the same trainings in a table.
 
     A training is known again by its approach, languages, steps and seed: fingerprints change when recipes gain keys.
@@ -70,10 +70,10 @@ def agree(rows: Iterable[Row], table: Sequence[Row]) -> Agreement:
     )
 
 
-def _key(row: Row) -> tuple[str | int, ...]:
+def _key(row: TableRow) -> tuple[str | int, ...]:
     seed = row.seed if row.steps else 0
     return (row.approach, row.trained, row.steps, seed, row.task, row.subset, row.metric)
 
 
-def _tolerance(own: Row, known: Row) -> float:
+def _tolerance(own: TableRow, known: TableRow) -> float:
     return TOLERANCE if own.precision == known.precision == "float32" else IN_BFLOAT16

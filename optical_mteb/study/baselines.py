@@ -58,7 +58,7 @@ _HEADINGS = {"ndcg_at_10": "nDCG@10", "map_at_100": "MAP@100"}
 
 
 @dataclass
-class Comparison:
+class SystemScores:
     """Scores of several systems on the same tasks.
 
     Attributes:
@@ -80,7 +80,7 @@ def compare_objectives(
     recipe_folder: Path | None = None,
     device: str | None = None,
     say: Say = print,
-) -> Comparison:
+) -> SystemScores:
     """Train a recipe's student under several objectives and evaluate the lot; what is there already is not done again.
 
     Everything but the objective is the recipe's, the seed included. A student stands in the store as
@@ -110,7 +110,7 @@ def compare_objectives(
         raise InputError("no task to compare on; name one, as in -t CLDRNameRetrieval")
     loaded_translator = _translator(translator, loaded_tasks, device) if translator else None
     ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
-    comparison = Comparison()
+    comparison = SystemScores()
     cache = mteb.ResultCache(results)
 
     def add(system: str, model: ModelMeta | Wrapper) -> None:
@@ -131,7 +131,7 @@ def compare_objectives(
 
 
 def tables(
-    comparison: Comparison, *, metrics: Sequence[str] = METRICS, groups: Mapping[str, Sequence[str]] = GROUPS
+    comparison: SystemScores, *, metrics: Sequence[str] = METRICS, groups: Mapping[str, Sequence[str]] = GROUPS
 ) -> list[TerminalTable]:
     """A table for each task and metric, in points (hundredths): a row a subset, a column a system, the best one bold.
 
@@ -238,7 +238,7 @@ def _on_device(meta: ModelMeta, device: str) -> Wrapper:
     return wrapper
 
 
-def _table(comparison: Comparison, task: str, metric: str, groups: Mapping[str, Sequence[str]]) -> TerminalTable:
+def _table(comparison: SystemScores, task: str, metric: str, groups: Mapping[str, Sequence[str]]) -> TerminalTable:
     systems = list(comparison.scores)
     values = {
         system: {subset: by_metric[metric] for subset, by_metric in comparison.scores[system][task].items()}

@@ -9,13 +9,13 @@ from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Study
-from optical_mteb.study.summary import CHANGING, GROUPS, Contrast, Summary
+from optical_mteb.study.summary import CHANGING, GROUPS, Contrast, StudySummary
 
 HEADINGS = {"map_at_100": "MAP@100", "ndcg_at_10": "nDCG@10"}
 
 
 def document(
-    study: Study, summary: Summary, records: Mapping[str, CellRecord], *, figures: Mapping[str, str], command: str
+    study: Study, summary: StudySummary, records: Mapping[str, CellRecord], *, figures: Mapping[str, str], command: str
 ) -> str:
     """The text.
 
@@ -62,7 +62,7 @@ def document(
     return "\n\n".join(parts) + "\n"
 
 
-def _design(study: Study, summary: Summary, records: Mapping[str, CellRecord]) -> str:
+def _design(study: Study, summary: StudySummary, records: Mapping[str, CellRecord]) -> str:
     settings = study.settings
     jobs = [job for job in study.jobs.values() if job.fingerprint in records]
     recipe = next((job.recipe for job in study.jobs.values() if job.training.languages), None)
@@ -125,7 +125,7 @@ def _section(heading: str, what: str, tables: Iterable[str]) -> list[str]:
     return [heading, what, *found] if found else []
 
 
-def _means(study: Study, summary: Summary) -> Iterator[str]:
+def _means(study: Study, summary: StudySummary) -> Iterator[str]:
     pairs = sorted(study.settings.pairs)
     found = {(m.metric, m.budget, m.group, m.approach, m.pairs): m.estimate for m in summary.means}
     for metric in METRICS:
@@ -143,7 +143,7 @@ def _means(study: Study, summary: Summary) -> Iterator[str]:
                     )
 
 
-def _slopes(study: Study, summary: Summary) -> Iterator[str]:
+def _slopes(study: Study, summary: StudySummary) -> Iterator[str]:
     for metric in METRICS:
         for budget in study.settings.budgets:
             found = {
@@ -160,7 +160,7 @@ def _slopes(study: Study, summary: Summary) -> Iterator[str]:
                 yield table(["group", *approaches], rows)
 
 
-def _interference(summary: Summary) -> Iterator[str]:
+def _interference(summary: StudySummary) -> Iterator[str]:
     if not summary.interference:
         return
     for metric in METRICS:
@@ -168,7 +168,7 @@ def _interference(summary: Summary) -> Iterator[str]:
         yield _contrasts([each for each in summary.interference if each.metric == metric], "language")
 
 
-def _approaches(summary: Summary) -> Iterator[str]:
+def _approaches(summary: StudySummary) -> Iterator[str]:
     for metric in METRICS:
         contrasts = [each for each in summary.approaches if each.metric == metric]
         if contrasts:

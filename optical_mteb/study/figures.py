@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_file
 from optical_mteb.study.document import HEADINGS
-from optical_mteb.study.summary import GROUPS, Contrast, Summary
+from optical_mteb.study.summary import GROUPS, Contrast, StudySummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def check_plotting() -> None:
         raise InputError('figures need matplotlib; install it: pip install "optical-mteb[plot]", or pass --no-figures')
 
 
-def draw(summary: Summary, folder: Path) -> dict[str, Path]:
+def draw(summary: StudySummary, folder: Path) -> dict[str, Path]:
     """Draw what there is to draw into a folder.
 
     Returns:
@@ -69,7 +69,7 @@ def _figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:  
     return figure, figure.subplots(**layout)
 
 
-def _curves(summary: Summary, metric: str, budget: str) -> Figure:
+def _curves(summary: StudySummary, metric: str, budget: str) -> Figure:
     means = [each for each in summary.means if (each.metric, each.budget) == (metric, budget)]
     approaches = list(dict.fromkeys(each.approach for each in means))
     figure, axes = _figure(9, 6, nrows=2, ncols=3, sharex=True)
@@ -107,7 +107,7 @@ def _numbers_of_pairs(axis: Axes, numbers: Sequence[int]) -> None:
     axis.minorticks_off()
 
 
-def _slopes(summary: Summary, metric: str, budget: str) -> Figure:
+def _slopes(summary: StudySummary, metric: str, budget: str) -> Figure:
     slopes = [each for each in summary.slopes if (each.metric, each.budget) == (metric, budget)]
     approaches = list(dict.fromkeys(each.approach for each in slopes))
     groups = [group for group in GROUPS if any(each.group == group for each in slopes)]

@@ -26,7 +26,7 @@ LIBRARIES = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "t
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What became of a run.
 
     Attributes:
@@ -40,7 +40,7 @@ class Outcome:
 
 def run(
     study: Study, cells: CellFolder, jobs: Sequence[Job], *, device: str | None = None, say: Say = print
-) -> Outcome:
+) -> RunOutcome:
     """Train and score what is not done; what another process has in hand is left to it, and done here if it dies.
 
     Args:
@@ -72,7 +72,7 @@ def run(
         cells.write(record)
         done += 1
         say(f"  trained in {record.figures.get('seconds', 0):.0f} s, scored in {record.evaluation_seconds:.0f} s")
-    return Outcome(done, failed)
+    return RunOutcome(done, failed)
 
 
 def run_on_ray(
@@ -84,7 +84,7 @@ def run_on_ray(
     workers: int | None = None,
     device: str | None = None,
     say: Say = print,
-) -> Outcome:
+) -> RunOutcome:
     """Train and score what is not done on the workers of a Ray cluster; records are written here.
 
     Every machine of it must find the study's file, its bitext and its data under the same names.
@@ -121,7 +121,7 @@ def run_on_ray(
             cells.write(answer)
             done += 1
             say(f"{count} of {len(missing)}: {describe(training)}: done in {answer.seconds():.0f} s")
-    return Outcome(done, failed)
+    return RunOutcome(done, failed)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Summary:
+class StudySummary:
     """All that a document of a study says.
 
     Attributes:
@@ -108,10 +108,10 @@ class Summary:
     trainings: int = 0
 
 
-def summarise(study: Study, records: Mapping[str, CellRecord]) -> Summary:
+def summarise(study: Study, records: Mapping[str, CellRecord]) -> StudySummary:
     """The statistics of what is done; a number of pairs of which a seed or an order is missing is left out."""
     scores = _Scores(study, records)
-    return Summary(
+    return StudySummary(
         means=list(_means(scores)),
         slopes=list(_slopes(scores)),
         interference=list(_interference(scores)),

@@ -21,7 +21,7 @@ SAME_LANGUAGE = {"fil": "tgl"}
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A line of the table.
 
     Attributes:
@@ -69,7 +69,7 @@ class Row:
     precision: str
 
 
-def rows(study: Study, records: dict[str, CellRecord]) -> list[Row]:
+def rows(study: Study, records: dict[str, CellRecord]) -> list[TableRow]:
     """The table of the cells that are done.
 
     Args:
@@ -101,20 +101,20 @@ def language_of(subset: str) -> str:
     return SAME_LANGUAGE.get(code, code)
 
 
-def write_table(path: Path, table: Sequence[Row]) -> None:
+def write_table(path: Path, table: Sequence[TableRow]) -> None:
     """Write the table as CSV, whole or not at all.
 
     Raises:
         InputError: The place cannot be written to.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, [each.name for each in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [each.name for each in fields(TableRow)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in table)
     write_text(path, text.getvalue())
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[TableRow]:
     """Read a table that `write_table` wrote.
 
     Raises:
@@ -125,17 +125,17 @@ def read_table(path: Path) -> list[Row]:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             lines = list(reader)
-        if reader.fieldnames != [each.name for each in fields(Row)]:
+        if reader.fieldnames != [each.name for each in fields(TableRow)]:
             raise ValueError("other columns")
         return [
-            Row(**{each.name: kinds.get(str(each.type), str)(line[each.name]) for each in fields(Row)})
+            TableRow(**{each.name: kinds.get(str(each.type), str)(line[each.name]) for each in fields(TableRow)})
             for line in lines
         ]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not the table of a study ({error}); run the study again") from error
 
 
-def _rows_of(study: Study, cell: Cell, records: dict[str, CellRecord], splits: dict[str, str]) -> Iterator[Row]:
+def _rows_of(study: Study, cell: Cell, records: dict[str, CellRecord], splits: dict[str, str]) -> Iterator[TableRow]:
     job = study.jobs[cell.training]
     record = records.get(job.fingerprint)
     if record is None:
@@ -146,7 +146,7 @@ def _rows_of(study: Study, cell: Cell, records: dict[str, CellRecord], splits: d
         for subset, metrics in subsets.items():
             language = language_of(subset)
             for metric, values in metrics.items():
-                yield Row(
+                yield TableRow(
                     cell=job.fingerprint,
                     approach=cell.approach,
                     budget=cell.budget,

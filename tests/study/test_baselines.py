@@ -10,7 +10,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names
 from optical_mteb.study import baselines as module
 from optical_mteb.study import experiment
-from optical_mteb.study.baselines import OBJECTIVES, Comparison, compare_objectives, tables
+from optical_mteb.study.baselines import OBJECTIVES, SystemScores, compare_objectives, tables
 from optical_mteb.training.recipe import ObjectiveSettings, read_recipe
 
 pytestmark = pytest.mark.slow
@@ -182,7 +182,7 @@ def test_tables_show_means_and_the_best():
         "zero-shot": {"swh-eng": 0.5, "som-eng": 0.3, "fra-eng": 0.9},
         "optical": {"swh-eng": 0.6, "som-eng": 0.30004, "fra-eng": 0.1},
     }
-    comparison = Comparison(
+    comparison = SystemScores(
         scores={
             system: {"T": {subset: {"ndcg_at_10": value} for subset, value in values.items()}}
             for system, values in rows.items()
