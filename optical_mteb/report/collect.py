@@ -71,7 +71,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Collection:
+class ResultFolder:
     """Everything in a result folder.
 
     Attributes:
@@ -93,7 +93,7 @@ class Collection:
         return sorted({key for model in self.models for key in model.scores})
 
 
-def collect(folder: Path, reference: str | None = None, *, published: Sequence[str] = ()) -> Collection:
+def collect(folder: Path, reference: str | None = None, *, published: Sequence[str] = ()) -> ResultFolder:
     """Read all results below a folder; a file that is damaged is left out and noted.
 
     Args:
@@ -112,7 +112,7 @@ def collect(folder: Path, reference: str | None = None, *, published: Sequence[s
         raise InputError(f"{folder}: none of its results can be read: {notes[0] if notes else 'there are none'}")
     first = _chosen(models, folder, reference) if reference else _base_of(models)
     others = [_published(name, models, notes) for name in published]
-    return Collection([first, *(model for model in models if model is not first), *others], notes)
+    return ResultFolder([first, *(model for model in models if model is not first), *others], notes)
 
 
 def _published(name: str, models: Sequence[Model], notes: list[str]) -> Model:

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from optical_mteb.errors import InputError
-from optical_mteb.report.collect import METRICS, Collection, Model, collect
+from optical_mteb.report.collect import METRICS, Model, ResultFolder, collect
 from optical_mteb.report.curves import find_studies
 from optical_mteb.report.standings import parameters_text, seconds_text, standings
 from optical_mteb.report.tables import HEADINGS, MAIN, overview, seen_languages, task_tables
@@ -30,7 +30,7 @@ _SPEED_KEYS = ("documents_a_second", "megabytes")
 
 def write_report(
     results: Path, output: Path, *, reference: str | None = None, published: Sequence[str] = ()
-) -> Collection:
+) -> ResultFolder:
     """Write a report.
 
     Args:
@@ -90,10 +90,10 @@ def write_report(
             target = folder / "data" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(collection.models[place].results.path(task), target)
-    return Collection(collection.models, notes)
+    return ResultFolder(collection.models, notes)
 
 
-def _file_names(collection: Collection) -> dict[tuple[int, str], str]:
+def _file_names(collection: ResultFolder) -> dict[tuple[int, str], str]:
     """Path of every result below `data/`, by place of the model and task."""
     return {
         (place, task): f"{_safe(model)}/{_safe_part(task)}.json"

@@ -12,7 +12,7 @@ from statistics import fmean
 from optical_mteb.benchmark import LANGUAGES, SPLITS
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
-from optical_mteb.report.collect import METRICS, Collection, Model
+from optical_mteb.report.collect import METRICS, Model, ResultFolder
 from optical_mteb.storage import atomic_file
 from optical_mteb.terminal_table import TerminalTable
 
@@ -65,7 +65,7 @@ class Standings:
     rows: list[Standing]
 
 
-def standings(collection: Collection) -> Standings:
+def standings(collection: ResultFolder) -> Standings:
     """Where the models of a result folder stand, in nDCG@10.
 
     A mean weighs subsets alike within a task and tasks alike, as the groups of the benchmark do, over the subsets and

@@ -11,7 +11,7 @@ import numpy as np
 from optical_mteb.benchmark import LANGUAGES
 from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
-from optical_mteb.report.collect import METRICS, Collection, Model
+from optical_mteb.report.collect import METRICS, Model, ResultFolder
 from optical_mteb.scores.compare import compare_models
 from optical_mteb.scores.rows import Row
 from optical_mteb.scores.significance import bootstrap_intervals
@@ -80,12 +80,12 @@ class Overview:
     tasks: dict[str, list[str]] = field(default_factory=dict)
 
 
-def task_tables(collection: Collection, notes: list[str]) -> list[TaskTable]:
+def task_tables(collection: ResultFolder, notes: list[str]) -> list[TaskTable]:
     """A table for every task; what cannot be compared is noted and shown without differences."""
     return [_task_table(collection, task, split, notes) for task, split in collection.tasks]
 
 
-def overview(collection: Collection, tables: Sequence[TaskTable]) -> Overview:
+def overview(collection: ResultFolder, tables: Sequence[TaskTable]) -> Overview:
     """Means of the groups, over subsets and then over tasks.
 
     A group counts the subsets that the reference has and every model does that has any of them; of the others, there is
@@ -120,7 +120,7 @@ def overview(collection: Collection, tables: Sequence[TaskTable]) -> Overview:
     return Overview(groups, lines, tasks)
 
 
-def seen_languages(collection: Collection) -> Iterator[str]:
+def seen_languages(collection: ResultFolder) -> Iterator[str]:
     """A line for each student that was trained on a language of the group of unseen ones."""
     for model in collection.models:
         seen = sorted(model.training_languages & set(LANGUAGES["unseen"]))
@@ -133,7 +133,7 @@ def _asks_in(subset: str, languages: Sequence[str]) -> bool:
     return query.partition("_")[0] in languages and document == "eng"
 
 
-def _task_table(collection: Collection, task: str, split: str, notes: list[str]) -> TaskTable:
+def _task_table(collection: ResultFolder, task: str, split: str, notes: list[str]) -> TaskTable:
     subsets = sorted({subset for model in collection.models for subset in _values(model, task, split)}, key=_order)
     differences = [dict(_differences(collection.reference, model, task, split, notes)) for model in collection.models]
     lines: dict[str, list[Line]] = {metric: [] for metric in METRICS}
