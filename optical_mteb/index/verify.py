@@ -13,7 +13,7 @@ from optical_mteb.index.faiss_index import FaissIndex
 from optical_mteb.index.manifest import IndexManifest
 from optical_mteb.storage import expanded
 
-SELVES = 200
+SELF_SEARCHES = 200
 """Documents that are searched by their own vectors."""
 
 SELF_DEPTH = 10
@@ -22,7 +22,7 @@ SELF_SHARE = 0.95
 
 
 @dataclass(frozen=True)
-class Check:
+class IndexCheck:
     """The outcome of one check, in one line."""
 
     name: str
@@ -30,7 +30,7 @@ class Check:
     found: str
 
 
-def verify(folder: Path) -> Iterator[Check]:
+def verify(folder: Path) -> Iterator[IndexCheck]:
     """Check an index: its files, its counts, its ids, and whether documents are found by their own vectors.
 
     Args:
@@ -47,36 +47,36 @@ def verify(folder: Path) -> Iterator[Check]:
         if problem and IndexManifest.read(folder) != manifest:
             raise InputError(f"{folder}: another process changed it meanwhile; run the command again")
         whole &= not problem
-        yield Check(name, not problem, problem or f"{record.bytes:,} bytes, checksum as written")
+        yield IndexCheck(name, not problem, problem or f"{record.bytes:,} bytes, checksum as written")
     if not whole:
         return
     try:
         index = FaissIndex.open(folder)
     except InputError as error:
-        yield Check("opening", False, str(error))
+        yield IndexCheck("opening", False, str(error))
         return
     manifest = index.manifest
     live = manifest.count - manifest.removed
-    yield Check("counts", len(index) == live, f"{len(index):,} documents to be found, {live:,} recorded")
-    yield _unique(index)
-    yield _selves(index)
+    yield IndexCheck("counts", len(index) == live, f"{len(index):,} documents to be found, {live:,} recorded")
+    yield _unique_ids(index)
+    yield _self_retrieval(index)
 
 
-def _unique(index: FaissIndex) -> Check:
+def _unique_ids(index: FaissIndex) -> IndexCheck:
     ids = index.documents.table["id"].chunks
     every = np.concatenate([np.fromiter(map(hash, part.to_pylist()), np.int64, len(part)) for part in ids])
     kept = np.delete(every, index.searcher.removed)
     twice = len(kept) - len(np.unique(kept))
-    return Check("ids", not twice, f"{twice:,} appear twice" if twice else "no two documents share one")
+    return IndexCheck("ids", not twice, f"{twice:,} appear twice" if twice else "no two documents share one")
 
 
-def _selves(index: FaissIndex) -> Check:
+def _self_retrieval(index: FaissIndex) -> IndexCheck:
     live = index.findable()
     if not len(live):
-        return Check("self-retrieval", True, "no document is left to be found")
-    chosen = np.random.default_rng(index.manifest.seed).choice(live, min(SELVES, len(live)), replace=False)
+        return IndexCheck("self-retrieval", True, "no document is left to be found")
+    chosen = np.random.default_rng(index.manifest.seed).choice(live, min(SELF_SEARCHES, len(live)), replace=False)
     rankings = index.search(index.own_rows(np.sort(chosen)), SELF_DEPTH)
     found = [position in ranking.positions for position, ranking in zip(np.sort(chosen), rankings, strict=True)]
     share = float(np.mean(found))
     text = f"{sum(found)} of {len(found)} documents are among the best {SELF_DEPTH} for their own vectors"
-    return Check("self-retrieval", share >= SELF_SHARE, text)
+    return IndexCheck("self-retrieval", share >= SELF_SHARE, text)

@@ -15,7 +15,7 @@ from packaging.version import Version
 from optical_mteb.mteb_compat import expand_run_settings, oldest_mteb_version, read_run_settings
 from optical_mteb.submission.published import COMMIT
 from optical_mteb.submission.results_folder import RUN_SETTINGS, Evaluated, main_scores
-from optical_mteb.submission.verdicts import Check
+from optical_mteb.submission.verdicts import SubmissionCheck
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -29,7 +29,7 @@ OLDEST_MTEB = Version("2.14.0")
 _META = "model_meta.json"
 
 
-def check_results(cache: Path, results: Sequence[Evaluated]) -> list[Check]:
+def check_results(cache: Path, results: Sequence[Evaluated]) -> list[SubmissionCheck]:
     """Check a prepared result cache, from its files alone, and that MTEB reads the given results from it.
 
     Args:
@@ -39,14 +39,20 @@ def check_results(cache: Path, results: Sequence[Evaluated]) -> list[Check]:
     folders = [path for path in sorted(cache.glob("results/*/*")) if path.is_dir()]
     files = [path for folder in folders for path in sorted(folder.glob("*.json")) if path.name != _META]
     return [
-        Check.of("folder and model_meta.json agree", _disagreements(folders)),
-        Check.of("the revision has the form of a commit", _revisions(folders)),
-        Check.of("one revision a task", _revisions_by_task(files)),
-        Check.of("files under 10 MB", _large(path for folder in folders for path in sorted(folder.iterdir()))),
-        Check.of("file names are task names", _misnamed(files)),
-        Check.of(f"{RUN_SETTINGS} has every split and subset", [line for path in files for line in _settings(path)]),
-        Check.of("no split, subset or language is dropped", [line for path in files for line in _dropped(path)]),
-        Check.of("MTEB reads the same scores", _unread(cache, results)),
+        SubmissionCheck.of("folder and model_meta.json agree", _disagreements(folders)),
+        SubmissionCheck.of("the revision has the form of a commit", _revisions(folders)),
+        SubmissionCheck.of("one revision a task", _revisions_by_task(files)),
+        SubmissionCheck.of(
+            "files under 10 MB", _large(path for folder in folders for path in sorted(folder.iterdir()))
+        ),
+        SubmissionCheck.of("file names are task names", _misnamed(files)),
+        SubmissionCheck.of(
+            f"{RUN_SETTINGS} has every split and subset", [line for path in files for line in _settings(path)]
+        ),
+        SubmissionCheck.of(
+            "no split, subset or language is dropped", [line for path in files for line in _dropped(path)]
+        ),
+        SubmissionCheck.of("MTEB reads the same scores", _unread(cache, results)),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from optical_mteb.bases import base_revision
 from optical_mteb.students.sidecar import SIDECAR_NAME
-from optical_mteb.submission.verdicts import Check
+from optical_mteb.submission.verdicts import SubmissionCheck
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
@@ -57,7 +57,7 @@ def disclosure(student: Published, meta: ModelMeta) -> str:
     )
 
 
-def check_hub_folder(folder: Path, student: Published) -> list[Check]:
+def check_hub_folder(folder: Path, student: Published) -> list[SubmissionCheck]:
     """Check that a folder holds the evaluated weights and nothing but data, and that its card has what the Hub reads."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     problems = [
@@ -77,8 +77,8 @@ def check_hub_folder(folder: Path, student: Published) -> list[Check]:
     if found != student.sidecar.weights:
         problems.append(f"the weights hash to {found[:12]}, evaluated were {student.sidecar.weights[:12]}")
     return [
-        Check.of("hub/ holds the evaluated weights, and no code", problems),
-        Check.of("the model card has its data", _card_problems(folder / CARD)),
+        SubmissionCheck.of("hub/ holds the evaluated weights, and no code", problems),
+        SubmissionCheck.of("the model card has its data", _card_problems(folder / CARD)),
     ]
 
 

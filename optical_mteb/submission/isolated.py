@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.submission.verdicts import Check
+from optical_mteb.submission.verdicts import SubmissionCheck
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
 
 
-def check_isolated(source: Path, folder: Path, meta: ModelMeta) -> Check:
+def check_isolated(source: Path, folder: Path, meta: ModelMeta) -> SubmissionCheck:
     """Import the source of a `ModelMeta` and load the folder, in sentence-transformers and as MTEB does.
 
     Args:
@@ -37,7 +37,7 @@ def check_isolated(source: Path, folder: Path, meta: ModelMeta) -> Check:
         )
     name = "the source imports and hub/ loads without this package"
     if run.returncode:
-        return Check.of(name, [(run.stderr.strip().splitlines() or ["no output"])[-1]])
+        return SubmissionCheck.of(name, [(run.stderr.strip().splitlines() or ["no output"])[-1]])
     found = json.loads(run.stdout.splitlines()[-1])
     expected = {
         "metas": 1,
@@ -48,6 +48,6 @@ def check_isolated(source: Path, folder: Path, meta: ModelMeta) -> Check:
         "finite": True,
         "wrapper": getattr(meta.loader, "__name__", None),
     }
-    return Check.of(
+    return SubmissionCheck.of(
         name, [f"{key} is {found.get(key)}, expected {value}" for key, value in expected.items() if found[key] != value]
     )

@@ -22,7 +22,7 @@ from optical_mteb.submission.published import Published, as_published, local_pat
 from optical_mteb.submission.pull_requests import LONGEST, model_pull_request, results_pull_request
 from optical_mteb.submission.results_folder import Evaluated, read_results, write_results
 from optical_mteb.submission.trial import check_mock_run, check_rerun
-from optical_mteb.submission.verdicts import Check, Verdict
+from optical_mteb.submission.verdicts import SubmissionCheck, Verdict
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
@@ -52,7 +52,7 @@ class Submission:
     student: Published
     meta: ModelMeta
     results: list[Evaluated]
-    checks: list[Check]
+    checks: list[SubmissionCheck]
 
     @property
     def submittable(self) -> list[str]:
@@ -148,7 +148,7 @@ def _check_replaceable(output: Path) -> None:
         raise InputError(f"{output}: holds something else than a submission; choose a new or an empty folder")
 
 
-def _trials(folder: Path, meta: ModelMeta, results: Sequence[Evaluated], *, rerun: bool) -> list[Check]:
+def _trials(folder: Path, meta: ModelMeta, results: Sequence[Evaluated], *, rerun: bool) -> list[SubmissionCheck]:
     model = load_hub_folder(folder / "hub", meta)
     checks = [check_mock_run(model, folder / "mteb" / "mteb_mock_run_results.md")]
     if rerun:
@@ -156,18 +156,18 @@ def _trials(folder: Path, meta: ModelMeta, results: Sequence[Evaluated], *, reru
     return checks
 
 
-def _check_length(request: Path) -> Check:
+def _check_length(request: Path) -> SubmissionCheck:
     length = len(request.read_text(encoding="utf-8"))
     problem = [] if length <= LONGEST else [f"{length:,} characters; shorten {request.name}"]
-    return Check.of(f"the text for mteb has at most {LONGEST:,} characters", problem)
+    return SubmissionCheck.of(f"the text for mteb has at most {LONGEST:,} characters", problem)
 
 
-def _left_to_do(student: Published, meta: ModelMeta, results: Sequence[Evaluated]) -> list[Check]:
+def _left_to_do(student: Published, meta: ModelMeta, results: Sequence[Evaluated]) -> list[SubmissionCheck]:
     """What no check on this machine can settle."""
     left = []
     if student.commit is None:
         left.append(
-            Check(
+            SubmissionCheck(
                 "the revision is a commit on the Hub",
                 Verdict.OPEN,
                 f"{student.revision[:12]} is the hash of the student's weights; upload hub/, then prepare this again "
@@ -177,17 +177,19 @@ def _left_to_do(student: Published, meta: ModelMeta, results: Sequence[Evaluated
     paths = local_paths(student.sidecar)
     if paths:
         detail = f"hub/README.md has {', '.join(paths)}; say what they are before you upload it"
-        left.append(Check("the card names nothing by its path", Verdict.OPEN, detail))
+        left.append(SubmissionCheck("the card names nothing by its path", Verdict.OPEN, detail))
     unknown = missing_fields(meta)
     if unknown:
-        left.append(Check("ModelMeta is filled out", Verdict.OPEN, f"not known: {', '.join(unknown)}"))
+        left.append(SubmissionCheck("ModelMeta is filled out", Verdict.OPEN, f"not known: {', '.join(unknown)}"))
     known = MODEL_REGISTRY.get(str(meta.name))
     if known is None or getattr(known.loader, "__module__", "").startswith("optical_mteb."):
-        left.append(Check("mteb has the model", Verdict.OPEN, f"open the pull request of {MODEL_REQUEST} first"))
+        left.append(
+            SubmissionCheck("mteb has the model", Verdict.OPEN, f"open the pull request of {MODEL_REQUEST} first")
+        )
     waiting = [each.task for each in results if not each.in_mteb]
     if waiting:
         left.append(
-            Check(
+            SubmissionCheck(
                 "MTEB has the tasks",
                 Verdict.OPEN,
                 f"not submittable yet, since they live only here: {', '.join(waiting)}",

@@ -13,7 +13,7 @@ import mteb
 from mteb.mocks.mock_run import mock_run
 
 from optical_mteb.submission.results_folder import Evaluated, main_scores
-from optical_mteb.submission.verdicts import Check
+from optical_mteb.submission.verdicts import SubmissionCheck
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -23,7 +23,7 @@ TOLERANCE = 0.001
 """Largest change of a main score that the results repository accepts."""
 
 
-def check_mock_run(model: MTEBModels, report: Path) -> Check:
+def check_mock_run(model: MTEBModels, report: Path) -> SubmissionCheck:
     """Run MTEB's mock tasks, as `mteb mock-run` does, and write its report.
 
     Args:
@@ -34,10 +34,10 @@ def check_mock_run(model: MTEBModels, report: Path) -> Check:
         results = mock_run(model)
     report.write_text(results.to_markdown() + "\n", encoding="utf-8")
     failed = [f"{modality}: {failures}" for _, modality, failures in results.modality_summary() if failures]
-    return Check.of("mteb mock-run passes", failed if not results.all_passed else [])
+    return SubmissionCheck.of("mteb mock-run passes", failed if not results.all_passed else [])
 
 
-def check_rerun(model: MTEBModels, results: Sequence[Evaluated]) -> Check:
+def check_rerun(model: MTEBModels, results: Sequence[Evaluated]) -> SubmissionCheck:
     """Run the smallest subset of the smallest task whose data are there, and compare its score.
 
     Args:
@@ -60,8 +60,8 @@ def check_rerun(model: MTEBModels, results: Sequence[Evaluated]) -> Check:
         got = main_scores(made.task_results[0])[split, subset]
         expected = main_scores(evaluated.result)[split, subset]
         what = f"{evaluated.task} {subset} ({split}): {expected:.5f} on file, {got:.5f} again"
-        return Check.of(name, [what] if abs(got - expected) > TOLERANCE else [], what)
-    return Check.of(name, [*unavailable, "no data to run it on; --no-rerun leaves this out"])
+        return SubmissionCheck.of(name, [what] if abs(got - expected) > TOLERANCE else [], what)
+    return SubmissionCheck.of(name, [*unavailable, "no data to run it on; --no-rerun leaves this out"])
 
 
 def _samples(results: Sequence[Evaluated]) -> list[tuple[Evaluated, str, str]]:

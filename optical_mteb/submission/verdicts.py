@@ -17,7 +17,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
+class SubmissionCheck:
     """One check of a submission.
 
     Attributes:
@@ -34,7 +34,7 @@ class Check:
         return f"{self.verdict:<6}  {self.name}{f': {self.detail}' if self.detail else ''}"
 
     @classmethod
-    def of(cls, name: str, problems: Sequence[str], detail: str = "") -> Check:
+    def of(cls, name: str, problems: Sequence[str], detail: str = "") -> SubmissionCheck:
         """Failed where there are problems, of which the first three are told."""
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         if problems:

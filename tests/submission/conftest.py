@@ -159,7 +159,7 @@ def write(tmp_path, student):
 @pytest.fixture
 def quick(monkeypatch):
     """Leaves out what takes seconds: MTEB's mock tasks, and the process without this package."""
-    from optical_mteb.submission import Check, package
+    from optical_mteb.submission import SubmissionCheck, package
 
-    monkeypatch.setattr(package, "check_mock_run", lambda model, report: Check.of("mock run", []))
-    monkeypatch.setattr(package, "check_isolated", lambda *given: Check.of("isolated", []))
+    monkeypatch.setattr(package, "check_mock_run", lambda model, report: SubmissionCheck.of("mock run", []))
+    monkeypatch.setattr(package, "check_isolated", lambda *given: SubmissionCheck.of("isolated", []))
