@@ -137,8 +137,8 @@ def assemble(
     bare = left_out(store, corpus.source, say)
     tokens = store.total if store.key.tokens else None
     spec, chosen = _spec(settings, count, width, tokens)
-    if chosen or spec.doubt(count):
-        say(chosen or spec.doubt(count))
+    if chosen or spec.size_warning(count):
+        say(chosen or spec.size_warning(count))
     index = filled(site, spec, store, settings.seed, say)
     with new_version(site, folder) as new:
         write_index(index, new / FAISS_FILE)

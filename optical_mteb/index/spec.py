@@ -138,7 +138,7 @@ class IndexSpec:
                 f"index spec {self}: needs {needed:,} documents at least, found {count:,}; use flat or {AUTO}"
             )
 
-    def doubt(self, count: int) -> str:
+    def size_warning(self, count: int) -> str:
         """One line about an index that can be built over `count` vectors but is ill-proportioned; empty if none is."""
         needed = max(self.kind.least_count, self.codec.centroids)
         if needed == 1 or count >= POINTS_PER_LIST * needed:
