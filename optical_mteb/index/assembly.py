@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from optical_mteb import __version__
 from optical_mteb.errors import InputError
+from optical_mteb.index.build_folder import new_version, storing
 from optical_mteb.index.choice import choose
 from optical_mteb.index.documents import write_documents
 from optical_mteb.index.faiss_file import make_room, new_index, read_index, sample_size, train, write_index
@@ -29,7 +30,6 @@ from optical_mteb.index.manifest import (
     ModelRecord,
     Tuning,
 )
-from optical_mteb.index.place import new_version, storing
 from optical_mteb.index.rows import ONE_ROW, Integers, Metric, Rows
 from optical_mteb.index.searcher import Searcher
 from optical_mteb.index.shards import SHARD_SIZE, ShardStore

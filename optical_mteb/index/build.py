@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings, Say, assemble
+from optical_mteb.index.build_folder import building
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.documents import IDS, Documents
 from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, CorpusRecord, IndexManifest, ModelRecord
-from optical_mteb.index.place import building
 from optical_mteb.index.rows import Rows, Vectors, comparable, unit, unit_or_zero
 from optical_mteb.index.shards import ShardKey, ShardStore
 from optical_mteb.index.spec import AUTO

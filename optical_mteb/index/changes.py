@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import Say, left_out, say_truncated, vectors_of, versions
 from optical_mteb.index.build import fill_shards
+from optical_mteb.index.build_folder import building, keep, new_version
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.documents import IDS, write_documents
 from optical_mteb.index.faiss_file import read_index, write_index
@@ -31,7 +32,6 @@ from optical_mteb.index.manifest import (
     FileRecord,
     IndexManifest,
 )
-from optical_mteb.index.place import building, keep, new_version
 from optical_mteb.index.rows import Integers, Rows, Vectors, unit
 from optical_mteb.index.shards import SHARD_SIZE, ShardKey, ShardStore
 from optical_mteb.index.spec import IndexSpec

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from optical_mteb.collection import Entry
 from optical_mteb.errors import InputError
+from optical_mteb.index.build_folder import storing
 from optical_mteb.index.faiss_index import FaissIndex, Ranking
-from optical_mteb.index.place import storing
 
 BATCH = 1024
 """Queries that are encoded and searched at once."""

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from optical_mteb.errors import InputError
+from optical_mteb.index.build_folder import storing
 from optical_mteb.index.documents import IDS, TEXTS, Documents, write_documents
 from optical_mteb.index.manifest import (
     DOCUMENTS_FILE,
@@ -23,7 +24,6 @@ from optical_mteb.index.manifest import (
     FileRecord,
     ModelRecord,
 )
-from optical_mteb.index.place import storing
 from optical_mteb.index.rows import Integers, Rows
 from optical_mteb.storage import atomic_file, take_place
 

@@ -22,11 +22,11 @@ from filelock import FileLock, Timeout
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings, assemble, left_out
 from optical_mteb.index.build import LATE_SAMPLE, SAMPLE
+from optical_mteb.index.build_folder import building, storing
 from optical_mteb.index.choice import choose
 from optical_mteb.index.documents import IDS
 from optical_mteb.index.faiss_index import FaissIndex
 from optical_mteb.index.manifest import MANIFEST, CorpusRecord, IndexManifest, ModelRecord
-from optical_mteb.index.place import building, storing
 from optical_mteb.index.rows import ONE_ROW, Metric, Rows
 from optical_mteb.index.shards import ShardKey, ShardStore
 from optical_mteb.index.spec import AUTO

@@ -16,10 +16,10 @@ import numpy as np
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_from_vectors, build_index
+from optical_mteb.index.build_folder import building, new_version
 from optical_mteb.index.changes import add_vectors, remove_documents
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.manifest import ModelRecord
-from optical_mteb.index.place import building, new_version
 from optical_mteb.index.rows import Rows
 from tests.forkserver import CONTEXT
 

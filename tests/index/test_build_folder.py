@@ -3,7 +3,7 @@
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.place import building, keep, new_version
+from optical_mteb.index.build_folder import building, keep, new_version
 from tests.index.processes import in_process, killed_at, replace_version
 
 
