@@ -31,7 +31,7 @@ from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
     from optical_mteb.index.encoder import Encoder
-    from optical_mteb.index.encoding import Encoded
+    from optical_mteb.index.encoding import EncodedTexts
 
 SAMPLE, LATE_SAMPLE = 500, 100
 """Queries that search parameters are tuned on: of one row each, or of many."""
@@ -186,7 +186,7 @@ def fill_shards(store: ShardStore, corpus: Corpus, encoder: Encoder, say: Say) -
             advance(write_shard(store, number, corpus, encoder, encoded))
 
 
-def write_shard(store: ShardStore, number: int, corpus: Corpus, encoder: Encoder, encoded: Encoded) -> int:
+def write_shard(store: ShardStore, number: int, corpus: Corpus, encoder: Encoder, encoded: EncodedTexts) -> int:
     """Write the encoded documents of a shard; how many they are.
 
     Raises:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
-    from optical_mteb.index.encoding import Encoded
+    from optical_mteb.index.encoding import EncodedTexts
 
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 """Names under which a model keeps its prompt for documents, as sentence-transformers looks them up."""
@@ -80,7 +80,7 @@ class Encoder:
 
         return fast_precision(self.model, texts, self.record.document_prompt)
 
-    def documents(self, texts: Sequence[str], precision: torch.dtype) -> Encoded:
+    def documents(self, texts: Sequence[str], precision: torch.dtype) -> EncodedTexts:
         """Vectors of documents, by the prompt for documents, and how many were longer than the model reads."""
         from optical_mteb.index.encoding import encode
 

@@ -37,7 +37,7 @@ Lowered = TypeVar("Lowered", bound=Model)
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedTexts:
     """Vectors of texts.
 
     Attributes:
@@ -58,7 +58,7 @@ def encode(
     max_tokens: int | None = None,
     tokens_per_batch: int | None = None,
     precision: torch.dtype = torch.float32,
-) -> Encoded:
+) -> EncodedTexts:
     """The vectors that `model.encode_document`, or `encode_query`, gives; a dense model's are normalised.
 
     Args:
@@ -97,7 +97,7 @@ def encode(
         # A vector of zeros has no direction: dividing by its length makes it not a number, which is what is looked for.
         with np.errstate(invalid="ignore"):
             rows = Rows(rows.vectors / np.linalg.norm(rows.vectors, axis=1, keepdims=True), rows.lengths)
-    return Encoded(rows, truncated)
+    return EncodedTexts(rows, truncated)
 
 
 def as_good_as_float32(model: Model, texts: Sequence[str], precision: torch.dtype, prompt: str) -> bool:

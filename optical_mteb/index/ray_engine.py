@@ -141,10 +141,10 @@ def _encoder(record: ModelRecord, device: str | None) -> Encoder:
 def _write(store: ShardStore, corpus: Corpus, encoder: Encoder, row: dict[str, Any]) -> int:
     if row["error"]:
         raise InputError(str(row["error"]))
-    from optical_mteb.index.encoding import Encoded
+    from optical_mteb.index.encoding import EncodedTexts
 
     lengths = np.asarray(row["lengths"], np.int64)
     vectors = np.asarray(row["vectors"], np.float32).reshape(lengths.sum(), -1)
     return write_shard(
-        store, int(row["number"]), corpus, encoder, Encoded(Rows(vectors, lengths), int(row["truncated"]))
+        store, int(row["number"]), corpus, encoder, EncodedTexts(Rows(vectors, lengths), int(row["truncated"]))
     )

@@ -54,7 +54,7 @@ class CacheKey(BaseModel):
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:16]
 
 
-class Manifest(BaseModel):
+class ShardManifest(BaseModel):
     """What a finished shard holds.
 
     Attributes:
@@ -86,7 +86,7 @@ class Shard:
             DamagedShardError: It is not whole.
         """
         try:
-            manifest = Manifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
+            manifest = ShardManifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
             if manifest.key != key:
                 return None
             names = file_names(key)
@@ -163,7 +163,7 @@ class ShardWriter:
             if key.tokens:
                 np.save(self._scratch / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
             names = file_names(key)
-            manifest = Manifest(
+            manifest = ShardManifest(
                 key=key,
                 count=self._count,
                 sizes=_sizes(self._scratch, names),
