@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
-_QUERIES = Publication(
+_QUERIES = PublishedData(
     name="africlirmatrix",
     page="https://github.com/castorini/africlirmatrix",
     revision="29941eca075cc5488f1260af54165b3e6a2282d5",
     url="https://raw.githubusercontent.com/castorini/africlirmatrix/29941eca075cc5488f1260af54165b3e6a2282d5",
 )
-_ARTICLES = Publication(
+_ARTICLES = PublishedData(
     name="africlirmatrix",
     page="https://huggingface.co/datasets/castorini/africlirmatrix",
     revision="f94e826e12c3589ff908d338492211a4ebabe7a9",

@@ -10,14 +10,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
-_AFRIQA = Publication(
+_AFRIQA = PublishedData(
     name="afriqa",
     page="https://github.com/masakhane-io/afriqa",
     revision="5c29933753692c28773c34ac1f68482007f1d2bb",

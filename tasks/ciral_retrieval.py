@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
-_QUERIES = Publication(
+_QUERIES = PublishedData(
     name="ciral",
     page="https://huggingface.co/datasets/CIRAL/ciral",
     revision="1a46efc4d45d0e3756656695ed2994dfce9254fc",
     hub="CIRAL/ciral",
 )
-_PASSAGES = Publication(
+_PASSAGES = PublishedData(
     name="ciral-corpus",
     page="https://huggingface.co/datasets/CIRAL/ciral-corpus",
     revision="cbaa143f9213f971b0692d00c8665187868842ae",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import LOCAL_SHELVES
+from optical_mteb.collection.published_data import LOCAL_SHELVES
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 from optical_mteb.storage import local_data

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ARCHIVE = "flores200_dataset.tar.gz"
 _SHA256 = "b8b0b76783024b85797e5cc75064eb83fc5288b41e9654dabc7be6ae944011f6"
-_FLORES = Publication(
+_FLORES = PublishedData(
     name="flores200",
     page="https://github.com/facebookresearch/flores/tree/main/flores200",
     # The archive has no version.

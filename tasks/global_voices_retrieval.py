@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _ARCHIVE = "en-sw.txt.zip"
-_GLOBAL_VOICES = Publication(
+_GLOBAL_VOICES = PublishedData(
     name="globalvoices",
     page="https://opus.nlpl.eu/GlobalVoices.php",
     revision="v2018q4",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
-_MMARCO = Publication(
+_MMARCO = PublishedData(
     name="mmarco",
     page="https://huggingface.co/datasets/unicamp-dl/mmarco",
     revision="6d039c4638c0ba3e46a9cb7b498b145e7edc6230",

@@ -6,13 +6,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
-_NTREX = Publication(
+_NTREX = PublishedData(
     name="ntrex",
     page="https://github.com/MicrosoftTranslator/NTREX",
     revision="52b9c57c45101e2c48d1d1aa318bcdc854c0d44d",

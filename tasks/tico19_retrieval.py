@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 from optical_mteb.storage import local_data
@@ -56,7 +56,7 @@ _SENTENCES = 5
 """Sentences of a passage."""
 
 _REVISION = "91cdceea1fcf4736b007564d5e15133d29ed5a9a"
-_TICO19 = Publication(
+_TICO19 = PublishedData(
     name="tico19",
     page="https://tico-19.github.io/memories.html",
     revision=_REVISION,

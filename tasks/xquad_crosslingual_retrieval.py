@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
-_XQUAD = Publication(
+_XQUAD = PublishedData(
     name="xquad",
     page="https://github.com/google-deepmind/xquad",
     revision="7d30520c717524000f0d9d2f9c10a069acd9d285",

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from optical_mteb.collection.archive import unpack
 from optical_mteb.collection.download import download
-from optical_mteb.collection.publication import offline
+from optical_mteb.collection.published_data import offline
 from optical_mteb.errors import InputError
 from optical_mteb.storage import data_folder, not_writable
 

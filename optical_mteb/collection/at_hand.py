@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from optical_mteb.collection.publication import without_downloads
+from optical_mteb.collection.published_data import without_downloads
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:

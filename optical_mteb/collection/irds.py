@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from optical_mteb.collection import Entry, Qrels
 from optical_mteb.collection.arrow_corpus import corpus_dataset
-from optical_mteb.collection.publication import offline
+from optical_mteb.collection.published_data import offline
 from optical_mteb.collection.split import documents_among, retrieval_split
 from optical_mteb.errors import InputError
 from optical_mteb.mteb_compat import download_place

@@ -10,7 +10,7 @@ from pathlib import Path
 from mteb import ResultCache
 from mteb.models.model_implementations import MODEL_REGISTRY
 
-from optical_mteb.collection.publication import offline
+from optical_mteb.collection.published_data import offline
 from optical_mteb.errors import InputError
 from optical_mteb.scores.results import ModelResults, results_of
 

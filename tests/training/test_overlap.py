@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from optical_mteb.bitext import Pair, ParallelCorpus, Report
-from optical_mteb.collection.publication import offline
+from optical_mteb.collection.published_data import offline
 from optical_mteb.errors import InputError
 from optical_mteb.students import read_student
 from optical_mteb.training.overlap import leave_out_overlaps

@@ -20,7 +20,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from optical_mteb.collection import archive as archive_module
 from optical_mteb.collection import download as download_module
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.errors import InputError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -72,9 +72,9 @@ def put(path: Path, content: str = "x") -> Path:
     return path
 
 
-def a_set(publisher=None, **options) -> Publication:
+def a_set(publisher=None, **options) -> PublishedData:
     url = None if publisher is None else f"{publisher.url}/files"
-    return Publication(**{"name": "set", "page": PAGE, "revision": "v1", "url": url} | options)
+    return PublishedData(**{"name": "set", "page": PAGE, "revision": "v1", "url": url} | options)
 
 
 def one_line(caught: pytest.ExceptionInfo[InputError]) -> bool:
@@ -222,13 +222,13 @@ def test_a_cache_that_cannot_be_written_is_one_line(publisher, own_home: Path):
 
 
 @pytest.fixture
-def packed(publisher) -> Publication:
+def packed(publisher) -> PublishedData:
     """A data set in an archive of three files."""
     publisher.files["/dl/set.zip"] = zipped(a__f="theirs", a__g="also theirs", h="too")
     return a_set(archives={"set.zip": f"{publisher.url}/dl/set.zip"})
 
 
-def test_an_archive_is_fetched_and_unpacked_once(packed: Publication, publisher, unpackings: list[Path]):
+def test_an_archive_is_fetched_and_unpacked_once(packed: PublishedData, publisher, unpackings: list[Path]):
     """Guards against an archive that is downloaded or unpacked for every file."""
     assert packed.find("a/f.tsv", archive="set.zip").read_text() == "theirs"
     assert packed.find("a/g.tsv", archive="set.zip").read_text() == "also theirs"
@@ -250,7 +250,7 @@ def unpackings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return unpacked
 
 
-def test_an_unpacked_archive_is_enough(packed: Publication, publisher, monkeypatch: pytest.MonkeyPatch):
+def test_an_unpacked_archive_is_enough(packed: PublishedData, publisher, monkeypatch: pytest.MonkeyPatch):
     """Guards against a download after a user made room by removing the archive, and files that are not found offline."""
     first = packed.find("a/f.tsv", archive="set.zip")
     (packed.cache / "set.zip").unlink()
@@ -260,7 +260,7 @@ def test_an_unpacked_archive_is_enough(packed: Publication, publisher, monkeypat
     assert len(publisher.served) == 1
 
 
-def test_a_cached_archive_is_unpacked_offline(packed: Publication, publisher, monkeypatch: pytest.MonkeyPatch):
+def test_a_cached_archive_is_unpacked_offline(packed: PublishedData, publisher, monkeypatch: pytest.MonkeyPatch):
     """Guards against a cache that cannot be taken to a machine without network."""
     packed.cache.mkdir(parents=True)
     (packed.cache / "set.zip").write_bytes(publisher.files["/dl/set.zip"])
@@ -271,7 +271,7 @@ def test_a_cached_archive_is_unpacked_offline(packed: Publication, publisher, mo
 
 @pytest.mark.parametrize("shelf", ["", "eval", "bitext"])
 def test_the_user_s_own_archive(
-    packed: Publication, data: Path, publisher, shelf: str, monkeypatch: pytest.MonkeyPatch, unpackings
+    packed: PublishedData, data: Path, publisher, shelf: str, monkeypatch: pytest.MonkeyPatch, unpackings
 ):
     """Guards against an archive in the data folder that is not looked at, or is unpacked into the user's folder."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -286,7 +286,7 @@ def test_the_user_s_own_archive(
     assert publisher.served == []
 
 
-def test_the_user_s_unpacked_file_comes_before_the_user_s_archive(packed: Publication, data: Path):
+def test_the_user_s_unpacked_file_comes_before_the_user_s_archive(packed: PublishedData, data: Path):
     """Guards against an archive that is unpacked although the file lies beside it."""
     (data / "set").mkdir()
     (data / "set" / "set.zip").write_bytes(zipped(a__f="in the archive"))
@@ -294,7 +294,7 @@ def test_the_user_s_unpacked_file_comes_before_the_user_s_archive(packed: Public
     assert packed.find("a/f.tsv", archive="set.zip") == copy
 
 
-def test_an_archive_that_the_user_replaces_is_unpacked_anew(packed: Publication, data: Path):
+def test_an_archive_that_the_user_replaces_is_unpacked_anew(packed: PublishedData, data: Path):
     """Guards against a mistake that cannot be fixed: the wrong archive's files stay in the cache."""
     own = data / "set" / "set.zip"
     own.parent.mkdir()
@@ -305,7 +305,7 @@ def test_an_archive_that_the_user_replaces_is_unpacked_anew(packed: Publication,
     assert packed.find("a/f.tsv", archive="set.zip").read_text() == "mine"
 
 
-def test_the_checksum_of_an_archive_counts(packed: Publication, publisher, data: Path):
+def test_the_checksum_of_an_archive_counts(packed: PublishedData, publisher, data: Path):
     """Guards against an archive that is unpacked before it is checked."""
     there = a_set(archives=packed.archives, checksums={"set.zip": "0" * 64})
     with pytest.raises(InputError, match=rf"set\.zip is not here .*SHA-256.*put it at {data}/set/set\.zip$"):
@@ -313,7 +313,7 @@ def test_the_checksum_of_an_archive_counts(packed: Publication, publisher, data:
     assert [path.name for path in there.cache.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_a_bad_archive_leaves_nothing_to_find(packed: Publication, publisher):
+def test_a_bad_archive_leaves_nothing_to_find(packed: PublishedData, publisher):
     """Guards against half an archive's files that the next call takes for all."""
     publisher.files["/dl/set.zip"] = zipped(a__f="good", b="x").replace(b"b.tsv", b"/.tsv")
     for _ in range(2):
@@ -322,7 +322,7 @@ def test_a_bad_archive_leaves_nothing_to_find(packed: Publication, publisher):
     assert not (packed.cache / "set.zip.d").exists()
 
 
-def test_many_at_once_unpack_once(packed: Publication, publisher, unpackings: list[Path]):
+def test_many_at_once_unpack_once(packed: PublishedData, publisher, unpackings: list[Path]):
     """Guards against two unpackings that take each other's place."""
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: packed.find("a/f.tsv", archive="set.zip").read_text(), range(8)))
@@ -334,7 +334,7 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 from optical_mteb.collection import archive
-from optical_mteb.collection.publication import Publication
+from optical_mteb.collection.published_data import PublishedData
 blocks, how = archive._blocks, sys.argv[1]
 def slow(content, path):
     for block in blocks(content, path):
@@ -343,7 +343,7 @@ def slow(content, path):
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
 archive._blocks = slow
-there = Publication("set", "page", "v1", archives={"set.zip": "http://127.0.0.1:9/"})
+there = PublishedData("set", "page", "v1", archives={"set.zip": "http://127.0.0.1:9/"})
 print(there.find("a/f.tsv", archive="set.zip").read_text())
 """
 
@@ -354,7 +354,7 @@ def child(how: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs Unix")
-def test_processes_at_once_and_one_that_is_killed(packed: Publication, publisher):
+def test_processes_at_once_and_one_that_is_killed(packed: PublishedData, publisher):
     """Guards against files of a half-unpacked archive, a lock that outlives its owner, and gigabytes that a killed process left."""
     packed.cache.mkdir(parents=True)
     (packed.cache / "set.zip").write_bytes(publisher.files["/dl/set.zip"])
@@ -469,7 +469,7 @@ def test_nothing_is_looked_up_before_a_file_is_asked_for(own_home: Path, connect
 
 def test_kept_folders_are_not_left_out_of_the_users_copy(data: Path):
     """Guards against one language's `corpus.jsonl` that is read for every language."""
-    published = Publication(name="set", page=PAGE, revision="1", kept_folders=1)
+    published = PublishedData(name="set", page=PAGE, revision="1", kept_folders=1)
     for place in ("corpus.jsonl", "swh/corpus.jsonl", "eval/yor/corpus.jsonl"):
         (data / "set" / place).parent.mkdir(parents=True, exist_ok=True)
         (data / "set" / place).write_text("{}", encoding="utf-8")

@@ -19,7 +19,7 @@ LOCAL_SHELVES = ("", "eval", "bitext")
 
 
 @dataclass(frozen=True)
-class Publication:
+class PublishedData:
     """A data set at one revision, as its publisher offers it. Nothing is looked up before a file is asked for.
 
     Attributes:
