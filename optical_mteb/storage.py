@@ -167,9 +167,9 @@ def take_place(new: Path, target: Path) -> None:
             # Another process was quicker.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            _exchange(new, target)
+            _swap(new, target)
     else:
-        _exchange(new, target)
+        _swap(new, target)
     _flush(target.parent)
     _flush(new.parent)
 
@@ -305,7 +305,7 @@ def _locked_scratch(place: Path) -> tuple[Path, FileLock]:
         lock.release()
 
 
-def _exchange(new: Path, target: Path) -> None:
+def _swap(new: Path, target: Path) -> None:
     """Exchange the names of two folders: at once where the system and the file system can do that."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
     if renameat2 is not None:

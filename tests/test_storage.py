@@ -16,7 +16,7 @@ from optical_mteb.storage import atomic_file, atomic_folder, collect, held, loca
 
 
 @pytest.fixture
-def cannot_exchange(monkeypatch):
+def cannot_swap(monkeypatch):
     """A system that cannot exchange two names."""
     monkeypatch.setattr(storage.os, "name", "other")
 
@@ -141,7 +141,7 @@ def test_no_moment_without_a_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2])
-def test_a_folder_that_was_moved_aside_comes_back(tmp_path, monkeypatch, cannot_exchange, renames):
+def test_a_folder_that_was_moved_aside_comes_back(tmp_path, monkeypatch, cannot_swap, renames):
     """Guards against a lost folder on a file system that cannot exchange two names."""
     target = tmp_path / "target"
     with atomic_folder(target) as scratch:
@@ -205,11 +205,11 @@ def test_the_umask_decides(tmp_path, mask, folder, file):
 def test_what_takes_a_place_is_on_the_disk(tmp_path, monkeypatch):
     """Guards against names that reach the disk before the content does: a power cut leaves empty files."""
     flushed = []
-    fsync, exchange = os.fsync, storage._exchange
+    fsync, exchange = os.fsync, storage._swap
     monkeypatch.setattr(
         os, "fsync", lambda number: flushed.append(str(Path(f"/proc/self/fd/{number}").readlink())) or fsync(number)
     )
-    monkeypatch.setattr(storage, "_exchange", lambda *names: flushed.append("exchange") or exchange(*names))
+    monkeypatch.setattr(storage, "_swap", lambda *names: flushed.append("exchange") or exchange(*names))
     (tmp_path / "target").mkdir()
     with atomic_folder(tmp_path / "target") as scratch:
         (scratch / "inner").mkdir()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from optical_mteb.scores.reproduction import Finding
 
 app = typer.Typer(pretty_exceptions_enable=False)
-exchange = typer.Typer(
+scores_app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, epilog="Example: optical-mteb scores export --help"
 )
 
@@ -65,12 +65,12 @@ def _difference(found: Finding) -> str:
     return "" if found.expected is None or found.got is None else f"{found.got - found.expected:+.5f}"
 
 
-@exchange.callback()
+@scores_app.callback()
 def scores() -> None:
     """Export scores for other programs."""
 
 
-@exchange.command(
+@scores_app.command(
     epilog="Example: optical-mteb scores export pypi:multilingual-e5-small --predictions predictions --format trec"
 )
 def export(
@@ -97,4 +97,4 @@ def export(
     typer.echo(f"wrote {target}")
 
 
-app.add_typer(exchange, name="scores")
+app.add_typer(scores_app, name="scores")

@@ -46,7 +46,7 @@ def test_a_failure_leaves_the_old_version_and_what_is_finished(tmp_path):
     ("step", "number", "expected"),
     [
         (".storage:take_place", 1, "one"),  # the new version is whole and beside the old one
-        (".storage:_exchange", 1, "one"),  # it is on the disk, too
+        (".storage:_swap", 1, "one"),  # it is on the disk, too
         (".storage:shutil.rmtree", 1, "two"),  # it is there, the old one beside it
         (".storage:shutil.rmtree", 2, "two"),  # the old one is gone, what it was made from is not
     ],
