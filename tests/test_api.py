@@ -14,15 +14,22 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    """Guards against an `import optical_mteb` that waits for torch or mteb, or names that need them to be looked at."""
+    """Guards against an `import optical_mteb` that waits for torch or mteb, or names that need them to be looked at.
+
+    And against heavy imports at the top of the modules of bitext and bases, which `optical-mteb --help` would wait for.
+    """
     code = (
-        "import sys, optical_mteb; before = set(sys.modules); dir(optical_mteb);"
-        "[getattr(optical_mteb, name) for name in optical_mteb.__all__ if name != 'tasks']; optical_mteb.models();"
-        "print(sorted({'torch', 'mteb', 'faiss', 'transformers'} & set(sys.modules)),"
-        "[name for name in before if name.startswith('optical_mteb.')])"
+        "import sys, optical_mteb; before = set(sys.modules);"
+        "import optical_mteb.bitext.held_out; bitext = set(sys.modules); import optical_mteb.bases; bases = set(sys.modules);"
+        "dir(optical_mteb); [getattr(optical_mteb, name) for name in optical_mteb.__all__ if name != 'tasks'];"
+        "optical_mteb.models();"
+        "print([name for name in before if name.startswith('optical_mteb.')],"
+        "sorted({'torch', 'mteb', 'transformers', 'datasets', 'babel'} & bitext),"
+        "sorted({'torch', 'transformers', 'tokenizers'} & bases),"
+        "sorted({'torch', 'mteb', 'faiss', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[0] == "[] []"
+    assert done.stdout.split("\n")[0] == "[] [] [] []"
 
 
 def test_help_shows_the_public_names_on_one_screen():
@@ -37,6 +44,7 @@ def test_help_shows_the_public_names_on_one_screen():
         _ = optical_mteb.trian
 
 
+@pytest.mark.slow
 def test_a_student_is_trained_loaded_and_searched_with(monkeypatch, tmp_path, tiny_base):
     """Guards against Python functions that do other things than the commands: a dict, overrides, an index with texts."""
     monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)

@@ -2,8 +2,6 @@
 
 import gzip
 import lzma
-import subprocess
-import sys
 from dataclasses import asdict
 
 import pytest
@@ -242,11 +240,3 @@ def test_length_ratio_has_slack_for_names(shorter, longer, agree):
     """Guards against a wrong threshold: both sides of it, in both directions."""
     assert lengths_agree("a" * shorter, "b" * longer, max_ratio=4.0) is agree
     assert lengths_agree("a" * longer, "b" * shorter, max_ratio=4.0) is agree
-
-
-def test_import_is_light():
-    """Guards against heavy imports at the top of a module."""
-    heavy = ("torch", "mteb", "transformers", "datasets", "babel")
-    script = f"import sys, optical_mteb.bitext; print([name for name in {heavy} if name in sys.modules])"
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert output.strip() == "[]"
