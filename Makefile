@@ -28,12 +28,14 @@ PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist
 test: install
 	$(PYTEST) --durations 20
 
-# What one runs before every commit: all but the tests marked slow.
-fast: install
-	$(PYTEST) -m "not slow"
+# What one runs before every commit: all but the tests that take seconds each.
+SELECTION := not slow and not trains
 
-# The fast tests with the lowest releases that setup.cfg allows, and with the newest there are. torch stays: another one
-# may be gigabytes. uv, because pip cannot choose the lowest.
+fast: install
+	$(PYTEST) -m "$(SELECTION)"
+
+# All tests but the slow ones, with the lowest releases that setup.cfg allows and with the newest there are. torch stays:
+# another one may be gigabytes. uv, because pip cannot choose the lowest.
 WITH := .[train,index,report,offline,ir-datasets,plot,ray,tensorboard] pytest>=9 pytest-xdist>=3.8
 
 test-oldest: RESOLUTION := lowest-direct
@@ -45,7 +47,7 @@ test-oldest test-newest: test-%:
 	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) \
 		--constraint .venv-$*/torch.txt $(foreach each,$(WITH),$(if $(filter .[%,$(each)),--editable) '$(each)')
 	touch .venv-$*/.installed
-	$(MAKE) fast VENV=.venv-$*
+	$(MAKE) fast VENV=.venv-$* SELECTION='not slow'
 
 lint: install
 	$(BIN)/ruff check .

@@ -37,6 +37,8 @@ from tests.conftest import build_tiny_model
 from tests.index.conftest import sentence
 from tests.test_cli import run_main
 
+pytestmark = pytest.mark.trains
+
 DOCUMENTS, QUERIES, SHARD = 300, 40, 128
 DOCUMENT_TEXTS = {f"d{number}": sentence(number) for number in range(DOCUMENTS)}
 QUERY_TEXTS = {f"q{number}": " ".join(sentence(number).split()[::-1]) for number in range(QUERIES)}

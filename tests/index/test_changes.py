@@ -116,6 +116,7 @@ def test_what_is_no_index_is_not_changed(tmp_path, change):
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == []
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("step", "number"),
     [

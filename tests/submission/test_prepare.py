@@ -56,6 +56,7 @@ def rows_of(cache):
     }
 
 
+@pytest.mark.trains
 def test_a_trained_student(tmp_path, tiny_base):
     """Guards against a break in the whole path: trained, evaluated by MTEB, prepared, checked, read by MTEB with the same scores."""
     (tmp_path / "tiny.toml").write_text(RECIPE.format(base=tiny_base))

@@ -111,6 +111,7 @@ def test_align_uses_the_transport_that_it_is_given(tiny_model):
     assert blurred.entropy == pytest.approx(torch.tensor(9.0).log().item(), abs=1e-2)
 
 
+@pytest.mark.trains
 def test_before_and_after_training(recipe, tmp_path, tiny_base):
     """Guards against a trained student that is not shown, an explanation that writes to the store, and one that trains."""
     checked = recipe()

@@ -14,6 +14,8 @@ from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
 
+pytestmark = pytest.mark.trains
+
 RECIPE = """
 name = "tiny-student"
 description = "A student for tests."

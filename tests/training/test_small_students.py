@@ -294,6 +294,7 @@ def test_frozen_layers_stay_as_they_are(recipe, load):
     assert moved <= upper
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("kind", ["dense", "late_interaction"])
 def test_training_ends_with_a_small_student(recipe, kind):
     """Guards against keys of the recipe that get lost on the way to the store."""
