@@ -195,9 +195,13 @@ def _seconds(model: Model, columns: Sequence[Column]) -> float | None:
             for phase in record.get("evaluation_phases") or []
             if phase["split"] == split and phase["subset"] in of_split
         ]
-        if {phase["subset"] for phase in phases} != of_split:
+        if {phase["subset"] for phase in phases} == of_split:
+            seconds += sum(phase["end"] - phase["start"] for phase in phases)
+        elif {each["hf_subset"] for each in record["scores"][split]} == of_split and len(record["scores"]) == 1:
+            # Of a run that was continued, mteb keeps the phases of the last part, and the time of all parts.
+            seconds += record["evaluation_time"]
+        else:
             return None
-        seconds += sum(phase["end"] - phase["start"] for phase in phases)
     return seconds
 
 

@@ -80,6 +80,13 @@ def test_means_parameters_and_seconds(tmp_path):
     assert lines[2].endswith(f"| 23 M | {2 * len(scores)} |")
     assert lines[3].startswith(f"| high | **{table.rows[1].means[0]:.1f}** |")
     assert "| none |" in lines[3]
+    # A run that was continued: mteb keeps the phases of its last part.
+    path = tmp_path / "results" / "a__low" / "r1" / "FLORESDocRetrieval.json"
+    record = json.loads(path.read_text())
+    record["scores"]["dev"].pop()
+    path.write_text(json.dumps(record | {"evaluation_phases": record["evaluation_phases"][1:]}))
+    of_flores = sum(task == "FLORESDocRetrieval" for task, _ in scores)
+    assert standings(collect(tmp_path)).rows[0].seconds == 2.0 * (len(scores) - of_flores) + 1.0
 
 
 def test_what_has_not_been_run_has_no_mean(tmp_path):
