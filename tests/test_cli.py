@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from optical_mteb import cli, doctor
+from optical_mteb.storage import runs_folder
 
 
 def run_main(monkeypatch, capsys, *arguments):
@@ -74,6 +75,10 @@ def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
             ["run", "-m", "pypi:all-minilm-l6-v2", "-t", "x"],
             "model 'pypi:all-minilm-l6-v2' is unknown; did you mean 'pypi:a",
         ),
+        (
+            ["run", "-m", "half", "-t", "x"],
+            "model 'half' is not trained yet: its training was interrupted; continue it",
+        ),
         (["models", "tico19-student"], "run: optical-mteb train tico19"),
         (["compare", "a/b", "c/d", "-t", "CLDRNameRetrieval", "--results", "."], "no results of a/b"),
     ],
@@ -81,6 +86,7 @@ def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
 def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
     """Guards against tracebacks and other exit codes for mistakes of the user."""
     monkeypatch.chdir(tmp_path)
+    (runs_folder() / "half").mkdir(parents=True)
     code, output, errors = run_main(monkeypatch, capsys, *arguments)
     assert (code, output) == (2, "")
     assert errors.startswith("optical-mteb: error: ")

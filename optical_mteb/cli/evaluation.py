@@ -14,6 +14,7 @@ from rich.console import Console
 
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import model_registry, model_renames
+from optical_mteb.storage import runs_folder
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -72,6 +73,11 @@ def _check_model(arguments: list[str]) -> None:
     name = parser.parse_known_args(arguments)[0].model
     known = [*model_renames(), *model_registry()]
     if name and "/" not in name and name not in known and not Path(name).exists():
+        if (runs_folder() / name).is_dir():
+            raise InputError(
+                f"model {name!r} is not trained yet: its training was interrupted; continue it: the same "
+                "optical-mteb train command again"
+            )
         hint = did_you_mean(name, known) or "list them: optical-mteb models, optical-mteb bases"
         raise InputError(f"model {name!r} is unknown; {hint}")
 

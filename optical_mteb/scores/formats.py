@@ -65,16 +65,16 @@ def legend(comparison: Comparison) -> list[str]:
     family = max(
         sum(row.metric == metric and not row.is_group for row in rows) for metric in {row.metric for row in rows}
     )
-    corrected = f"after Holm's correction for {family} {'subset' if family == 1 else 'subsets'}"
+    corrected = f", after Holm's correction for {family} subsets" if family > 1 else ""
     lines = [
         f"{INTERVAL}: bootstrap interval of the difference, percentiles of {RESAMPLES:,} resamples of the queries",
-        f"*: p < {1 - CONFIDENCE:.2f} in a two-sided paired randomisation test, {corrected}",
+        f"*: p < {1 - CONFIDENCE:.2f} in a two-sided paired randomisation test{corrected}",
     ]
     groups = list(dict.fromkeys(row.name for row in rows if row.is_group))
     if groups:
         lines.append(
-            f"{', '.join(groups)}: subsets weigh alike, a query id that several have is resampled as one; "
-            "tested apart, p uncorrected"
+            f"{', '.join(groups)}: means over subsets; a query that several subsets have is resampled once; "
+            "their p is not corrected"
         )
     return lines
 

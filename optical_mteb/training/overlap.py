@@ -81,5 +81,6 @@ def _lines(records: Sequence[OverlapRecord], absent: Sequence[str], recipe: Reci
     if none:
         lines.append(f"no overlap with test data: {', '.join(none)}")
     if absent:
-        lines.append(f"overlap not checked: {', '.join(absent)}, whose data is not here, or too large")
+        tasks = "1 task" if len(absent) == 1 else f"{len(absent)} tasks"
+        lines.append(f"overlap not checked for {tasks}: their data is not here, or too large")
     return lines
