@@ -97,7 +97,7 @@ def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, t
 
     def fill(store, corpus, encoder, say):
         # What a worker of Ray's does, in this process.
-        worker = EncodeShard(None, encoder.record, "cpu", encoder.precision([]), None)
+        worker = EncodeShard(None, encoder.record, "cpu", encoder.precision(["a name"]), None)
         row = worker({"number": [0], "bounds": [store.bounds(0)]})
         _write(store, corpus, encoder, {key: value[0] for key, value in row.items()})
 
