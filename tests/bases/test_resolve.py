@@ -82,7 +82,7 @@ def test_truncated_weights_name_the_file(folder, keep):
     ],
 )
 def test_a_damaged_folder_is_one_line(folder, damage, message):
-    """Guards against a stack trace for a folder that is no sentence-transformers model."""
+    """Guards against a stack trace for a folder that is not a sentence-transformers model."""
     damage(folder)
     with pytest.raises(InputError, match=message) as caught:
         load_base(str(folder), device="cpu")

@@ -86,7 +86,7 @@ def test_the_terminal_table_fits_80_columns(comparison):
 
 
 def test_markdown(comparison):
-    """Guards against a row that is no row, and a mark that turns into emphasis."""
+    """Guards against a line that is not a row, and a mark that turns into emphasis."""
     [grid] = formats.grids(comparison)
     lines = formats.as_markdown(grid, ["*: noted"]).splitlines()
     assert lines[0] == "**CLDRNameRetrieval: a/base -> b/student**"
