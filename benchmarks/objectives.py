@@ -8,8 +8,8 @@
     OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py score --models pypi:multilingual-e5-small optical-student
 
 `run` trains and scores one cell an objective and seed, and keeps each in a file of the folder CELLS: what is there is
-not run again. `report` prints the tables. `score` scores bases and students of the store, as dense models, and tests the
-last one against the others. Queries, one relevant document each, so that MAP is the mean reciprocal rank:
+not run again. `report` prints the tables. `score` scores bases and students of the store, dense or by late interaction
+(`--retriever late`), and tests the last one against the others. Queries, one relevant document each, so that MAP is the mean reciprocal rank:
 
 - NTREX-128: a sentence from the first four of an article; documents are the 123 English articles;
 - FLORES-200 dev: the last sentence of a document; documents are the rest of each English document;
@@ -36,7 +36,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import maxsim
 
-from optical_mteb.bases import base_folder, base_revision
+from optical_mteb.bases import base_folder, base_revision, load_base
 from optical_mteb.scores.significance import randomisation_tests, sums_by_id
 from optical_mteb.storage import local_data
 from optical_mteb.students import student_folder
@@ -105,6 +105,8 @@ SETTINGS = {
     "students": ("optical-student-rank", STUDENTS, ["name=objectives"]),
 }
 
+
+RETRIEVERS = {"dense": "dense", "late": "late interaction"}
 
 BUDGET = ("steps", "queries", "max_tokens")
 """Arguments that all cells of a folder share."""
@@ -215,7 +217,7 @@ def score(model, tests: dict[str, Collection], max_tokens: int) -> dict[str, dic
     """Reciprocal ranks by retriever and by `collection language`."""
     model.eval()
     model.max_seq_length = max_tokens
-    ranks: dict[str, dict[str, list[float]]] = {"dense": {}, "late interaction": {}}
+    ranks: dict[str, dict[str, list[float]]] = {name: {} for name in RETRIEVERS.values()}
     document, query = ("document", "query") if model.prompts.get("query") else (None, None)
     for name, collection in tests.items():
         documents = encode(model, collection.documents, document)
@@ -318,7 +320,7 @@ def report(arguments: argparse.Namespace) -> None:
     for setting in dict.fromkeys(cell["setting"] for cell in cells):
         here = [cell for cell in cells if cell["setting"] == setting]
         order = ["zero-shot", *SETTINGS[setting][1]]
-        for retriever in ("dense", "late interaction"):
+        for retriever in RETRIEVERS.values():
             ranks = {name: [cell["ranks"][retriever] for cell in here if cell["objective"] == name] for name in order}
             ranks = {name: seeds for name, seeds in ranks.items() if seeds}
             table = {name: dict(rows(seeds)) for name, seeds in ranks.items()}
@@ -377,17 +379,15 @@ def compare_models(arguments: argparse.Namespace) -> None:
     ranks = {}
     for name in arguments.models:
         folder = str(base_folder(name)) if name.startswith("pypi:") else str(student_folder(name))
-        kept = None
-        if arguments.keep:
-            arguments.keep.mkdir(parents=True, exist_ok=True)
-            budget = f"{arguments.queries}-{arguments.max_tokens}"
-            kept = arguments.keep / f"{name.replace(':', '-')}-{base_revision(folder)[:12]}-{budget}.json"
+        file = f"{name.replace(':', '-')}-{base_revision(folder)[:12]}-{arguments.queries}-{arguments.max_tokens}.json"
+        kept = arguments.keep / file if arguments.keep else None
         if kept and kept.is_file():
-            ranks[name] = json.loads(kept.read_text(encoding="utf-8"))
+            both = json.loads(kept.read_text(encoding="utf-8"))
         else:
-            ranks[name] = score(SentenceTransformer(folder, device="cpu"), tests, arguments.max_tokens)["dense"]
+            both = score(load_base(folder, device="cpu"), tests, arguments.max_tokens)
             if kept:
-                kept.write_text(json.dumps(ranks[name]) + "\n", encoding="utf-8")
+                write_text(kept, json.dumps(both) + "\n")
+        ranks[name] = both[RETRIEVERS[arguments.retriever]]
         print(name, " ".join(f"{group} {values[0]:.1f}" for group, values in rows([ranks[name]])), flush=True)
     *others, last = arguments.models
     for name in others:
@@ -425,6 +425,7 @@ def main() -> None:
     reporting.set_defaults(command=report)
     scoring = commands.add_parser("score", help="score bases and students")
     scoring.add_argument("--models", nargs="+", required=True, help="pypi:NAME or names of students")
+    scoring.add_argument("--retriever", choices=RETRIEVERS, default="dense")
     scoring.add_argument("--keep", type=Path, help="folder of ranks; a model that has some there is not scored again")
     scoring.add_argument("--queries", type=int, default=80)
     scoring.add_argument("--max-tokens", type=int, default=128)
