@@ -72,12 +72,12 @@ def load(folder: Path) -> Student:
     return (MultiVectorEncoder if late else SentenceTransformer)(str(folder), device="cpu")
 
 
-def form(name: str, student: str, small: str | None) -> tuple[Student, float]:
+def form(name: str, student: str, small: str | None, most_rows: int | None) -> tuple[Student, float]:
     """A student in a form, and what its weights weigh in it, 10^6 bytes."""
     folder = student_folder(small if name == "small" and small else student)
     if name == "packed":
         with tempfile.TemporaryDirectory() as scratch:
-            record = pack(folder, Path(scratch) / "pack")
+            record = pack(folder, Path(scratch) / "pack", most_rows)
             (Path(scratch) / "back").mkdir()
             unpack(record, Path(scratch) / "back")
             weight = record.with_suffix(".safetensors").stat().st_size / 1e6
@@ -95,7 +95,7 @@ def form(name: str, student: str, small: str | None) -> tuple[Student, float]:
 
 def measured(name: str, arguments: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """Weight and scores of a form."""
-    model, weight = form(name, arguments.student, arguments.small)
+    model, weight = form(name, arguments.student, arguments.small, arguments.most_rows)
     model.save_pretrained(str(scratch), create_model_card=False)
     late = isinstance(model, MultiVectorEncoder)
     wrapper: Any = (MultiVectorWrapper if late else SentenceTransformerEncoderWrapper)(str(scratch), device="cpu")
@@ -126,10 +126,11 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", default=list(FORMS))
     parser.add_argument("--small", help="student of the form `small`")
     parser.add_argument("--pack", type=Path, help="folder to write the packed student to; measures nothing")
+    parser.add_argument("--most-rows", type=int, help="rows of a matrix that a pack keeps, those that changed most")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     if arguments.pack:
-        print(pack(student_folder(arguments.student), arguments.pack))
+        print(pack(student_folder(arguments.student), arguments.pack, arguments.most_rows))
         return
     results = {}
     for name in arguments.forms:

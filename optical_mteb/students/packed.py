@@ -50,12 +50,13 @@ def shipped_folder(name: str) -> Path:
     return target
 
 
-def pack(student: Path, folder: Path) -> Path:
+def pack(student: Path, folder: Path, most_rows: int | None = None) -> Path:
     """Write what a student is beside its base.
 
     Args:
         student: Checkpoint, as training left it.
         folder: Where `NAME.json` and `NAME.safetensors` go.
+        most_rows: Rows of a matrix that are kept, those that changed most; the others are the base's. All by default.
 
     Returns:
         The record, `NAME.json`, whose revision is the hash of the tensors' file.
@@ -84,7 +85,7 @@ def pack(student: Path, folder: Path) -> Path:
             kept[name] = known[name]
         elif tensor.ndim == 2 and tensor.shape[1] % BLOCK == 0:
             kept[name] = known[name]
-            tensors |= {name + suffix: part for suffix, part in _difference(tensor, known[name]).items()}
+            tensors |= {name + suffix: part for suffix, part in _difference(tensor, known[name], most_rows).items()}
         elif tensor.ndim == 2:
             tensors[name], tensors[name + SCALE] = quantized(tensor)
         else:
@@ -150,15 +151,21 @@ def unpack(record: Path, folder: Path) -> None:
     sidecar.model_copy(update={"weights": base_revision(str(folder))}).write(folder)
 
 
-def _difference(own: NDArray[np.generic], base: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
-    """The rows in which a matrix [n, m] differs from its base's, k of them.
+def _difference(
+    own: NDArray[np.generic], base: NDArray[np.generic], most: int | None
+) -> dict[str, NDArray[np.generic]]:
+    """The rows in which a matrix [n, m] differs most from its base's, k of them.
 
     Returns:
         Under the suffixes: their numbers, [k]; differences over the scale of their block plus 8, two a byte, [k, m / 2];
         and the scales, [k, m / 32].
     """
     rows = np.flatnonzero((own != base).any(axis=1)).astype(np.int32)
-    blocks = (np.asarray(own[rows], np.float32) - np.asarray(base[rows], np.float32)).reshape(len(rows), -1, BLOCK)
+    changes = np.asarray(own[rows], np.float32) - np.asarray(base[rows], np.float32)
+    if most is not None and len(rows) > most:
+        kept = np.sort(np.argsort(-np.linalg.norm(changes, axis=1), kind="stable")[:most])
+        rows, changes = rows[kept], changes[kept]
+    blocks = changes.reshape(len(rows), -1, BLOCK)
     scales = (np.abs(blocks).max(axis=2, keepdims=True) / np.float32(HALF_LEVELS)).astype(np.float16)
     exact = scales.astype(np.float32)
     steps = np.divide(blocks, exact, out=np.zeros_like(blocks), where=exact > 0)

@@ -75,12 +75,13 @@ def test_rows_are_restored_to_half_a_step():
 
 
 def test_differences_are_restored_to_half_a_step():
-    """Guards against rows that did not change in a pack, swapped halves of a byte, and codes that wrap around."""
+    """Guards against rows in a pack that did not change, or less than others, swapped halves of a byte, and codes that wrap."""
     rng = np.random.default_rng(0)
     base = rng.standard_normal((6, 64)).astype(np.float32)
     own = base.copy()
     own[[1, 4]] += rng.standard_normal((2, 64)).astype(np.float32) * np.float32([[100], [1e-3]])
-    parts = packed._difference(own, base)
+    parts = packed._difference(own, base, None)
+    assert packed._difference(own, base, 1)[packed.ROWS].tolist() == [1]
     assert parts[packed.ROWS].tolist() == [1, 4]
     assert (parts[packed.STEPS].shape, parts[packed.SCALES].shape) == ((2, 32), (2, 2))
     found = packed._restored_difference(parts[packed.STEPS], parts[packed.SCALES])
