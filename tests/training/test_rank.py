@@ -19,7 +19,7 @@ from optical_mteb.training.losses import (
     EnglishAnchorLoss,
     RankDistillationLoss,
 )
-from optical_mteb.training.losses.contrastive import maxsim, maxsim_of_own
+from optical_mteb.training.losses.contrastive import maxsim, maxsim_of_chosen
 from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.recipe import RankTerm
 from optical_mteb.training.teacher_cache import TeacherCache
@@ -96,16 +96,20 @@ def test_candidates_and_maxsim_by_hand(models):
     chosen = loss._candidates(scores)
     assert [len(set(row)) for row in chosen.tolist()] == [4, 4]
     assert (chosen[:, :2] == scores.topk(2).indices).all()
-    documents = bank.tokens(chosen.flatten().tolist(), torch.device("cpu"))
-    own = maxsim_of_own(student, documents)
-    assert own.shape == (2, 4)
-    torch.testing.assert_close(own, maxsim(student, documents).reshape(2, 2, 4)[[0, 1], [0, 1]])
+    documents, among = bank.tokens(chosen)
+    assert [TEXTS[place] for place in chosen[0]] == [TEXTS[place] for place in chosen.unique()[among[0]]]
+    moving = student._replace(tokens=student.tokens.clone().requires_grad_())
+    (own,) = maxsim_of_chosen([moving], documents, among)
+    expected = maxsim(moving, documents).gather(1, among)
+    torch.testing.assert_close(own, expected)
+    slopes = [torch.autograd.grad(scores.square().sum(), moving.tokens) for scores in (own, expected)]
+    torch.testing.assert_close(*slopes)
     torch.manual_seed(0)
     value = loss.compute_loss_from_encoded(student, teacher)
     torch.manual_seed(0)
-    documents = bank.tokens(loss._candidates(scores).flatten().tolist(), torch.device("cpu"))
+    documents, among = bank.tokens(loss._candidates(scores))
     wanted, scored = (
-        softmax(maxsim_of_own(side, documents).double().numpy() / 0.1, axis=1) for side in (teacher, student)
+        softmax(maxsim(side, documents).gather(1, among).double().numpy() / 0.1, axis=1) for side in (teacher, student)
     )
     assert value.item() == pytest.approx(rel_entr(wanted, scored).sum(1).mean(), abs=1e-5)
 
@@ -118,7 +122,7 @@ def test_what_a_rank_loss_refuses(models, tiny_model):
         (lambda: RankDistillationLoss(*models, bank, candidates=1), "expected 2 or more"),
         (lambda: RankDistillationLoss(*models, bank, score="dot"), "expected cosine or maxsim"),
         (lambda: Bank(["one"], torch.zeros(1, 32)), "expected two texts or more"),
-        (lambda: Bank(TEXTS, bank.embeddings).tokens([0], torch.device("cpu")), "sentence embeddings alone"),
+        (lambda: Bank(TEXTS, bank.embeddings).tokens(torch.tensor([0])), "sentence embeddings alone"),
     ):
         with pytest.raises(ValueError, match=message):
             broken()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from optical_mteb.training.losses.encoding import Encoded
@@ -35,12 +34,14 @@ class Bank:
                 "expected two texts or more, and an embedding of each"
             )
 
-    def tokens(self, places: Sequence[int], device: torch.device) -> Encoded:
-        """The token embeddings of some texts.
+    def tokens(self, places: Tensor) -> tuple[Encoded, Tensor]:
+        """The token embeddings of some texts, each once.
 
         Args:
-            places: Places in the bank; a text may be asked for more than once.
-            device: Where to put them.
+            places: Places in the bank, of any shape; a text may be asked for more than once.
+
+        Returns:
+            The texts, read, and the place of each that was asked for among them, shaped like `places`.
 
         Raises:
             ValueError: The bank has sentence embeddings alone.
@@ -49,16 +50,7 @@ class Bank:
             raise ValueError(
                 "MaxSim needs the token embeddings of the bank, and this one has sentence embeddings alone"
             )
-        different = sorted(set(places))
-        features = self.features([self.texts[place] for place in different])
-        read = Encoded(
-            features["token_embeddings"],
-            features["content_mask"],
-            features["sentence_embedding"],
-            features["input_ids"],
-        )
-        row = {place: number for number, place in enumerate(different)}
-        encoded = read.rows(torch.tensor([row[place] for place in places]))
-        return encoded._replace(
-            **{name: getattr(encoded, name).to(device) for name in ("tokens", "content", "sentence", "ids")}
-        )
+        different, among = places.unique(return_inverse=True)
+        features = self.features([self.texts[place] for place in different.tolist()])
+        names = ("token_embeddings", "content_mask", "sentence_embedding", "input_ids")
+        return Encoded(*(features[name].to(places.device) for name in names)), among

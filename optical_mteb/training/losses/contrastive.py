@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -135,23 +136,33 @@ def maxsim(student: Encoded, teacher: Encoded) -> Tensor:
     return largest.sum(1) / queries.mask.sum(-1, keepdim=True).clamp_min(1)
 
 
-def maxsim_of_own(queries: Encoded, documents: Encoded) -> Tensor:
-    """The same for queries that have documents of their own.
+def maxsim_of_chosen(readings: Sequence[Encoded], documents: Encoded, chosen: Tensor) -> list[Tensor]:
+    """The same for queries that are scored against other documents each.
 
     Args:
-        queries: A queries.
-        documents: A·k documents: k of the first query, then k of the second, and so on.
+        readings: A queries, as each model reads them.
+        documents: B documents.
+        chosen: Places of each query's documents among them, [A, k].
 
     Returns:
-        Scores, [A, k], float32; 0 where either side has no token.
+        Scores of each reading, [A, k], float32; 0 where either side has no token.
     """
-    own, other = packed(queries), packed(documents)
-    (rows, n), (total, m) = own.mask.shape, other.mask.shape
-    with torch.autocast(queries.tokens.device.type, enabled=False):
-        left = normalize(own.tokens.float(), dim=-1)
-        right = normalize(other.tokens.float(), dim=-1).reshape(rows, total // rows * m, -1)
-        cosine = (left @ right.transpose(1, 2)).reshape(rows, n, total // rows, m)
-    there = other.mask.reshape(rows, 1, total // rows, m)
-    largest = cosine.masked_fill(~there, -torch.inf).amax(-1)
-    largest = largest.masked_fill(~own.mask.unsqueeze(-1) | ~there.any(-1), 0.0)
-    return largest.sum(1) / own.mask.sum(-1, keepdim=True).clamp_min(1)
+    device = documents.tokens.device
+    lengths = documents.content.sum(-1)
+    starts = lengths.cumsum(0) - lengths
+    with torch.autocast(device.type, enabled=False):
+        tokens = normalize(documents.tokens[documents.content].float(), dim=-1)
+        queries = [normalize(each.tokens.float(), dim=-1) for each in readings]
+        scores: list[list[Tensor]] = [[] for _ in readings]
+        for row, places in enumerate(chosen):
+            # The documents' tokens one after the other: padding them to the longest would more than double the work.
+            owners = torch.arange(len(places), device=device).repeat_interleave(lengths[places])
+            within = torch.arange(len(owners), device=device) - (lengths[places].cumsum(0) - lengths[places])[owners]
+            own = tokens[starts[places][owners] + within]
+            for reading, query, found in zip(readings, queries, scores, strict=True):
+                cosine = query[row][reading.content[row]] @ own.T
+                largest = cosine.new_full((len(cosine), len(places)), -torch.inf)
+                largest = largest.scatter_reduce(1, owners.expand_as(cosine), cosine, "amax")
+                largest = largest.masked_fill(lengths[places] == 0, 0.0)
+                found.append(largest.sum(0) / max(1, len(cosine)))
+    return [torch.stack(found) for found in scores]

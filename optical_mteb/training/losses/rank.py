@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, normalize, softmax
 
 from optical_mteb.training.losses.bank import Bank
-from optical_mteb.training.losses.contrastive import maxsim_of_own
+from optical_mteb.training.losses.contrastive import maxsim_of_chosen
 from optical_mteb.training.losses.distillation import DistillationLoss
 from optical_mteb.training.losses.encoding import Encoded
 
@@ -109,9 +109,8 @@ class RankDistillationLoss(DistillationLoss):
             wanted = query @ self.documents.T
             chosen = self._candidates(wanted)
             if self.score == "maxsim":
-                documents = self.bank.tokens(chosen.flatten().tolist(), wanted.device)
-                wanted = maxsim_of_own(teacher.rows(slice(rows)), documents)
-                own = maxsim_of_own(student, documents)
+                documents, among = self.bank.tokens(chosen)
+                wanted, own = maxsim_of_chosen([teacher.rows(slice(rows)), student], documents, among)
             else:
                 own = normalize(student.sentence.float(), dim=-1) @ self.documents.T
                 if chosen.shape[1] < len(self.documents):
