@@ -42,15 +42,77 @@ _KNOWN = (
     Language("ibo", "Latn", "Igbo", ("ig",)),
     Language("zul", "Latn", "Zulu", ("zu",)),
     Language("amh", "Ethi", "Amharic", ("am",)),
+    Language("arb", "Arab", "Arabic", ("ar",)),
+    Language("bam", "Latn", "Bambara", ("bm",)),
     Language("bem", "Latn", "Bemba"),
+    Language("ben", "Beng", "Bengali", ("bn",)),
+    Language("bho", "Deva", "Bhojpuri"),
+    Language("ceb", "Latn", "Cebuano"),
+    Language("ckb", "Arab", "Central Kurdish"),
+    Language("dik", "Latn", "Southwestern Dinka", ("din",)),
+    Language("ewe", "Latn", "Ewe", ("ee",)),
+    Language("fon", "Latn", "Fon"),
+    Language("fuv", "Latn", "Nigerian Fulfulde"),
+    Language("gaz", "Latn", "West Central Oromo", ("om",)),
+    Language("guj", "Gujr", "Gujarati", ("gu",)),
+    Language("hin", "Deva", "Hindi", ("hi",)),
+    Language("ilo", "Latn", "Ilocano"),
+    Language("ind", "Latn", "Indonesian", ("id",)),
+    Language("jav", "Latn", "Javanese", ("jv",)),
+    Language("kam", "Latn", "Kamba"),
+    Language("khm", "Khmr", "Khmer", ("km",)),
     Language("kin", "Latn", "Kinyarwanda", ("rw",)),
+    Language("kmr", "Latn", "Northern Kurdish", ("ku",)),
+    Language("knc", "Latn", "Central Kanuri", ("kr",)),
+    Language("lin", "Latn", "Lingala", ("ln",)),
+    Language("lug", "Latn", "Ganda", ("lg",)),
+    Language("luo", "Latn", "Luo"),
+    Language("mya", "Mymr", "Burmese", ("my",)),
+    Language("npi", "Deva", "Nepali", ("ne",)),
+    Language("nso", "Latn", "Northern Sotho"),
+    Language("nus", "Latn", "Nuer"),
+    Language("nya", "Latn", "Nyanja", ("ny",)),
+    Language("ory", "Orya", "Odia"),
+    Language("pan", "Guru", "Eastern Panjabi", ("pa",)),
+    Language("pbt", "Arab", "Southern Pashto", ("ps",)),
+    Language("pes", "Arab", "Iranian Persian", ("fa",)),
+    Language("plt", "Latn", "Plateau Malagasy", ("mg",)),
+    Language("prs", "Arab", "Dari"),
+    Language("run", "Latn", "Rundi", ("rn",)),
+    Language("san", "Deva", "Sanskrit", ("sa",)),
+    Language("sna", "Latn", "Shona", ("sn",)),
+    Language("sot", "Latn", "Southern Sotho", ("st",)),
+    Language("sun", "Latn", "Sundanese", ("su",)),
+    Language("tam", "Taml", "Tamil", ("ta",)),
+    Language("tir", "Ethi", "Tigrinya", ("ti",)),
+    Language("tsn", "Latn", "Tswana", ("tn",)),
     Language("twi", "Latn", "Twi", ("tw",)),
+    Language("urd", "Arab", "Urdu", ("ur",)),
+    Language("wol", "Latn", "Wolof", ("wo",)),
+    Language("xho", "Latn", "Xhosa", ("xh",)),
+    Language("zsm", "Latn", "Standard Malay", ("ms",)),
     Language("fra", "Latn", "French", ("fr",)),
     Language("spa", "Latn", "Spanish", ("es", "es-la")),
     Language("por", "Latn", "Portuguese", ("pt", "pt-br")),
+    Language("rus", "Cyrl", "Russian", ("ru",)),
+    Language("zho", "Hans", "Chinese", ("zh",)),
     Language("deu", "Latn", "German", ("de",)),
 )
+
+_FAMILIES = {
+    "Afro-Asiatic": "amh arb gaz hau som tir",
+    "Atlantic-Congo": "bem ewe fon fuv ibo kam kin lin lug nso nya run sna sot swh tsn twi wol xho yor zul",
+    "Austroasiatic": "khm",
+    "Austronesian": "ceb fil ilo ind jav plt sun tgl zsm",
+    "Dravidian": "tam",
+    "Indo-European": "ben bho ckb deu eng fra guj hin kmr mar npi ory pan pbt pes por prs rus san spa urd",
+    "Mande": "bam",
+    "Nilotic": "dik luo nus",
+    "Saharan": "knc",
+    "Sino-Tibetan": "mya zho",
+}
 _BY_CODE = {spelling: language for language in _KNOWN for spelling in (language.code, *language.aliases)}
+_FAMILY = {code: family for family, codes in _FAMILIES.items() for code in codes.split()}
 _TAG = re.compile(r"([a-z]{3})-([A-Z][a-z]{3})")
 
 
@@ -71,3 +133,8 @@ def find_language(spelling: str) -> Language:
     raise InputError(
         f"language {spelling!r} is unknown; {hint}{' ' * bool(hint)}write an ISO 639-3 code with its script for any other language, as in 'kik-Latn'"
     )
+
+
+def family_of(code: str) -> str | None:
+    """The top-level family of a language (ISO 639-3) by Glottolog 5 (https://glottolog.org), or None if it is not listed."""
+    return _FAMILY.get(code)
