@@ -132,8 +132,7 @@ def _show(study: Study, cells: CellFolder, jobs: list[Job]) -> None:
         state = "done" if job.fingerprint in done else ""
         table.add_row(job.fingerprint, describe(job.training), f"{job.pairs_read:,}", f"{seconds / 60:.1f}", state)
     Console().print(table)
-    left = sum(costs.seconds(job) for job in jobs if job.fingerprint not in done)
+    left = costs.words([job for job in jobs if job.fingerprint not in done])
     typer.echo(
-        f"{len(study.cells):,} cells are {len(study.jobs):,} trainings, {len(jobs):,} of them chosen, {len(done):,} done; "
-        f"about {left / 60:.0f} minutes left ({costs.source})"
+        f"{len(study.cells):,} cells are {len(study.jobs):,} trainings, {len(jobs):,} of them chosen, {len(done):,} done; {left}"
     )

@@ -42,9 +42,18 @@ class Costs:
         if done:
             scoring = sum(record.evaluation_seconds for record in done) / len(done)
         if not trained:
-            return cls(1 / PAIRS_PER_SECOND, scoring, "an estimate for two CPU cores")
+            return cls(1 / PAIRS_PER_SECOND, scoring, "assumed for two CPU cores, as none is done")
         pairs, seconds = (sum(record.figures[key] for record in trained) for key in ("pairs", "seconds"))
         return cls(seconds / pairs, scoring, f"from the {len(trained)} that are done")
+
+    def words(self, jobs: Sequence[Job]) -> str:
+        """What is left to do, and what it will take, in words."""
+        steps, examples = sum(job.training.steps for job in jobs), sum(job.pairs_read for job in jobs)
+        rate = f"{self.per_pair * examples / steps:.2g} s a step, " if steps else ""
+        return (
+            f"{steps:,} steps on {examples:,} examples left, about {sum(map(self.seconds, jobs)) / 60:.0f} minutes "
+            f"({rate}{self.scoring:.0f} s of scoring: {self.source})"
+        )
 
     def seconds(self, job: Job) -> float:
         """Of one training and its scoring."""

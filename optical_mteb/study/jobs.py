@@ -20,7 +20,7 @@ from optical_mteb.mteb_compat import task_registry
 from optical_mteb.recipes import shipped_recipes
 from optical_mteb.registry import register
 from optical_mteb.study.cells import fingerprint_of, settings_of
-from optical_mteb.study.grid import ZERO_SHOT, Cell, Training, grid, random_orders
+from optical_mteb.study.grid import ZERO_SHOT, Cell, Training
 from optical_mteb.study.settings import StudySettings, TaskSettings, read_study
 from optical_mteb.training.recipe import Recipe, read_recipe
 
@@ -84,9 +84,7 @@ def load_study(path: Path, only: str = "*") -> Study:
     settings = read_study(path)
     for task in settings.tasks:
         load_task(task)
-    first = next(iter(settings.orders.values()))
-    orders = settings.orders | random_orders(first, settings.random_orders, settings.order_seed)
-    cells = grid(orders, settings.pairs, list(settings.approaches), settings.budgets, settings.seeds)
+    cells = settings.grid()
     trainings = dict.fromkeys(cell.training for cell in sorted(cells, key=lambda cell: settings.seeds.index(cell.seed)))
     recipe_file = find_recipe_of(settings, path)
     jobs = {}
@@ -96,7 +94,7 @@ def load_study(path: Path, only: str = "*") -> Study:
         except InputError:
             if fnmatch(describe(training), only):
                 raise
-    return Study(settings, path, orders, [cell for cell in cells if cell.training in jobs], jobs)
+    return Study(settings, path, settings.nested, [cell for cell in cells if cell.training in jobs], jobs)
 
 
 def describe(training: Training) -> str:

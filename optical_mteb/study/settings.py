@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
 from optical_mteb.students.store import NAME_PATTERN
-from optical_mteb.study.grid import ZERO_SHOT, Budget
+from optical_mteb.study.grid import ZERO_SHOT, Budget, Cell, grid, random_orders
 from optical_mteb.toml_file import Count, Seed, find_toml, read_toml
 
 
@@ -39,6 +39,24 @@ class TaskSettings(_Table):
     parallel: bool = False
 
 
+class CellsSettings(_Table):
+    """`[[cells]]`: a part of the grid; a study that has any is their union. What a part leaves out it takes all of.
+
+    Attributes:
+        approaches: Names of approaches.
+        orders: Names of orders, random ones too.
+        pairs: Numbers of language pairs.
+        budgets: Budgets.
+        seeds: Seeds.
+    """
+
+    approaches: list[str] | None = Field(default=None, min_length=1)
+    orders: list[str] | None = Field(default=None, min_length=1)
+    pairs: list[Count] | None = Field(default=None, min_length=1)
+    budgets: list[Budget] | None = Field(default=None, min_length=1)
+    seeds: list[Seed] | None = Field(default=None, min_length=1)
+
+
 class StudySettings(_Table):
     """A study: a grid of trainings, each scored on the same tasks.
 
@@ -55,6 +73,7 @@ class StudySettings(_Table):
         budgets: Optimizer steps, for every pair (`per_pair`) or for all pairs together (`total`).
         seeds: Seeds of trainings.
         approaches: Overrides of each approach; `zero-shot` has none and trains nothing.
+        cells: Parts of the grid to run; all of it by default.
         tasks: What students are scored on.
         batch_size: Texts that a student reads at once where it is scored.
         keep_students: Leave the students in the store.
@@ -71,6 +90,7 @@ class StudySettings(_Table):
     budgets: dict[Budget, Count] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
     approaches: dict[str, list[str]] = Field(min_length=1)
+    cells: list[CellsSettings] = []
     tasks: list[TaskSettings] = Field(min_length=1)
     batch_size: Count = 32
     keep_students: bool = False
@@ -107,7 +127,36 @@ class StudySettings(_Table):
         ):
             if len(set(values)) != len(values):
                 raise ValueError(f"{what}: names one twice")
+        for number, part in enumerate(self.cells):
+            for key, wanted in part.model_dump(exclude_none=True).items():
+                known = list(self.nested if key == "orders" else getattr(self, key))
+                lost = next((each for each in wanted if each not in known), None)
+                if lost is not None:
+                    raise ValueError(
+                        f"cells.{number}.{key}: {lost!r} is none of the study's: {', '.join(map(str, known))}"
+                    )
         return self
+
+    @property
+    def nested(self) -> dict[str, list[str]]:
+        """Languages in order, by the order's name: those of the file, then the random ones."""
+        first = next(iter(self.orders.values()))
+        return self.orders | random_orders(first, self.random_orders, self.order_seed)
+
+    def grid(self) -> list[Cell]:
+        """The cells of the study, each once."""
+        nested = self.nested
+        parts = [
+            grid(
+                {name: nested[name] for name in part.orders or nested},
+                part.pairs or self.pairs,
+                part.approaches or list(self.approaches),
+                {name: self.budgets[name] for name in part.budgets or self.budgets},
+                part.seeds or self.seeds,
+            )
+            for part in self.cells or [CellsSettings()]
+        ]
+        return list(dict.fromkeys(cell for part in parts for cell in part))
 
 
 def shipped_studies() -> dict[str, Path]:

@@ -20,6 +20,17 @@ from tests.study.conftest import edit
         ('high_resource = ["fra"]', 'high_resource = ["spa"]', "high_resource: 'spa' is in no order"),
         ("zero-shot = []", 'zero-shot = ["seed=1"]', "approaches.zero-shot: trains nothing"),
         ("total = 3", "per_step = 3", "budgets.per_step"),
+        (
+            "[[tasks]]",
+            '[[cells]]\norders = ["random-7"]\n\n[[tasks]]',
+            "cells.0.orders: 'random-7' is none of the study's",
+        ),
+        ("[[tasks]]", "[[cells]]\npairs = [4]\n\n[[tasks]]", "cells.0.pairs: 4 is none of the study's: 1, 2, 3"),
+        (
+            "[[tasks]]",
+            '[[cells]]\norder = ["given"]\n\n[[tasks]]',
+            "unknown key 'cells.0.order'; did you mean 'orders'",
+        ),
         ("queries = 15", "queries = 0", r"study.toml:21: tasks.0.queries"),
     ],
 )
@@ -29,6 +40,18 @@ def test_bad_studies(study_file, old, new, line):
     with pytest.raises(InputError, match=line) as error:
         read_study(study_file)
     assert "\n" not in str(error.value)
+
+
+def test_parts_of_a_grid(study_file):
+    """Guards against a part that takes more or less of the grid than it says, or a cell of two parts that counts twice."""
+    parts = (
+        '[[cells]]\npairs = [1, 3]\nseeds = [1]\n\n[[cells]]\napproaches = ["contrastive"]\npairs = [2, 3]\n\n[[tasks]]'
+    )
+    edit(study_file, "[[tasks]]", parts)
+    cells = [(cell.approach, cell.pairs, cell.seed) for cell in read_study(study_file).grid()]
+    contrastive = {("contrastive", pairs, seed) for pairs in (2, 3) for seed in (1, 2)}
+    assert set(cells) == {("zero-shot", 1, 1), ("zero-shot", 3, 1), ("contrastive", 1, 1)} | contrastive
+    assert len(cells) == 7
 
 
 @pytest.mark.parametrize(
