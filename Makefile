@@ -22,14 +22,15 @@ demo: install
 	$(BIN)/optical-mteb run -m quickstart-student -t CLDRNameRetrieval --output-folder $(RESULTS)
 	$(BIN)/optical-mteb compare pypi:multilingual-e5-small quickstart-student -t CLDRNameRetrieval --results $(RESULTS)
 
-# Two processes; a thread each, or they wait for each other. Slow files come first (tests/conftest.py).
-PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes; a thread each, or they wait for each other. Slow files come first (tests/conftest.py); a process that
+# has no tests left takes some from the other one.
+PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: install
 	$(PYTEST) --durations 20
 
-# What one runs before every commit: all but the tests that take seconds each.
-SELECTION := not slow and not trains
+# What one runs before every commit: all but the tests that take half a second or more each.
+SELECTION := not slow and not long
 
 fast: install
 	$(PYTEST) -m "$(SELECTION)"

@@ -44,7 +44,7 @@ def test_help_shows_the_public_names_on_one_screen():
         _ = optical_mteb.trian
 
 
-@pytest.mark.trains
+@pytest.mark.long
 def test_a_student_is_trained_loaded_and_searched_with(monkeypatch, tmp_path, tiny_base):
     """Guards against Python functions that do other things than the commands: a dict, overrides, an index with texts."""
     monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)

@@ -104,6 +104,7 @@ def test_a_file_that_python_cannot_parse_is_one_line(recipe, text):
         read_recipe(recipe)
 
 
+@pytest.mark.long
 def test_names_and_paths_that_the_system_refuses_are_one_line(run, tmp_path):
     """Guards against a traceback where a name is too long, has a NUL, a lone surrogate, or an unknown user in it."""
     loop = tmp_path / "loop"

@@ -140,6 +140,7 @@ batch_size = 16
 """
 
 
+@pytest.mark.long
 def test_a_dry_run_trains_nothing(monkeypatch, capsys, tmp_path, tiny_base, own_home):
     """Guards against a dry run that trains or writes, and a table of other numbers than steps times batch size."""
     from optical_mteb.training.trainer import DistillationTrainer

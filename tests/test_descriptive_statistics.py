@@ -28,6 +28,7 @@ def test_mteb_reads_them(path: Path):
     assert set(metadata.n_samples) <= set(metadata.eval_splits)
 
 
+@pytest.mark.long
 @from_cldr_47
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_subset_has_the_numbers_of_its_data(path: Path):

@@ -40,7 +40,7 @@ def test_the_list_names_every_example():
     assert text.count("](") == len(scripts) == 5
 
 
-@pytest.mark.trains
+@pytest.mark.long
 def test_python_examples_run(example, tiny_base, tmp_path):
     """Guards against an example that no longer runs: own TSV, own trainer, own collection, a large corpus."""
     printed = example("train_on_your_tsv.py", EXAMPLES / "data/bitext.tsv", "sw", tiny_base, 2)
@@ -65,7 +65,7 @@ def test_python_examples_run(example, tiny_base, tmp_path):
     assert len([line for line in printed.splitlines() if line.startswith(("  0.", "  1."))]) == 9
 
 
-@pytest.mark.trains
+@pytest.mark.long
 def test_the_ci_job_fails_where_a_model_is_worse(tmp_path):
     """Guards against a job that passes when the scores fall, or fails when they rise."""
     stub = tmp_path / "optical-mteb"

@@ -87,6 +87,7 @@ def test_a_copied_student_is_one_of_its_own(student):
     assert mteb.get_model("copy").mteb_model_meta.name == "optical-mteb/copy"
 
 
+@pytest.mark.long
 def test_registering_twice_changes_nothing(student):
     """Guards against tasks or models listed twice."""
     register()

@@ -29,6 +29,7 @@ def test_metadata_is_complete():
     assert CLDRNameRetrieval.metadata.main_score == "ndcg_at_10"
 
 
+@pytest.mark.long
 def test_it_reads_without_a_network(monkeypatch):
     """Guards against a download where the data are installed."""
 
@@ -48,6 +49,7 @@ def test_a_territory_and_a_language_of_one_name_are_two_documents(task):
     assert set(corpus["title"]) >= {"territory", "language", "currency", "script", "unit", "city"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_queries_against_babel(task, subset):
     """Guards against wrong queries or relevance: each query is CLDR's name of what its document names in English, spelled otherwise."""

@@ -41,6 +41,7 @@ def uniform(size):
     return np.full(size, 1 / size)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("epsilon", "log_domain"), [(0.05, False), (0.05, True), (0.2, None), (0.02, None)])
 def test_sinkhorn_converges_to_pot(epsilon, log_domain):
     """Guards against a wrong kernel, shift or mask: each problem equals POT's converged plan of the unpadded problem."""
@@ -83,6 +84,7 @@ def test_points_without_weight(solver):
     assert plan.sum().item() == pytest.approx(small.sum().item(), abs=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta", [0.01, 0.1, 0.5])
 def test_ipot_keeps_all_mass(beta):
     """Guards against entries that vanish with their row's mass: the marginals hold at any step, however long it runs."""
@@ -229,6 +231,7 @@ def pot_unbalanced(cost, source_weights, target_weights, epsilon, relaxation):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("log_domain", [False, True])
 @pytest.mark.parametrize(("epsilon", "relaxation", "offset"), [(0.05, 1.0, 0.0), (0.1, 0.1, 0.0), (0.05, 0.3, 0.5)])
@@ -273,6 +276,7 @@ def test_unbalanced_drops_what_is_dear():
     assert mass[2].item() < 0.01 * mass[0].item()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{"log_domain": False}, {"log_domain": True}])
 def test_tolerance_stops_sinkhorn_where_it_holds(options):
     """Guards against a check of the wrong quantity: the loop must end early and return the error that was asked for."""
@@ -382,6 +386,7 @@ def test_inference_mode_and_autocast(solver):
     assert costs.dtype == torch.float32
 
 
+@pytest.mark.long
 def test_gradient_of_the_cosine_cost():
     """Guards against a scaling of products whose gradient misses the norms: equal to that of PyTorch's cosine similarity."""
     vectors = [torch.randn(2, n, 16, requires_grad=True) for n in (4, 5)]

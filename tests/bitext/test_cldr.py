@@ -41,6 +41,7 @@ def test_names_are_sorted_and_complete(language):
     assert all(name.name == " ".join(name.name.split()) and "{" not in name.english + name.name for name in names)
 
 
+@pytest.mark.long
 def test_a_language_does_not_depend_on_those_asked_before():
     """Guards against Babel's shared aliases, which gave French the weekdays of whichever locale was loaded first."""
     show = "print([n.name for n in cldr_names({0!r}) if n.kind in ('month', 'weekday')])"

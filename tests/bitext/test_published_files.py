@@ -26,6 +26,7 @@ def load(table):
     return ParallelCorpus.load([source])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("table", "counts"),
     [
@@ -152,6 +153,7 @@ def test_published_somali_is_realigned():
     assert "wakhtiyadan adag" in ours[differing[1]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["optical-student", "optical-student-rank"])
 def test_students_do_not_read_what_they_are_scored_on(name):
     """Guards against training on sentences of FLORES that ALT has, too, and on articles that the task GlobalVoicesRetrieval searches."""

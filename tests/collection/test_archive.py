@@ -265,6 +265,7 @@ def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, form: str):
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", [".zip", *(form for form in PLAIN if form != ".tar")])
 def test_changed_bytes_never_change_a_file(tmp_path: Path, form: str):
     """Guards against tracebacks and silent damage: whatever byte changes, the files are right or there is one line."""

@@ -262,6 +262,7 @@ class IdRetrieval(OddRetrieval):
         return retrieval_split(subset, [Entry(document, "x")], [Entry(query, "y")], {query: {document: 1}})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file_format", "good", "bad"),
     [

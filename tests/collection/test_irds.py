@@ -86,6 +86,7 @@ def test_the_higher_of_two_grades_counts(irds_home: Path):
     assert load()["relevant_docs"] == {"12": {"2": 2}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
@@ -106,6 +107,7 @@ def test_bad_files_are_one_line(irds_home: Path, parts: dict[str, str | bytes], 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["english/wiki_en.queries", "swahili/wiki_sw.documents", "swahili/en2sw.rel"])
 def test_missing_file_is_one_line(irds_home: Path, name: str):
     """Guards against a traceback where part of the unpacked archive was deleted; the line says where the files are."""
@@ -152,6 +154,7 @@ def test_online_a_failed_download_is_one_line(irds_home: Path, monkeypatch: pyte
     assert attempts == ["www.cs.jhu.edu"]
 
 
+@pytest.mark.long
 def test_a_file_put_there_by_hand_is_checked_offline(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
     """Guards against a user's own copy that is not looked at, or one with a wrong checksum that sets off a download."""
 

@@ -105,8 +105,6 @@ def _counted(monkeypatch):
             return encode(self, inputs, **kwargs)
 
         monkeypatch.setattr(kind, "encode_document", encode_document)
-    # Measures of abstention take mteb two thirds of an evaluation, and are of no concern here.
-    monkeypatch.setattr("mteb._evaluators.retrieval_metrics.nauc", lambda *_, **__: 0.0)
 
 
 def stock(task, model, folder):
@@ -134,6 +132,7 @@ def run(task, model, folder, cache=None):
     return scores, json.loads((folder / task.prediction_file_name).read_text()), result
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("task", [SharedRetrieval, PreRankedRetrieval])
 def test_it_gives_what_subset_by_subset_gives(kind, task, tmp_path):
@@ -181,6 +180,7 @@ def test_only_missing_subsets_are_run(tmp_path, monkeypatch):
     assert predictions.keys() - {"mteb_model_meta"} == SUBSETS.keys()
 
 
+@pytest.mark.long
 def test_vectors_are_forgotten(monkeypatch):
     """Guards against vectors of other weights or settings in a task that is evaluated twice, and kept for nothing."""
     task, model = SharedRetrieval(), MODELS["dense"]()

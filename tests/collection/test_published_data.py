@@ -353,6 +353,7 @@ def child(how: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", CHILD, how], env=environment, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs Unix")
 def test_processes_at_once_and_one_that_is_killed(packed: PublishedData, publisher):
     """Guards against files of a half-unpacked archive, a lock that outlives its owner, and gigabytes that a killed process left."""

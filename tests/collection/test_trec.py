@@ -327,6 +327,7 @@ def test_broken_archive_is_one_line(written):
         documents(path)
 
 
+@pytest.mark.long
 def test_documents_are_streamed(written):
     """Guards against a file that is read into memory whole."""
     path = written("<DOC>\n<DOCNO>a</DOCNO>\n<TEXT>\nword\n</TEXT>\n</DOC>\n" * 8_000)

@@ -19,6 +19,7 @@ from tests.index.processes import StubEncoder, settings, stub_encoder
 TEXTS = [sentence(number) for number in range(350)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("spec", "recall"),
     [
@@ -52,6 +53,7 @@ def test_every_spec_reaches_its_recall(build, collection, spec, recall):
     assert [path.name for path in index.folder.parent.iterdir() if path != index.folder and path.name != "home"] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", ["flat", "hnsw16,sq8", "ivf16", "ivf16,pq8+refine", "ivf16,pq16x4+refine"])
 def test_a_build_is_the_same_every_time(build, tmp_path, spec):
     """Guards against an index that depends on chance beyond its seed."""
@@ -182,6 +184,7 @@ def test_documents_that_are_not_read_to_the_end_are_counted(build_stub):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", ["flat", "hnsw8+refine", "ivf4,pq8"])
 def test_documents_without_a_vector_are_left_out_and_counted(tmp_path, collection, spec):
     """Guards against one zero or NaN vector that ends a build of hours, or spoils rankings or the tuning."""

@@ -42,6 +42,7 @@ def test_a_failure_leaves_the_old_version_and_what_is_finished(tmp_path):
     assert there(tmp_path / "index.build") == ["changes", "shards"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "number", "expected"),
     [
@@ -62,6 +63,7 @@ def test_a_kill_leaves_one_whole_version(tmp_path, step, number, expected):
     assert there(tmp_path) == ["index"]
 
 
+@pytest.mark.long
 def test_one_process_at_a_time(tmp_path):
     """Guards against a second builder that waits for ever, or goes on; and a lock that outlives its process."""
     target = tmp_path / "index"

@@ -53,6 +53,7 @@ def test_added_documents_are_found(half, collection, spec):
     assert [path.name for path in folder.parent.iterdir() if path.name not in ("index", "home")] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", SPECS)
 def test_removed_documents_are_not_found(half, collection, spec):
     """Guards against a removed document in a ranking, with a graph that cannot remove, too; and one that cannot come back."""
@@ -84,6 +85,7 @@ def test_exact_search_after_changes_is_that_of_an_index_built_so(half, collectio
         assert (one.scores == other.scores).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -116,7 +118,7 @@ def test_what_is_no_index_is_not_changed(tmp_path, change):
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == []
 
 
-@pytest.mark.trains
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "number"),
     [

@@ -52,6 +52,7 @@ def test_more_than_there_are_gives_all(build, collection):
     assert index.search([], 5) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("queries", "k", "expected"),
     [
@@ -93,6 +94,7 @@ def damage(path, how):
     path.write_bytes(data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["index.faiss", "documents.arrow", "vectors.npy"])
 @pytest.mark.parametrize(
     ("how", "expected"),
@@ -121,6 +123,7 @@ def test_a_missing_file_is_refused(build):
         FaissIndex.open(index.folder / "nowhere")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -225,6 +228,7 @@ def test_another_revision_of_the_model_is_refused(texts_index, monkeypatch):
         FaissIndex.open(texts_index).search(["rain"], 3)
 
 
+@pytest.mark.long
 def test_the_real_model_is_loaded_with_the_prompts_on_record(tmp_path, encoder):
     """Guards against queries without the prompt that the documents' model has for them."""
     corpus = Corpus.of([f"d{number}" for number in range(120)], TEXTS)

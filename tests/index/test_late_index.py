@@ -127,6 +127,7 @@ def test_maxsim_of_many_pairs_is_that_of_each(monkeypatch):
     assert np.isneginf(found[:, 0]).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", ["flat+refine", "hnsw16", "ivf8", "ivf8,sq8+refine", "ivf4,pq8x4+refine"])
 def test_the_recall_on_record_is_that_against_exhaustive_maxsim(build, spec):
     """Guards against parameters that were not measured, score every document, or cost as much for a lower target."""
@@ -154,6 +155,7 @@ def test_a_target_out_of_reach_is_said(build, monkeypatch):
     )
 
 
+@pytest.mark.long
 def test_few_documents_are_compared_and_nothing_is_tuned(build, monkeypatch):
     """Guards against a build that takes longer for its tuning than for its encoding."""
     monkeypatch.setattr("optical_mteb.index.assembly.tune", None)
@@ -170,6 +172,7 @@ def test_few_documents_are_compared_and_nothing_is_tuned(build, monkeypatch):
     assert said[0].startswith("auto: ivf4,pq16x4+refine, as 180 documents of 32 components fit ")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", ["flat", "ivf4"])
 def test_more_than_there_are_give_all_that_have_a_token(build, spec):
     """Guards against a rank without a document, and a document without a token among the best."""
@@ -205,6 +208,7 @@ def test_a_query_without_a_token_finds_nothing(build):
     assert index.search([], 3) == []
 
 
+@pytest.mark.long
 def test_the_mean_of_a_model_that_scores_by_it(build, monkeypatch):
     """Guards against scores that grow with the query where the model's do not."""
     plain, _ = build("flat", folder="plain")
@@ -216,6 +220,7 @@ def test_the_mean_of_a_model_that_scores_by_it(build, monkeypatch):
         assert other.scores == pytest.approx(one.scores / 3, abs=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", ["flat", "flat+refine", "ivf4,sq8"])
 def test_documents_come_and_go(build, spec):
     """Guards against rows of another document after a change, and against an index that is not as if built so."""
@@ -257,6 +262,7 @@ def settings_kept(monkeypatch):
 
 
 # The other steps are those of a dense model's build.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "number", "shards"),
     [("shards:ShardStore.write", 3, 2), ("assembly:_save", 3, 4), ("assembly:write_rows", 1, 4)],
@@ -295,6 +301,7 @@ def test_damaged_offsets_are_refused(build):
     assert [check.name for check in verify(index.folder) if not check.passed] == ["offsets.npy"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "edit", [lambda offsets: offsets[:-1], lambda offsets: -offsets, lambda offsets: offsets * 1.0]
 )
@@ -308,6 +315,7 @@ def test_offsets_of_other_documents_are_refused(build, edit):
         FaissIndex.open(index.folder)
 
 
+@pytest.mark.long
 def test_a_damaged_shard_is_not_built_on(tmp_path, monkeypatch, settings_kept):
     """Guards against lengths of documents that are not those of the shard's vectors."""
     folder = tmp_path / "index"
@@ -428,6 +436,7 @@ def test_a_manifest_of_both_kinds_is_refused(build):
         IndexManifest.read(index.folder)
 
 
+@pytest.mark.long
 def test_the_commands(late_folder, tmp_path, monkeypatch, capsys):
     """Guards against commands that take a late-interaction student for a dense model."""
     monkeypatch.chdir(tmp_path)

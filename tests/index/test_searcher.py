@@ -35,6 +35,7 @@ def opened(tmp_path, collection):
     return searcher
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "spec",
     ["flat", "flat+refine", "ivf16", "ivf16,sq8+refine", "ivf16,pq8+refine", "ivf16,pq16x4+refine", "hnsw16+refine"],
@@ -52,6 +53,7 @@ def test_with_every_effort_search_is_exact(opened, collection, spec):
     assert (positions == best).mean() > 0.99
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", ["flat", "hnsw16", "ivf16", "ivf16,sq8", "ivf16,pq8+refine", "ivf16,pq16x4+refine"])
 @pytest.mark.parametrize("k", [2000, 5000])
 def test_more_than_there_are_gives_all(opened, collection, spec, k):
@@ -80,6 +82,7 @@ def test_a_query_is_widened_alone(opened, collection, monkeypatch):
     assert (positions[:, 0] == alone[:, 0]).mean() > 0.9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "spec", ["flat", "flat+refine", "hnsw16", "hnsw16,sq8+refine", "ivf16", "ivf16,pq8+refine", "ivf16,pq16x4+refine"]
 )

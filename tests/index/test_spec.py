@@ -95,6 +95,7 @@ def test_memory_of_an_index(text, expected):
     assert IndexSpec.parse(text).memory(384, 1_000_000) == expected
 
 
+@pytest.mark.long
 def test_estimated_memory_is_that_of_faiss(collection):
     """Guards against an estimate that has nothing to do with the file that FAISS writes."""
     for text in ("flat", "ivf16,sq8", "ivf16,pq8", "ivf16,pq16x4+refine", "hnsw16", "hnsw16,sq8"):

@@ -34,6 +34,7 @@ def record_again(folder, name):
 SOUND = {"counts": True, "ids": True, "self-retrieval": True}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "spec", ["flat", "hnsw16,sq8", "ivf16", "ivf16,pq8", "ivf16,pq8+refine", "ivf16,pq16x4+refine"]
 )

@@ -132,6 +132,7 @@ def models_table(shown):
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
+@pytest.mark.long
 def test_a_model_on_another_task_leaves_the_others_their_means(results, tmp_path):
     """Guards against group means that vanish, or change, because one model was run on something else."""
     _, shown = page(results, tmp_path / "one")
@@ -209,6 +210,7 @@ def test_names_are_escaped(results, tmp_path):
     assert all(".." not in link for link in shown.links)
 
 
+@pytest.mark.long
 def test_the_same_results_give_the_same_page(results, tmp_path):
     """Guards against a date or an order of the file system in the page."""
     write_report(results, tmp_path / "one")
@@ -216,6 +218,7 @@ def test_the_same_results_give_the_same_page(results, tmp_path):
     assert (tmp_path / "one/index.html").read_bytes() == (tmp_path / "two/index.html").read_bytes()
 
 
+@pytest.mark.long
 def test_damaged_results_are_named(results, tmp_path):
     """Guards against a page without the rest because of one file, and one that hides what is missing."""
     place = write_results(results, "pypi/base", task="NTREXRetrieval", adapted_from="intfloat/base")
@@ -296,6 +299,7 @@ def study(results):
     return folder
 
 
+@pytest.mark.long
 def test_curves_of_a_study(results, tmp_path):
     """Guards against curves that are another study's or budget's, and a table that says otherwise."""
     folder = study(results)

@@ -123,6 +123,7 @@ def test_the_table_goes_between_the_marks(tmp_path):
         write_into(tmp_path / "none.md", "| new |")
 
 
+@pytest.mark.long
 def test_the_readme_has_the_table_of_the_results():
     """Guards against a table in the README that was typed, or is of older results."""
     root = Path(__file__).parents[2]

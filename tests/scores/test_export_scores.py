@@ -64,6 +64,7 @@ def read_trec(folder):
     return run, qrels
 
 
+@pytest.mark.long
 def test_pytrec_eval_gives_the_scores_of_the_result(export, evaluated):
     """Guards against scores that lose digits, and runs or judgements of other queries than MTEB scored."""
     _, rows = evaluated
@@ -80,6 +81,7 @@ def test_pytrec_eval_gives_the_scores_of_the_result(export, evaluated):
         assert by_query == pytest.approx(rows[subset]["per_query"]["ndcg_at_10"], abs=6e-7)
 
 
+@pytest.mark.long
 def test_ir_measures_gives_the_scores_of_the_result(export, evaluated):
     """Guards against files that ir_measures reads otherwise."""
     ir_measures = pytest.importorskip("ir_measures")
@@ -98,6 +100,7 @@ def test_ir_measures_gives_the_scores_of_the_result(export, evaluated):
             assert found[measure] == pytest.approx(rows[subset][metric], abs=6e-6)
 
 
+@pytest.mark.long
 def test_ranx_files_hold_the_same(export):
     """Guards against JSON that is not query, document, number."""
     trec, ranx = export("trec"), export("ranx")
@@ -163,6 +166,7 @@ def space(content):
     documents[f"a {query}"] = -1.0
 
 
+@pytest.mark.long
 def test_what_does_not_belong_together_is_refused(export, evaluated, tmp_path):
     """Guards against runs beside judgements of other data, and exports that lack a language without a word."""
     folder, _ = evaluated
@@ -181,6 +185,7 @@ def test_what_does_not_belong_together_is_refused(export, evaluated, tmp_path):
         export("trec", predictions=[changed(folder, tmp_path / "space", space, "predictions")])
 
 
+@pytest.mark.long
 def test_what_cannot_be_written_is_named(export, evaluated, tmp_path):
     """Guards against an empty table, a folder that is written over, and a format that nobody reads."""
     folder, _ = evaluated

@@ -89,7 +89,7 @@ def evaluate(model, cache, *, name="a/names", revision="r1", subsets=SUBSETS):
     return find_results(str(cache), cache, [TASK])
 
 
-@pytest.mark.trains
+@pytest.mark.long
 def test_a_layer_scaled_by_nine_tenths_is_caught(retriever, tmp_path):
     """Guards against a guard that lets a damaged layer pass, or that names languages which it does not hurt."""
     damaged = scaled(retriever, 0.9)
@@ -135,7 +135,7 @@ precision = "float32"
 """
 
 
-@pytest.mark.trains
+@pytest.mark.long
 def test_two_seeds_are_mostly_alike_and_one_is_itself(tmp_path, tiny_base):
     """Guards against chance that is called a difference, and a difference between two runs of one student."""
     (tmp_path / "tiny.toml").write_text(RECIPE.format(base=tiny_base))

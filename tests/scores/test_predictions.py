@@ -53,6 +53,7 @@ def evaluated(tmp_path_factory, tiny_base):
     return folder, expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changed", [False, True])
 def test_they_are_those_of_mteb(evaluated, tiny_base, tmp_path, monkeypatch, changed):
     """Guards against other measures, judgements of another subset, and runs that MTEB changes before it scores them."""
@@ -95,6 +96,7 @@ def change_scores(content):
         documents.update(dict.fromkeys(documents, 0.5))
 
 
+@pytest.mark.long
 def test_predictions_of_another_run_are_not_taken(evaluated, tmp_path):
     """Guards against scores of one run tested beside the means of another."""
     folder, _ = evaluated

@@ -16,6 +16,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 FOLDERS = sorted({path.parent for path in RESULTS.glob("results/*/*/*.json")})
 
 
+@pytest.mark.long
 def test_mteb_reads_them(monkeypatch):
     """Guards against published results that MTEB passes over."""
     files = {path for path in RESULTS.glob("results/*/*/*.json") if path.name != "model_meta.json"}
@@ -28,6 +29,7 @@ def test_mteb_reads_them(monkeypatch):
     assert {(of.model_name, of.model_revision) for of in older} == {each[:2] for each in found}
 
 
+@pytest.mark.long
 @from_cldr_47
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parent.name)
 def test_they_are_whole(folder):

@@ -138,6 +138,7 @@ def test_the_same_commands_run_once(runs):
     assert outcomes[2].notes == ["c: mteb run: exit code 1: no such model"]
 
 
+@pytest.mark.long
 def test_commands_have_a_store_of_their_own(tmp_path, own_home, monkeypatch):
     """Guards against a student of the user's that is scored or overwritten, and bases that are converted anew."""
     monkeypatch.chdir(tmp_path)

@@ -46,6 +46,7 @@ def test_zeros_change_no_exact_test():
     assert randomisation_tests([sample])[0] == sum(value >= 1.0 - 1e-9 for value in patterns) / 16
 
 
+@pytest.mark.long
 def test_long_samples_of_any_length_against_scipy():
     """Guards against columns of one sample that get into another's, and queries beyond the first block."""
     samples = [differences(size, shift, size) for size, shift in [(60, 0.05), (1024, -0.02), (2500, 0.01), (1025, 0)]]
@@ -82,6 +83,7 @@ def test_intervals_of_any_length_against_scipy():
         assert interval == pytest.approx([*expected.confidence_interval], abs=0.15 * error)
 
 
+@pytest.mark.long
 def test_every_resample_is_as_likely():
     """Guards against an index that is drawn too often: all 27 resamples of three values, counted."""
     sample = np.array([0.0, 0.1, 1.0])

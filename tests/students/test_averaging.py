@@ -75,6 +75,7 @@ def test_the_mean_of_students_and_base(tiny_base, late):
     assert "| second | 0.5 |" in (checked_folder("mean") / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_what_cannot_be_averaged_is_refused(tiny_base, tmp_path):
     """Guards against means of models that do not share what their weights mean, and a half-written student."""
     put("first", tiny_base, seed=1)

@@ -82,6 +82,7 @@ def test_means_and_slopes_are_the_records(recorded, tmp_path):
     assert rival["difference"]["estimate"]["value"] == pytest.approx(0.15, abs=1e-4)
 
 
+@pytest.mark.long
 def test_every_number_of_the_document_is_in_the_summary(recorded, tmp_path):
     """Guards against a figure of the document that no record gives."""
     study, cells, _ = recorded
@@ -112,6 +113,7 @@ def test_what_is_not_done_is_left_out(recorded, tmp_path):
     assert (summary.done, summary.trainings) == (6, 7)
 
 
+@pytest.mark.long
 def test_several_write_into_one_folder(recorded, tmp_path):
     """Guards against a study that fails to write its table, since another process writes the same one."""
     study, cells, _ = recorded
@@ -120,13 +122,14 @@ def test_several_write_into_one_folder(recorded, tmp_path):
         return list(write(study, cells, tmp_path / "out", document=None, figures=False, command="make it"))
 
     with ThreadPoolExecutor(4) as pool:
-        paths = list(pool.map(written, range(8)))
-    assert paths == [[tmp_path / "out" / name for name in ("table.csv", "summary.json", "study.md")]] * 8
+        paths = list(pool.map(written, range(4)))
+    assert paths == [[tmp_path / "out" / name for name in ("table.csv", "summary.json", "study.md")]] * 4
     left = {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
     assert left == {"cells", *(path.name for path in paths[0])}
     assert len(read_table(tmp_path / "out" / "table.csv")) == len(rows(study, read_records(study, cells)))
 
 
+@pytest.mark.long
 def test_figures_are_the_same_twice(recorded, tmp_path):
     """Guards against a date or a drawn id in a figure: a review would see a change where there is none."""
     pytest.importorskip("matplotlib")
@@ -142,6 +145,7 @@ def test_figures_are_the_same_twice(recorded, tmp_path):
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.long
 def test_cli(study_file, tmp_path):
     """Guards against a dry run that trains, a report of nothing, and a pattern that matches nothing."""
     from typer.testing import CliRunner

@@ -27,6 +27,7 @@ def test_trainings_take_their_languages(study_file):
     assert len({job.fingerprint for job in study.jobs.values()}) == len(study.jobs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "changes"),
     [

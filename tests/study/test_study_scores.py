@@ -32,6 +32,7 @@ def test_scores_are_mtebs(tiny_model):
             assert sum(by_query.values()) / len(by_query) == pytest.approx(row[metric], abs=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("late", [False, True])
 def test_scores_in_a_lower_precision(tiny_model, late):
     """Guards against a precision that is not used, that changes the ranking, or that stays with the caller's model."""
@@ -48,6 +49,7 @@ def test_scores_in_a_lower_precision(tiny_model, late):
     assert {weight.dtype for weight in wrapper.model.parameters()} == {torch.float32}
 
 
+@pytest.mark.long
 def test_documents_are_read_once(tiny_model, monkeypatch):
     """Guards against a corpus that is encoded for every language that asks it."""
     from optical_mteb.index.encoder import Encoder

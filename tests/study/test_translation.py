@@ -149,6 +149,7 @@ def test_marian_models_of_many_targets(marian):
         Translator(model, tokenizer, name="en-fr", revision="1")
 
 
+@pytest.mark.long
 def test_folders_that_are_no_translation_model(marian_folder, tiny_base, tmp_path):
     """Guards against tracebacks on pickles, encoders and typing errors: one line each."""
     pickled = shutil.copytree(marian_folder, tmp_path / "pickled")
@@ -219,6 +220,7 @@ def test_belebele_names_the_documents_first():
     assert subset_languages(task, "eng_Latn-swh_Latn") == ("swh-Latn", "eng-Latn")
 
 
+@pytest.mark.long
 def test_the_name_tells_all_that_a_score_depends_on(marian, tiny_model):
     """Guards against a cache that takes the scores of one translator, beam, retriever or prompt for another's."""
 

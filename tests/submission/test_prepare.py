@@ -56,7 +56,7 @@ def rows_of(cache):
     }
 
 
-@pytest.mark.trains
+@pytest.mark.long
 def test_a_trained_student(tmp_path, tiny_base):
     """Guards against a break in the whole path: trained, evaluated by MTEB, prepared, checked, read by MTEB with the same scores."""
     (tmp_path / "tiny.toml").write_text(RECIPE.format(base=tiny_base))
@@ -209,6 +209,7 @@ def test_an_incomplete_result_fails_and_can_be_left_out(tmp_path, write, quick):
     assert "PublicWordsRetrieval" not in next((tmp_path / "made").rglob("run_settings.jsonl")).read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("source", "named"),
     [("cldr:som", False), ("moses:/home/me/som.en", True), ("~/som.tsv", True), ("hub:a/b", False), ("som.tsv", False)],

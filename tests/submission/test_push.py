@@ -75,6 +75,7 @@ def test_weights_that_are_uploaded_stay(submit, online):
     assert [each[0] for each in online] == ["cache", "submit"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "lacking", "said"),
     [

@@ -31,6 +31,7 @@ def results(tmp_path):
     return read_results(as_published("tiny-student"), tmp_path / "cache")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shift", "verdict"), [(0, Verdict.OK), (0.0009, Verdict.OK), (0.0011, Verdict.FAILED), (-0.0011, Verdict.FAILED)]
 )
@@ -43,6 +44,7 @@ def test_the_tolerance(tmp_path, model, write, scores, shift, verdict):
     assert f"{TASK} som-eng (test): {scores[0] + shift:.5f} on file, {scores[0]:.5f} again" in check.detail
 
 
+@pytest.mark.long
 def test_the_smallest_sample(tmp_path, model, write, scores, monkeypatch):
     """Guards against a check that takes as long as the evaluation: one subset is loaded, the smallest by the task's statistics."""
     sizes = {"som-eng": {"num_samples": 900}, "swh-eng": {"num_samples": 60}}
@@ -57,6 +59,7 @@ def test_the_smallest_sample(tmp_path, model, write, scores, monkeypatch):
     assert Words.loaded == [(TASK, "swh-eng")]
 
 
+@pytest.mark.long
 def test_data_that_are_not_there(tmp_path, model, write, scores, monkeypatch):
     """Guards against a sample that is given up at the first task whose data cannot be loaded, and one that passes without any."""
 

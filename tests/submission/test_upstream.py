@@ -45,7 +45,7 @@ def written(tmp_path_factory):
     return write_upstream(NAME, tmp_path_factory.mktemp("upstream") / "names", subsets=SUBSETS)
 
 
-@pytest.mark.trains
+@pytest.mark.long
 def test_the_same_scores_without_this_package(written, tmp_path):
     """Guards against a task that needs this package, and data that mteb's stock loader reads otherwise."""
     done = subprocess.run(

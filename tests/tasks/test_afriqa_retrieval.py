@@ -239,6 +239,7 @@ def test_broken_lines_are_refused_with_their_place(files: Files, line: bytes, me
         load("hau-eng")
 
 
+@pytest.mark.long
 def test_mteb_scores_every_language_on_the_splits_that_it_has(files: Files, evaluate):
     """Guards against a KeyError in MTEB at a language without dev, scores lost by query, and a result that JSON changes."""
     files.write("hau", "dev", row("0", "Ina?", "Egypt"), row("1", "Wane?", "Libya"))
@@ -257,6 +258,7 @@ def records(code: str, part: str) -> list[dict]:
     return [json.loads(line) for line in path.read_bytes().decode().split("\n") if line]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/afriqa"
 )

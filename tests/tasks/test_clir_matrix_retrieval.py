@@ -136,6 +136,7 @@ def test_truncated_download_is_one_line(downloads: Path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -175,6 +175,7 @@ def test_an_empty_file_is_refused(folder: Path):
         load("swh-eng")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/flores200"
 )

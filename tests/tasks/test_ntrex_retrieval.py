@@ -135,6 +135,7 @@ def test_mteb_scores_it(files: Path, evaluate):
         assert subset["per_query"]["ndcg_at_10"].keys() == {"1", "2", "3", "4", "5", "6"}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/ntrex"
 )

@@ -272,6 +272,7 @@ def test_test_documents_against_the_published_split():
     assert sum(counts["test"] for counts in splits.values()) == 2100
 
 
+@pytest.mark.long
 @real_data
 @pytest.mark.parametrize("code", ["sw", "tl", "mr", "fr", "es-LA", "pt-BR", "ha", "zu"])
 def test_misaligned_documents_against_the_figures_in_their_sentences(code: str):
@@ -286,6 +287,7 @@ def test_misaligned_documents_against_the_figures_in_their_sentences(code: str):
     assert shifted == (MISALIGNED["fra"] if code == "fr" else set())
 
 
+@pytest.mark.long
 @real_data
 @pytest.mark.parametrize(
     ("code", "subset", "queries"),

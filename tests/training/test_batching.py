@@ -271,6 +271,7 @@ def test_the_iterator_is_lazy():
     assert len(list(islice(sampler, 3))) == 3
 
 
+@pytest.mark.long
 @pytest.mark.skipif(local_data() is None, reason="OPTICAL_MTEB_DATA is not set")
 def test_padding_of_a_real_mix():
     """Guards against batches of mixed lengths: of what the shipped recipe reads of TICO-19, less than a tenth is padding."""

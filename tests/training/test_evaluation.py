@@ -95,6 +95,7 @@ def test_each_side_has_its_own_prompt(models):
         assert found_now != accuracies(*mixed_up), "the tiny model must tell the prompts apart"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prompts", [NONE, PROMPTS], ids=["plain", "prompts"])
 def test_late_interaction_accuracies_are_those_of_maxsim(models, prompts):
     """Guards against MaxSim with the document as the query, over prompt or special tokens, or with blocks in the wrong place."""
@@ -109,6 +110,7 @@ def test_late_interaction_accuracies_are_those_of_maxsim(models, prompts):
     assert scores.accuracy_from_english["swh"] == pytest.approx(found(maxsim(english, own)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [2, 64])
 def test_transport_cost_is_that_of_pot(models, batch_size):
     """Guards against a cost of tokens that must stay out, of another pair's English, or that padding changes."""

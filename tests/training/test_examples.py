@@ -78,6 +78,7 @@ def test_token_counts_are_what_the_model_reads(tiny_model, prompt, max_tokens):
     assert max(read) == model.max_seq_length
 
 
+@pytest.mark.long
 def test_token_counts_of_many_texts(tiny_model):
     """Guards against a text that is lost or counted twice where the tokenizer's batches meet, and no text at all."""
     model = tiny_model()

@@ -111,7 +111,7 @@ def test_align_uses_the_transport_that_it_is_given(tiny_model):
     assert blurred.entropy == pytest.approx(torch.tensor(9.0).log().item(), abs=1e-2)
 
 
-@pytest.mark.trains
+@pytest.mark.long
 def test_before_and_after_training(recipe, tmp_path, tiny_base):
     """Guards against a trained student that is not shown, an explanation that writes to the store, and one that trains."""
     checked = recipe()
@@ -142,6 +142,7 @@ def test_the_bitext_stays_unread(recipe, monkeypatch):
     assert explain(recipe(), "water", "maji", device="cpu")
 
 
+@pytest.mark.long
 def test_a_base_of_another_width_waits_for_its_training(recipe, tmp_path, tiny_base, tiny_model):
     """Guards against a matrix product of unequal widths: the untrained base has no projection yet."""
     folder = tmp_path / "narrow"
@@ -164,6 +165,7 @@ def test_a_sentence_without_tokens_is_named(recipe, english, translation):
         explain(recipe(), english, translation, device="cpu")
 
 
+@pytest.mark.long
 def test_one_token_takes_all(tiny_model, tmp_path):
     """Guards against panels and tables that need more than one token."""
     model = tiny_model()
@@ -183,6 +185,7 @@ def test_a_long_sentence_is_cut_and_says_so(recipe):
     assert len(alignment.english) == 5
 
 
+@pytest.mark.long
 def test_a_long_picture_stays_of_a_size(tmp_path):
     """Guards against a picture that no viewer opens, and labels that the default figure size cuts off."""
     tokens = [f"token{number}" for number in range(100)]
@@ -192,6 +195,7 @@ def test_a_long_picture_stays_of_a_size(tmp_path):
     assert 1500 < height < 6000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".pdf", ".svg"])
 def test_the_picture_is_what_its_name_says(tmp_path, suffix):
     """Guards against a PNG under another suffix."""

@@ -300,6 +300,7 @@ def test_a_part_is_not_padded_to_the_batch(models, side):
         assert torch.equal(read["input_ids"][read["attention_mask"].bool()], kept)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("name", TERMS)
 def test_parts_of_a_batch_add_up(models, name, size):
@@ -331,6 +332,7 @@ def test_parts_of_a_batch_add_up(models, name, size):
         torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=1e-6, msg=key)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_the_trainer_adds_up_the_parts(models, tmp_path, size):
     """Guards against a step that depends on the memory it is given: gradient, loss and logged terms of mini-batches."""

@@ -82,6 +82,7 @@ def test_optical_gradient_against_finite_differences(models):
     assert_gradient(tokens, value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss_class", [ContrastiveDistillationLoss, TransportContrastiveLoss])
 def test_contrastive_gradients_against_finite_differences(models, loss_class):
     """Guards against a wrong gradient of the contrast; for transport the plans are held fixed, as they are in the loss."""

@@ -51,6 +51,7 @@ def bases(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("student", "teacher", "objective", "kind"),
     [
@@ -92,6 +93,7 @@ def test_layers_behind_the_pooling(bases, tmp_path, student, teacher, objective,
     np.testing.assert_allclose(own, other, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("same", [True, False])
 def test_a_base_of_half_precision_is_trained_in_single(tiny_model, tmp_path, dtype, same):

@@ -68,6 +68,7 @@ def test_what_tasks_have_is_left_out_unless_they_are_named(corpus, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.long
 def test_the_record_of_a_student_has_the_counts(tmp_path, tiny_base):
     """Guards against a check that changes what is reported and not what is trained on."""
     words = [("good morning", "habari"), ("good night", "usiku mwema"), ("bread", "mkate"), ("water", "maji")] * 6

@@ -14,7 +14,7 @@ from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
 
-pytestmark = pytest.mark.trains
+pytestmark = pytest.mark.long
 
 RECIPE = """
 name = "tiny-student"

@@ -282,6 +282,7 @@ def test_what_nothing_reads_is_not_trained(load):
     ]
 
 
+@pytest.mark.long
 def test_frozen_layers_stay_as_they_are(recipe, load):
     """Guards against layers that are trained all the same, norms and positions below them included, or frozen with too many."""
     base = dict(load()[0].student.transformers_model.named_parameters())
@@ -294,7 +295,7 @@ def test_frozen_layers_stay_as_they_are(recipe, load):
     assert moved <= upper
 
 
-@pytest.mark.trains
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["dense", "late_interaction"])
 def test_training_ends_with_a_small_student(recipe, kind):
     """Guards against keys of the recipe that get lost on the way to the store."""

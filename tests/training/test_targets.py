@@ -120,6 +120,7 @@ def test_processes_whose_targets_have_different_types(monkeypatch):
         assert (found.tokens.dtype, found.sentence.dtype, found.hidden[-2].dtype) == (torch.float32,) * 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "loss_class",
     [

@@ -201,6 +201,7 @@ def test_other_settings_share_nothing(teacher, other):
     assert len(TeacherCache.open(teacher, **(SETTINGS | other))) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "damage", ["no manifest", "half a manifest", "cut file", "another file", "file missing", "scratch"]
 )
@@ -228,6 +229,7 @@ def test_unfinished_shards_are_ignored(teacher, damage):
     assert_equal_to_direct(teacher, again, ["a", "b"], "passage: ", 40)
 
 
+@pytest.mark.long
 def test_a_flipped_bit_changes_nothing(teacher, tmp_path, caplog):
     """Guards against a damaged disk that changes what a student learns, or has every later training read texts again."""
     texts, settings = ["good morning", "a", "the house is red"], SETTINGS | {"layers": (-1,)}
