@@ -1,6 +1,7 @@
 """The order of the layers: imports point down, and evaluation never needs training."""
 
 import ast
+import functools
 import re
 import sys
 from configparser import ConfigParser
@@ -42,8 +43,21 @@ def modules():
         yield "tasks", path
 
 
+@functools.cache
+def imports_of(path):
+    """The statements that import something in a module, and whether each is for its annotations alone."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    annotations = {
+        id(each)
+        for node in nodes
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for each in ast.walk(node)
+    }
+    return [(node, id(node) in annotations) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imported_rooms(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node, _ in imports_of(path):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -69,15 +83,8 @@ def test_imports_point_down():
 
 def _imports_of(path, known):
     """Modules of this package that a file imports, also inside functions; not those for its annotations alone."""
-    tree = ast.parse(path.read_text())
-    annotations = {
-        id(each)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for each in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in annotations:
+    for node, for_annotations in imports_of(path):
+        if for_annotations:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -142,15 +149,8 @@ def test_what_is_imported_is_declared():
     declared = {re.match(r"[\w-]*", line)[0].lower().replace("-", "_") for line in "\n".join(texts).split()}
     imported = set()
     for _, path in modules():
-        tree = ast.parse(path.read_text())
-        typing = [
-            each
-            for node in ast.walk(tree)
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-            for each in ast.walk(node)
-        ]
-        for node in ast.walk(tree):
-            if node in typing:
+        for node, for_annotations in imports_of(path):
+            if for_annotations:
                 continue
             if isinstance(node, ast.Import):
                 imported |= {alias.name.partition(".")[0] for alias in node.names}

@@ -1,6 +1,7 @@
 """`optical-mteb index`: the way of a user from documents to rankings, and mistakes on it."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -39,13 +40,22 @@ def corpus(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The folder in which the first test that needs an index builds it."""
+    return tmp_path_factory.mktemp("indexes")
+
+
 @pytest.fixture
-def built(command, corpus):
+def built(command, corpus, place):
     """The folder of an index."""
-    code, output, errors = command("build", "my-index", "--corpus", corpus, "-m", "stub/model", "--spec", "hnsw8")
-    assert (code, errors) == (0, "")
-    assert "my-index: hnsw8, 60 documents, recall@60 1.000 on 60 beginnings of documents" in output
-    return corpus.with_name("my-index")
+    folder = corpus.with_name("my-index")
+    if not (place / "my-index").exists():
+        code, output, errors = command("build", "my-index", "--corpus", corpus, "-m", "stub/model", "--spec", "hnsw8")
+        assert (code, errors) == (0, "")
+        assert "my-index: hnsw8, 60 documents, recall@60 1.000 on 60 beginnings of documents" in output
+        folder.rename(place / "my-index")
+    return shutil.copytree(place / "my-index", folder)
 
 
 def test_from_documents_to_rankings(command, built, tmp_path):
