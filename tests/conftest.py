@@ -24,9 +24,10 @@ from_cldr_47 = pytest.mark.skipif(
 PROMPTS = {"query": "query: ", "document": "passage: "}
 
 
-def pytest_collectstart() -> None:
-    """Import mteb before torch: where torch is loaded, mteb seeds it 2,000 times as it is imported."""
-    import mteb  # noqa: F401
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """For all tests, import mteb before torch: where torch is loaded, mteb seeds it 2,000 times as it is imported."""
+    if collector.config.args == collector.config.getini("testpaths"):
+        import mteb  # noqa: F401
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,20 +47,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_runtest_setup() -> None:
+    """Leave out measures of abstention, which nothing here reads: they take mteb two thirds of an evaluation."""
+    if metrics := sys.modules.get("mteb._evaluators.retrieval_metrics"):
+        metrics.nauc = lambda *_, **__: 0.0
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store and cache for this test alone."""
     home = tmp_path / "home"
     monkeypatch.setenv("OPTICAL_MTEB_HOME", str(home))
     return home
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _no_abstention() -> Iterator[None]:
-    """Measures of abstention, which nothing here reads, take mteb two thirds of an evaluation."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mteb._evaluators.retrieval_metrics.nauc", lambda *_, **__: 0.0)
-        yield
 
 
 @pytest.fixture
