@@ -109,6 +109,22 @@ def interrupted(monkeypatch, recipe, step):
     go_on()
 
 
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory, tiny_base):
+    """The runs of a home whose training of the recipe was broken off in step 9."""
+    folder = tmp_path_factory.mktemp("broken-off")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPTICAL_MTEB_HOME", str(folder / "home"))
+        interrupted(patch, read_recipe(write_recipe(folder, tiny_base, 12)), 9)
+    return folder / "home" / "runs"
+
+
+def taken_up(broken_off):
+    """The folder of that run, in the home of a test."""
+    shutil.copytree(broken_off, runs_folder(), dirs_exist_ok=True)
+    return runs_folder() / "tiny-student"
+
+
 def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, tiny_base):
     """Guards against lost training: after kill -9 the same command ends with the weights of an uninterrupted run, bit by bit."""
     recipe = write_recipe(tmp_path, tiny_base, 60)
@@ -189,9 +205,9 @@ def test_checkpoints_rotate_and_hold_what_is_needed(monkeypatch, recipe):
         assert not any("word_embeddings" in key or "pooler" in key for key in keys)
 
 
-def test_a_run_with_other_settings_is_not_gone_on_with(monkeypatch, recipe):
+def test_a_run_with_other_settings_is_not_gone_on_with(broken_off, recipe):
     """Guards against two recipes mixed in one student, and a --fresh that does not start over."""
-    interrupted(monkeypatch, recipe, 9)
+    taken_up(broken_off)
     faster = recipe.training.model_copy(update={"learning_rate": 2e-3})
     other = recipe.model_copy(update={"training": faster})
     with pytest.raises(
@@ -239,10 +255,9 @@ def parsed(content):
         return None
 
 
-def test_a_damaged_checkpoint_counts_as_not_there(monkeypatch, recipe, whole, tmp_path):
+def test_a_damaged_checkpoint_counts_as_not_there(broken_off, recipe, whole, tmp_path):
     """Guards against tracebacks over a checkpoint that a power cut emptied, and against weights of flipped bits."""
-    interrupted(monkeypatch, recipe, 9)
-    run = runs_folder() / "tiny-student"
+    run = taken_up(broken_off)
     manifest = RunRecord.model_validate_json((run / "checkpoint-00000008" / "run.json").read_bytes())
     copy = tmp_path / "copy" / "tiny-student"
     # Step 4 is before the first evaluation, step 8 after it.
@@ -262,7 +277,7 @@ def test_a_damaged_checkpoint_counts_as_not_there(monkeypatch, recipe, whole, tm
     weights.write_bytes(weights.read_bytes()[:-1] + b"~")
     assert train(recipe, say=lines.append).weights == whole.weights
     assert any("continues from checkpoint-00000004" in line for line in lines)
-    interrupted(monkeypatch, recipe, 9)
+    taken_up(broken_off)
     for path in run.glob("checkpoint-*/progress.json"):
         path.write_bytes(b"")
     with pytest.raises(InputError, match="nothing to resume"):
@@ -281,11 +296,10 @@ def test_one_name_is_one_training_at_a_time(recipe):
         train(recipe, say=lambda _: None)
 
 
-def test_a_kill_while_a_finished_run_is_removed(monkeypatch, recipe, whole):
+def test_a_kill_while_a_finished_run_is_removed(broken_off, recipe, whole):
     """Guards against a run that can neither go on nor start anew, and against weights of another recipe in it."""
     for left in ("best-00000005", "checkpoint-00000008", "nothing"):
-        interrupted(monkeypatch, recipe, 9)
-        for path in (runs_folder() / "tiny-student").iterdir():
+        for path in taken_up(broken_off).iterdir():
             if path.name != left:
                 shutil.rmtree(path)
         assert train(recipe, say=lambda _: None).weights == whole.weights

@@ -1,6 +1,7 @@
 """The whole path on a tiny random model: recipe, student in the store, MTEB score; and what a failed run leaves."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -58,12 +59,22 @@ def recipe(tmp_path, tiny_base):
     return path
 
 
-def test_training_leaves_a_complete_student(recipe, tiny_base):
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, tiny_base):
+    """Record of the recipe's student, what its training said, and the home that it is in."""
+    folder, lines = tmp_path_factory.mktemp("plain"), []
+    (folder / "tiny.toml").write_text(RECIPE.format(base=tiny_base))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPTICAL_MTEB_HOME", str(folder / "home"))
+        return train(read_recipe(folder / "tiny.toml"), say=lines.append), lines, folder / "home"
+
+
+def test_training_leaves_a_complete_student(recipe, tiny_base, plain, monkeypatch):
     """Guards against an incomplete checkpoint: native format, sidecar, card, a revision that is the hash of its weights."""
     from sentence_transformers import SentenceTransformer
 
-    lines = []
-    trained = train(read_recipe(recipe), say=lines.append)
+    trained, lines, home = plain
+    monkeypatch.setenv("OPTICAL_MTEB_HOME", str(home))
     folder = student_path("tiny-student")
     assert student_names() == ["tiny-student"]
     assert read_student("tiny-student") == trained
@@ -90,12 +101,11 @@ def test_training_leaves_a_complete_student(recipe, tiny_base):
     assert any("after pruning" in line for line in lines)
 
 
-def test_the_same_seed_gives_the_same_weights(recipe):
+def test_the_same_seed_gives_the_same_weights(recipe, plain):
     """Guards against randomness that no seed controls."""
     checked = read_recipe(recipe)
-    first = train(checked, say=lambda _: None).weights
-    assert train(checked, say=lambda _: None).weights == first
-    assert train(checked.model_copy(update={"seed": 14}), say=lambda _: None).weights != first
+    assert train(checked, say=lambda _: None).weights == plain[0].weights
+    assert train(checked.model_copy(update={"seed": 14}), say=lambda _: None).weights != plain[0].weights
 
 
 def test_frozen_embeddings_stay(recipe, tiny_base):
@@ -110,9 +120,10 @@ def test_frozen_embeddings_stay(recipe, tiny_base):
     assert torch.equal(*words)
 
 
-def test_a_diverged_run_saves_nothing(recipe):
+def test_a_diverged_run_saves_nothing(recipe, plain, own_home):
     """Guards against a NaN checkpoint, and an older student that a failed run takes away."""
-    older = train(read_recipe(recipe), say=lambda _: None)
+    older, _, home = plain
+    shutil.copytree(home, own_home)
     checked = read_recipe(recipe)
     # Beyond what a recipe may say.
     wild = checked.training.model_copy(update={"learning_rate": 1e38})
@@ -335,10 +346,10 @@ def test_sentences_of_different_width_are_refused(tiny_model):
 
 
 @pytest.mark.parametrize("override", ["objective.optical.solver=unbalanced", "objective.optical.marginals=idf"])
-def test_transport_settings_reach_the_training(recipe, override):
+def test_transport_settings_reach_the_training(recipe, plain, override):
     """Guards against a key of the recipe that changes nothing."""
-    plain = train(read_recipe(recipe), say=lambda _: None).metrics["optical"]
-    assert train(read_recipe(recipe, [override]), say=lambda _: None).metrics["optical"] != plain
+    trained = train(read_recipe(recipe, [override]), say=lambda _: None)
+    assert trained.metrics["optical"] != plain[0].metrics["optical"]
     with pytest.raises(InputError, match=r"relaxation: .* finite"):
         read_recipe(recipe, ["objective.optical.relaxation=inf"])
 
