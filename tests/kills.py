@@ -409,7 +409,7 @@ def trial(command: Command, kills: int, chance: random.Random, say: Callable[[st
         while count.kills < kills:
             shutil.rmtree(place)
             shutil.copytree(start, place, symlinks=True)
-            for _ in range(KILLS_BETWEEN_ENDS):
+            for _ in range(min(KILLS_BETWEEN_ENDS, kills - count.kills)):
                 if chance.random() < 0.5:
                     process = forked(place, command.run, kill_at=chance.randint(1, operations))
                 else:
