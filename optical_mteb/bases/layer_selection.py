@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
     from torch.nn import Module, ModuleList
     from transformers import PreTrainedModel
 
@@ -59,7 +59,7 @@ def select_layers(model: SentenceTransformer, keep: Sequence[int]) -> None:
                 module.layer_idx = index
 
 
-def transformer_layers(model: SentenceTransformer) -> ModuleList:
+def transformer_layers(model: SentenceTransformer | MultiVectorEncoder) -> ModuleList:
     """The layers of a model's transformer, all of the same parameters.
 
     Raises:

@@ -17,6 +17,8 @@ from optical_mteb.index.encoder import Encoder
 from optical_mteb.index.encoding import lowered
 from optical_mteb.study.experiment import scored
 from optical_mteb.study.jobs import load_task
+from optical_mteb.study.settings import TaskSettings
+from optical_mteb.training.frozen_layers import kept_outputs
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTaskRetrieval
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
     from mteb.types import Array, BatchedInput
     from torch.utils.data import DataLoader
 
-    from optical_mteb.study.settings import TaskSettings
-
 METRICS = ("map_at_100", "ndcg_at_10")
+CUT_OFFS = (1, 10, 100)
+"""Ranks that measures are taken at: those of `METRICS`, and the first, which MTEB asks for."""
 
 QueryScores = dict[str, dict[str, float]]
 """Score by metric and query."""
@@ -41,6 +43,8 @@ def evaluate(
     *,
     batch_size: int,
     precision: torch.dtype = torch.float32,
+    shared: int = 0,
+    loaded: dict[str, AbsTaskRetrieval] | None = None,
 ) -> dict[str, dict[str, QueryScores]]:
     """Score a model by task, subset, metric and query, in fractions of 1.
 
@@ -49,6 +53,8 @@ def evaluate(
         tasks: What it is scored on.
         batch_size: Texts that it reads at once.
         precision: What its transformer computes in.
+        shared: Its lower layers that other students of a study share: what they give for a text is kept on disk.
+        loaded: Tasks of earlier calls, with their data and cut down; those of this call are added.
 
     Raises:
         InputError: A task's data are not there, or it keeps no scores by query.
@@ -58,15 +64,27 @@ def evaluate(
         model.model = lowered(model.model, precision)
     searched = _SortedEncoder(model) if isinstance(model, SentenceTransformerEncoderWrapper) else model
     scores: dict[str, dict[str, QueryScores]] = {}
-    for settings in tasks:
-        task = load_task(settings)
-        task.load_data()
-        reduce(task, settings)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            rows = scored(searched, task, encode_kwargs={"batch_size": batch_size, "show_progress_bar": False})
-        scores[settings.name] = {subset: _by_query(settings.name, rows[subset]) for subset in settings.subsets}
+    loaded = {} if loaded is None else loaded
+    with kept_outputs(model.model, shared), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for settings in tasks:
+            if settings.name not in loaded:
+                loaded[settings.name] = _with_data(settings)
+            rows = scored(
+                searched, loaded[settings.name], encode_kwargs={"batch_size": batch_size, "show_progress_bar": False}
+            )
+            scores[settings.name] = {subset: _by_query(settings.name, rows[subset]) for subset in settings.subsets}
     return scores
+
+
+def _with_data(settings: TaskSettings) -> AbsTaskRetrieval:
+    """A task as a study asks for it, its data loaded."""
+    task = load_task(settings)
+    # MTEB computes an area under the abstention curve for each measure at each of these, and nobody reads it.
+    task.k_values = CUT_OFFS
+    task.load_data()
+    reduce(task, settings)
+    return task
 
 
 def reduce(task: AbsTaskRetrieval, settings: TaskSettings) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from datasets import disable_progress_bars
+from mteb.abstasks import AbsTaskRetrieval
 
 from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
@@ -21,6 +22,7 @@ from optical_mteb.study.evaluation import evaluate
 from optical_mteb.study.experiment import Say, forget, trained, untrained
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Job, Study, describe, find_recipe_of, load_study
+from optical_mteb.training.frozen_layers import shared_layers
 
 LIBRARIES = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch")
 
@@ -56,6 +58,7 @@ def run(
     check_device(device)
     disable_progress_bars()
     done, failed = 0, {}
+    loaded: dict[str, AbsTaskRetrieval] = {}
     missing = [job for job in jobs if cells.read(job.fingerprint) is None]
     started = time.monotonic()
     for number, job in enumerate(_in_turn(cells, missing), start=1):
@@ -64,7 +67,7 @@ def run(
             f"{number} of {len(missing)}: {describe(job.training)}{f', about {left / 60:.0f} min left' if number > 1 else ''}"
         )
         try:
-            record = run_job(study, job, device=device, say=_silent)
+            record = run_job(study, job, device=device, loaded=loaded, say=_silent)
         except InputError as error:
             failed[job.fingerprint] = f"{describe(job.training)}: {error}"
             say(f"  failed: {error}")
@@ -144,8 +147,22 @@ def _run_remotely(item: _Remote) -> CellRecord | str:
         return str(error)
 
 
-def run_job(study: Study, job: Job, *, device: str | None = None, say: Say = print) -> CellRecord:
+def run_job(
+    study: Study,
+    job: Job,
+    *,
+    device: str | None = None,
+    loaded: dict[str, AbsTaskRetrieval] | None = None,
+    say: Say = print,
+) -> CellRecord:
     """Train a student, where it is not in the store yet, and score it; it leaves the store unless it is to be kept.
+
+    Args:
+        study: The study.
+        job: The training.
+        device: As in `train`.
+        loaded: As in `evaluate`.
+        say: Takes the lines that report progress.
 
     Raises:
         InputError: The training or a task fails.
@@ -163,7 +180,14 @@ def run_job(study: Study, job: Job, *, device: str | None = None, say: Say = pri
     low = chosen == "auto" and computes_in_bfloat16(model.model.device)
     precision = torch.bfloat16 if low or chosen == "bfloat16" else torch.float32
     started = time.monotonic()
-    scores = evaluate(model, settings.tasks, batch_size=settings.batch_size, precision=precision)
+    scores = evaluate(
+        model,
+        settings.tasks,
+        batch_size=settings.batch_size,
+        precision=precision,
+        shared=shared_layers(job.recipe.student),
+        loaded=loaded,
+    )
     seconds = time.monotonic() - started
     queries, lists = as_lists(scores)
     record = CellRecord(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
 from transformers import PreTrainedModel
@@ -17,6 +17,17 @@ def word_embeddings(model: SentenceTransformer) -> nn.Embedding:
     """The embedding layer of a model's transformer."""
     transformer = cast("PreTrainedModel", model.transformers_model)
     return cast("nn.Embedding", transformer.get_input_embeddings())
+
+
+def embedding_modules(model: SentenceTransformer | MultiVectorEncoder) -> list[nn.Module]:
+    """What embeds below the layers: positions and the norm beside the words, in a module where a model has one."""
+    transformer = cast("PreTrainedModel", model.transformers_model)
+    words = transformer.get_input_embeddings()
+    return [
+        module
+        for module in transformer.modules()
+        if module is not transformer and any(child is words for child in module.children())
+    ]
 
 
 def freeze(model: SentenceTransformer, *, words: bool, layers: int = 0) -> None:
@@ -43,9 +54,5 @@ def freeze(model: SentenceTransformer, *, words: bool, layers: int = 0) -> None:
         raise InputError(f"freeze_layers = {layers}: the student has {len(present)} layers; freeze fewer")
     for layer in present[:layers]:
         layer.requires_grad_(False)
-    transformer = cast("PreTrainedModel", model.transformers_model)
-    embedded = word_embeddings(model)
-    # Positions and the norm stand beside the words, in a module of their own where a model has one.
-    for module in transformer.modules():
-        if module is not transformer and any(child is embedded for child in module.children()):
-            module.requires_grad_(False)
+    for module in embedding_modules(model):
+        module.requires_grad_(False)

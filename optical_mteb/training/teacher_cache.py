@@ -1,15 +1,14 @@
 """A frozen teacher's outputs on disk, so that no text goes through the teacher twice.
 
-A store is a folder of shards, one for each call of `ensure` that found texts missing, and a shard is a folder of plain
-`.npy` files, read as memory maps, beside a manifest. A shard that is damaged, or of another format, is ignored and then
-removed; a text whose output is damaged goes through the teacher again.
+A store has one shard for each call of `ensure` that found texts missing. A text whose output is damaged goes through the
+teacher again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,45 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import atomic_folder, collect, home, remove
+from optical_mteb.storage import home
 from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.reader import Reader, token_counts
-from optical_mteb.training.teacher_shards import (
-    CacheKey,
-    DamagedShardError,
-    Shard,
-    ShardWriter,
-    digest_of,
-)
+from optical_mteb.training.shards import DamagedShardError, ShardStore, StoreKey, digest_of
 
 LARGEST = float(np.finfo(np.float16).max)
 _log = logging.getLogger(__name__)
+
+
+class CacheKey(StoreKey):
+    """What a teacher's output depends on besides the text.
+
+    Attributes:
+        format: Version of the files.
+        revision: Revision of the teacher.
+        prompt: Text before every sentence, empty for none.
+        max_tokens: Longest input that the teacher reads, prompt and special tokens counted in.
+        layers: Hidden layers kept besides the token embeddings, counted from the last one, -1.
+        tokens: Whether outputs of tokens are kept; without, the sentence embeddings alone.
+    """
+
+    revision: str
+    prompt: str
+    max_tokens: int
+    layers: tuple[int, ...]
+    tokens: bool = True
+
+    def digest(self) -> str:
+        """Name of the folder of this key."""
+        fields: list[Any] = [self.format, self.revision, self.prompt, self.max_tokens, self.layers]
+        if not self.tokens:
+            fields.append("sentences")
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:16]
+
+    @property
+    def columns(self) -> list[str]:
+        """Those of the sentence and, where they are kept, of its tokens."""
+        of_tokens = ["ids", "content", "tokens", "offsets", *(["hidden"] if self.layers else [])]
+        return ["sentence", *(of_tokens if self.tokens else [])]
 
 
 class TeacherCache:
@@ -47,10 +72,7 @@ class TeacherCache:
         self._teacher = teacher
         self._key = key
         self._folder = folder
-        self._shards: dict[str, Shard] = {}
-        self._damaged: set[Path] = set()
-        self._places: dict[bytes, tuple[Shard, int]] = {}
-        self._read_shards()
+        self._store = ShardStore(folder, key, "teacher")
 
     @classmethod
     def open(
@@ -84,10 +106,10 @@ class TeacherCache:
         return cls(teacher, key, (folder or home() / "teacher") / key.digest())
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._store)
 
     def __contains__(self, text: str) -> bool:
-        return digest_of(text) in self._places
+        return digest_of(text) in self._store
 
     def ensure(self, texts: Iterable[str], *, batch_size: int = 32, say: Callable[[str], None] | None = None) -> int:
         """Encode the texts that are missing and write them as one new shard.
@@ -106,32 +128,24 @@ class TeacherCache:
             InputError: The store cannot be written to, or an output is not finite in float16, or the teacher has not
                 the layers; the store then is as it was.
         """
-        self._read_shards()
+        self._store.refresh()
         missing = [text for text in dict.fromkeys(texts) if text not in self]
         if not missing:
             return 0
         # Sentences of one length share a batch, and none is padded.
         lengths = token_counts(self._teacher, missing, self._key.prompt, self._key.max_tokens)
         missing = [missing[index] for index in np.argsort(-lengths, kind="stable")]
-        for store in self._folder.parent.glob("*"):
-            collect(store)
-        # A name of its own: two processes that encode the same texts at once never touch each other's shard.
-        target = self._folder / f"shard-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
-        with atomic_folder(target) as scratch, ShardWriter(scratch, target) as shard:
+        with self._store.writing() as shard:
             reader = Reader(self._teacher, self._key.prompt, self._key.max_tokens)
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
                 encoded, attended = reader.read(batch, self._key.layers)
                 flat = {"sentence": _half(encoded.sentence, torch.arange(len(batch)), batch)}
-                shard.append(batch, flat | (_of_tokens(batch, encoded, attended) if self._key.tokens else {}))
+                of_tokens = _of_tokens(batch, encoded, attended) if self._key.tokens else {}
+                shard.append([digest_of(text) for text in batch], flat | of_tokens)
                 done = start + len(batch)
                 if say is not None and 10 * done // len(missing) > 10 * start // len(missing):
                     say(f"teacher: {done:,} of {len(missing):,} new sentences encoded")
-            shard.finish(self._key)
-        for path in self._damaged:
-            remove(path)
-        self._damaged.clear()
-        self._read_shards()
         return len(missing)
 
     def features(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -166,38 +180,15 @@ class TeacherCache:
         return torch.from_numpy(np.stack([self._row(text)["sentence"] for text in texts]))
 
     def _row(self, text: str) -> dict[str, NDArray[Any]]:
-        place = self._places.get(digest_of(text))
-        if place is None:
+        digest = digest_of(text)
+        if digest not in self._store:
             raise KeyError(f"no teacher output for {_beginning(text)}; give the text to TeacherCache.ensure first")
-        shard, row = place
         try:
-            return shard.row(row)
+            return self._store.row(digest)
         except DamagedShardError as error:
             _log.warning("teacher: %s: %s; reads it again", _beginning(text), error)
-            del self._places[digest_of(text)]
             self.ensure([text])
-            shard, row = self._places[digest_of(text)]
-            return shard.row(row)
-
-    def _read_shards(self) -> None:
-        """Take in the shards that this or another process has finished since."""
-        if not self._folder.is_dir():
-            return
-        # The newest first: it may hold the texts that are damaged in an older one.
-        for path in sorted(self._folder.glob("shard-*"), reverse=True):
-            if path.name in self._shards or path in self._damaged:
-                continue
-            try:
-                shard = Shard.load(path, self._key)
-            except DamagedShardError as error:
-                _log.warning("teacher: %s; reads its sentences again", error)
-                self._damaged.add(path)
-                continue
-            if shard is None:
-                continue
-            self._shards[path.name] = shard
-            for row, digest in enumerate(shard.digests()):
-                self._places.setdefault(digest, (shard, row))
+            return self._store.row(digest)
 
 
 def _of_tokens(texts: list[str], encoded: Encoded, attended: Tensor) -> dict[str, Tensor]:

@@ -1,11 +1,17 @@
-"""The files of a teacher cache: shards of `.npy` columns, complete when their manifest is, each text with a checksum."""
+"""Outputs of frozen weights on disk: shards of `.npy` columns, complete when their manifest is, each text with a checksum.
+
+A store is a folder of shards, which several processes may write at once. A shard that is damaged, or of another format,
+is ignored and then removed.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
+import time
+import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,42 +22,31 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from torch import Tensor
 
-from optical_mteb.storage import not_writable
+from optical_mteb.storage import atomic_folder, collect, not_writable, remove
 
 MANIFEST_NAME = "manifest.json"
 DIGEST_BYTES = 16
 HEADER_BYTES = 128
 PER_TOKEN = ("ids", "content", "tokens", "hidden")
 _READ_WHOLE = ("keys", "offsets", "checks")
+_log = logging.getLogger(__name__)
 
 
-class CacheKey(BaseModel):
-    """What a teacher's output depends on besides the text; stores of two keys share nothing.
-
-    Attributes:
-        format: Version of the files.
-        revision: Revision of the teacher.
-        prompt: Text before every sentence, empty for none.
-        max_tokens: Longest input that the teacher reads, prompt and special tokens counted in.
-        layers: Hidden layers kept besides the token embeddings, counted from the last one, -1.
-        tokens: Whether outputs of tokens are kept; without, the sentence embeddings alone.
-    """
+class StoreKey(BaseModel):
+    """What an output depends on besides the text; stores of two keys share nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
-    revision: str
-    prompt: str
-    max_tokens: int
-    layers: tuple[int, ...]
-    tokens: bool = True
 
     def digest(self) -> str:
         """Name of the folder of this key."""
-        fields: list[Any] = [self.format, self.revision, self.prompt, self.max_tokens, self.layers]
-        if not self.tokens:
-            fields.append("sentences")
-        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()[:16]
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    @property
+    def columns(self) -> list[str]:
+        """What a shard keeps of a text, besides the key that it is found by and its checksum."""
+        return ["hidden", "offsets"]
 
 
 class ShardManifest(BaseModel):
@@ -66,7 +61,7 @@ class ShardManifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: CacheKey
+    key: dict[str, Any]
     count: NonNegativeInt
     sizes: dict[str, NonNegativeInt]
     checksums: dict[str, str]
@@ -79,7 +74,7 @@ class Shard:
     arrays: dict[str, NDArray[Any]]
 
     @classmethod
-    def load(cls, path: Path, key: CacheKey) -> Shard | None:
+    def load(cls, path: Path, key: StoreKey) -> Shard | None:
         """The shard at a folder, or None where that cannot be read or belongs to another key.
 
         Raises:
@@ -87,7 +82,7 @@ class Shard:
         """
         try:
             manifest = ShardManifest.model_validate_json((path / MANIFEST_NAME).read_bytes())
-            if manifest.key != key:
+            if type(key).model_validate(manifest.key) != key:
                 return None
             names = file_names(key)
             if (manifest.sizes, manifest.checksums) != (_sizes(path, names), _checksums(path, names)):
@@ -102,7 +97,7 @@ class Shard:
         return cls(arrays)
 
     def digests(self) -> Iterator[bytes]:
-        """What `digest_of` returned for each text."""
+        """What each text is found by."""
         digests = self.arrays["keys"].tobytes()
         return (digests[start : start + DIGEST_BYTES] for start in range(0, len(digests), DIGEST_BYTES))
 
@@ -123,6 +118,84 @@ class DamagedShardError(Exception):
     """A shard, or a text's output in it, is not what was written."""
 
 
+class ShardStore:
+    """The shards of one key in a folder.
+
+    Args:
+        folder: The folder, which need not be there.
+        key: The key.
+        of: What the outputs are of, in a word, for warnings.
+    """
+
+    def __init__(self, folder: Path, key: StoreKey, of: str) -> None:
+        self._folder = folder
+        self._key = key
+        self._of = of
+        self._shards: dict[str, Shard] = {}
+        self._damaged: set[Path] = set()
+        self._places: dict[bytes, tuple[Shard, int]] = {}
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._places
+
+    def row(self, digest: bytes) -> dict[str, NDArray[Any]]:
+        """What is kept of one text, by column.
+
+        Raises:
+            KeyError: There is none.
+            DamagedShardError: It is not what was written; there is none from now on.
+        """
+        shard, row = self._places[digest]
+        try:
+            return shard.row(row)
+        except DamagedShardError:
+            del self._places[digest]
+            raise
+
+    @contextmanager
+    def writing(self) -> Iterator[ShardWriter]:
+        """A new shard, which is complete when the block ends without an exception; damaged ones are removed then.
+
+        Raises:
+            InputError: The folder cannot be written to; the store is as it was.
+        """
+        for store in self._folder.parent.glob("*"):
+            collect(store)
+        # A name of its own: two processes that write the same texts at once never touch each other's shard.
+        target = self._folder / f"shard-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
+        with atomic_folder(target) as scratch, ShardWriter(scratch, target) as shard:
+            yield shard
+            shard.finish(self._key)
+        for path in self._damaged:
+            remove(path)
+        self._damaged.clear()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in the shards that this or another process has finished since."""
+        if not self._folder.is_dir():
+            return
+        # The newest first: it may hold the texts that are damaged in an older one.
+        for path in sorted(self._folder.glob("shard-*"), reverse=True):
+            if path.name in self._shards or path in self._damaged:
+                continue
+            try:
+                shard = Shard.load(path, self._key)
+            except DamagedShardError as error:
+                _log.warning("%s: %s; reads its sentences again", self._of, error)
+                self._damaged.add(path)
+                continue
+            if shard is None:
+                continue
+            self._shards[path.name] = shard
+            for row, digest in enumerate(shard.digests()):
+                self._places.setdefault(digest, (shard, row))
+
+
 class ShardWriter:
     """Writes the files of a shard batch by batch, to `scratch`, which will stand at `target`."""
 
@@ -140,31 +213,36 @@ class ShardWriter:
         with self._storing():
             self._close()
 
-    def append(self, texts: list[str], flat: dict[str, Tensor]) -> None:
-        """Write the outputs for some texts, by column."""
+    def append(self, digests: Sequence[bytes], flat: Mapping[str, Tensor]) -> None:
+        """Write the outputs for some texts by column, and `lengths`, the tokens of each, where they have columns.
+
+        Args:
+            digests: What each text is found by, `DIGEST_BYTES` long.
+            flat: Columns; those of tokens have the tokens of all texts in a row.
+        """
         arrays: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in flat.items()}
-        self._count += len(texts)
-        ends = np.cumsum(arrays.pop("lengths", np.zeros(len(texts), np.int64))).tolist()
+        self._count += len(digests)
+        ends = np.cumsum(arrays.pop("lengths", np.zeros(len(digests), np.int64))).tolist()
         rows = [_row(arrays, row, *bounds) for row, bounds in enumerate(zip([0, *ends[:-1]], ends, strict=True))]
         arrays["checks"] = np.array([_checksum(row) for row in rows], np.uint32)
         before = self._offsets[-1]
         self._offsets.extend(before + end for end in ends)
-        arrays["keys"] = np.frombuffer(b"".join(map(digest_of, texts)), np.uint8).reshape(-1, DIGEST_BYTES)
+        arrays["keys"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)
         with self._storing():
             for name, values in arrays.items():
                 if name not in self._columns:
                     self._columns[name] = _Column(self._scratch / f"{name}.npy", values)
                 self._columns[name].append(values)
 
-    def finish(self, key: CacheKey) -> None:
+    def finish(self, key: StoreKey) -> None:
         """Complete the files and write the manifest."""
         with self._storing():
             self._close()
-            if key.tokens:
+            if "offsets" in key.columns:
                 np.save(self._scratch / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
             names = file_names(key)
             manifest = ShardManifest(
-                key=key,
+                key=key.model_dump(mode="json"),
                 count=self._count,
                 sizes=_sizes(self._scratch, names),
                 checksums=_checksums(self._scratch, names),
@@ -211,12 +289,9 @@ class _Column:
             self._file.write(magic + length.to_bytes(2, "little") + repr(fields).encode().ljust(length - 1) + b"\n")
 
 
-def file_names(key: CacheKey) -> list[str]:
+def file_names(key: StoreKey) -> list[str]:
     """Files of a shard besides the manifest."""
-    names = ["sentence", "keys", "checks"]
-    if key.tokens:
-        names += ["ids", "content", "tokens", "offsets", *(["hidden"] if key.layers else [])]
-    return [f"{name}.npy" for name in names]
+    return [f"{name}.npy" for name in ("keys", "checks", *key.columns)]
 
 
 def digest_of(text: str) -> bytes:
@@ -227,7 +302,7 @@ def digest_of(text: str) -> bytes:
 def _row(arrays: Mapping[str, NDArray[Any]], index: int, start: int, end: int) -> dict[str, NDArray[Any]]:
     """What columns hold of one text, whose tokens are those from `start` to `end`."""
     row = {name: arrays[name][start:end] for name in PER_TOKEN if name in arrays}
-    return row | {"sentence": arrays["sentence"][index]}
+    return row | ({"sentence": arrays["sentence"][index]} if "sentence" in arrays else {})
 
 
 def _checksum(row: Mapping[str, NDArray[Any]]) -> int:
