@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +41,12 @@ class Replicate:
     Attributes:
         scores: Of queries, `[n]`.
         sentences: Id of each query's English source sentence, `[n]`.
+        cluster: What the training shares with others, which are drawn together; a training without one stands alone.
     """
 
     scores: Array
     sentences: Sequence[str]
+    cluster: str = ""
 
     def __post_init__(self) -> None:
         """Check that every score has a sentence.
@@ -82,10 +85,11 @@ def bootstrap_intervals(
 def hierarchical_means(
     points: Sequence[Sequence[Replicate]], *, resamples: int = HIERARCHICAL_RESAMPLES, seed: int = 0
 ) -> Array:
-    """Means of resamples of replicates and of their sentences.
+    """Means of resamples of replicates and of their sentences (Davison and Hinkley 1997, section 3.8).
 
-    A resample draws replicates, then sentences, both with replacement: the translations of a sentence are drawn
-    together. All points share the draws of a resample, so what they have in common cancels in their differences.
+    A resample draws clusters, then the replicates of each, then sentences, all with replacement: the translations of a
+    sentence are drawn together. A cluster weighs as much as another, however many replicates it has. All points share
+    the draws of a resample, so what they have in common cancels in their differences.
 
     Args:
         points: Replicates of each point, as many and in the same order everywhere.
@@ -107,20 +111,25 @@ def hierarchical_means(
             sorted({name for replicates in points for replicate in replicates for name in replicate.sentences})
         )
     }
-    rng = np.random.default_rng(seed)
-    number = numbers.pop()
-    weights = rng.multinomial(number, np.full(number, 1 / number), size=resamples) / number
-    drawn = rng.multinomial(len(universe), np.full(len(universe), 1 / len(universe)), size=resamples).astype(np.float64)
+    weights, drawn = _drawn(tuple(map(tuple, _clusters(points[0]))), len(universe), resamples, seed)
     means = np.empty((len(points), resamples))
     for place, replicates in enumerate(points):
-        columns = []
-        for replicate in replicates:
+        sums, counts = np.empty((2, len(universe), len(replicates)))
+        for column, replicate in enumerate(replicates):
             index = [universe[name] for name in replicate.sentences]
-            sums = np.bincount(index, weights=replicate.scores, minlength=len(universe))
-            counts = np.bincount(index, minlength=len(universe))
-            columns.append((drawn @ sums) / np.maximum(drawn @ counts, 1))
-        means[place] = (weights * np.stack(columns, axis=1)).sum(1)
+            sums[:, column] = np.bincount(index, weights=replicate.scores, minlength=len(universe))
+            counts[:, column] = np.bincount(index, minlength=len(universe))
+        means[place] = (weights * (drawn @ sums) / np.maximum(drawn @ counts, 1)).sum(1)
     return means
+
+
+def replicate_weights(replicates: Sequence[Replicate]) -> Array:
+    """What each replicate weighs in a mean, `[replicates]`: every cluster the same, and so its replicates within it."""
+    members = _clusters(replicates)
+    weights = np.empty(len(replicates))
+    for places in members:
+        weights[places] = 1 / len(members) / len(places)
+    return weights
 
 
 def percentile_intervals(means: Array, *, confidence: float = CONFIDENCE) -> Array:
@@ -245,6 +254,28 @@ def _resampled_means(samples: Sequence[Array], resamples: int, seed: int) -> Arr
         list(pool.map(work, range(workers)))
     means: Array = sums / np.array([[len(sample)] for sample in samples]).reshape(-1, 1)
     return means
+
+
+def _clusters(replicates: Sequence[Replicate]) -> list[list[int]]:
+    """Places of the replicates of each cluster."""
+    members: dict[str | int, list[int]] = {}
+    for place, replicate in enumerate(replicates):
+        members.setdefault(replicate.cluster or place, []).append(place)
+    return list(members.values())
+
+
+@lru_cache(maxsize=16)
+def _drawn(clusters: tuple[tuple[int, ...], ...], sentences: int, resamples: int, seed: int) -> tuple[Array, Array]:
+    """What each replicate, and each sentence, weighs in each resample: `[resamples, replicates]`, `[resamples, sentences]`."""
+    rng = np.random.default_rng(seed)
+    number = len(clusters)
+    times = rng.multinomial(number, np.full(number, 1 / number), size=resamples)
+    weights = np.empty((resamples, sum(map(len, clusters))))
+    for cluster, places in enumerate(clusters):
+        size = len(places)
+        drawn = rng.multinomial(times[:, cluster] * size, np.full(size, 1 / size))
+        weights[:, list(places)] = drawn / size / number
+    return weights, rng.multinomial(sentences, np.full(sentences, 1 / sentences), size=resamples).astype(np.float64)
 
 
 def _share_of_all_patterns(sample: Array) -> float:

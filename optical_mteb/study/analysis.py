@@ -1,8 +1,8 @@
 """What a study's scores say: groups of languages, means and slopes with intervals, differences with p-values.
 
 A replicate is one training of an order of languages and a seed, scored on queries; a query belongs to an English source
-sentence, whose translations are queries in other languages. Where replicates of different numbers of pairs are put in
-relation, they are of the same orders and seeds.
+sentence, whose translations are queries in other languages. The seeds of an order are a cluster. Where replicates of
+different numbers of pairs are put in relation, they are of the same orders and seeds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from optical_mteb.scores.significance import (
     holm,
     percentile_intervals,
     randomisation_tests,
+    replicate_weights,
     sums_by_id,
 )
 
 Group = Literal["trained", "later", "never", "english"]
+
+NORMAL_WIDTH = 2 * 1.959964
+"""Width of a 95% interval of a normal distribution, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @property
+    def width(self) -> float:
+        """Of the interval."""
+        return self.high - self.low
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,28 @@ class Difference:
 
     estimate: Estimate
     p: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Means by number of pairs, and those of resamples.
+
+    Attributes:
+        pairs: Numbers of pairs, ascending, `[p]`.
+        values: Means, `[p]`.
+        resampled: Means of resamples, `[p, resamples]`; all numbers of pairs share the draws.
+        by_cluster: Means of each order of languages, `[p, orders]`.
+    """
+
+    pairs: tuple[int, ...]
+    values: Array
+    resampled: Array
+    by_cluster: Array
+
+    @property
+    def doublings(self) -> Array:
+        """Logarithms of the numbers of pairs to the base 2, `[p]`."""
+        return np.log2(np.array(self.pairs, dtype=np.float64))
 
 
 def group_of(language: str, order: Sequence[str], pairs: int) -> Group:
@@ -69,13 +100,13 @@ def mean(replicates: Sequence[Replicate], *, resamples: int = HIERARCHICAL_RESAM
     Raises:
         ValueError: There is none.
     """
-    return _estimate(_value(replicates), hierarchical_means([replicates], resamples=resamples, seed=seed)[0])
+    return estimate(_value(replicates), hierarchical_means([replicates], resamples=resamples, seed=seed)[0])
 
 
-def slope(
+def curve(
     points: Mapping[int, Sequence[Replicate]], *, resamples: int = HIERARCHICAL_RESAMPLES, seed: int = 0
-) -> Estimate:
-    """Least-squares slope of the mean per doubling of the pairs; all numbers of pairs share the draws of a resample.
+) -> Curve:
+    """Means by number of pairs; all numbers of pairs share the draws of a resample.
 
     Args:
         points: Replicates by number of pairs, in the same order.
@@ -87,12 +118,49 @@ def slope(
     """
     if len(points) < 2 or min(points) < 1:
         raise ValueError(f"a slope needs two numbers of pairs or more, all positive; there are {sorted(points)}")
-    doublings = np.log2(np.array(sorted(points), dtype=np.float64))
-    centred = doublings - doublings.mean()
-    weights = centred / (centred @ centred)
-    ordered = [points[pairs] for pairs in sorted(points)]
-    value = float(weights @ np.array([_value(replicates) for replicates in ordered]))
-    return _estimate(value, weights @ hierarchical_means(ordered, resamples=resamples, seed=seed))
+    pairs = tuple(sorted(points))
+    ordered = [points[number] for number in pairs]
+    resampled = hierarchical_means(ordered, resamples=resamples, seed=seed)
+    clusters = dict.fromkeys(each.cluster or str(place) for place, each in enumerate(ordered[0]))
+    by_cluster = [
+        [
+            np.mean([e.scores.mean() for place, e in enumerate(replicates) if (e.cluster or str(place)) == name])
+            for name in clusters
+        ]
+        for replicates in ordered
+    ]
+    return Curve(pairs, np.array([_value(replicates) for replicates in ordered]), resampled, np.array(by_cluster))
+
+
+def slope(curve: Curve) -> Estimate:
+    """Least-squares slope of the mean per doubling of the pairs, with the interval of the slopes of the resamples."""
+    weights = _slope_weights(curve)
+    return estimate(float(weights @ curve.values), weights @ curve.resampled)
+
+
+def orders_needed(curve: Curve, width: float) -> float | None:
+    """Orders of languages, one seed each, with which the interval of the slope would be this wide.
+
+    The variance of the slope is that between orders, divided by their number, and a rest from the queries that all
+    orders share (analysis of variance of a two-way layout, Cochran 1977, section 10.3). More orders divide the first.
+
+    Args:
+        curve: The curve.
+        width: Width of the 95% interval, as if the slope were normally distributed.
+
+    Returns:
+        None where it cannot be said from one order, or the queries alone make it wider.
+    """
+    number = curve.by_cluster.shape[1]
+    if number < 2:
+        return None
+    weights = _slope_weights(curve)
+    between = float(np.var(weights @ curve.by_cluster, ddof=1))
+    total = (slope(curve).width / NORMAL_WIDTH) ** 2
+    # A bootstrap of n orders has (n - 1) / n of the variance of their mean.
+    rest = max(0.0, total - between * (number - 1) / number**2)
+    left = (width / NORMAL_WIDTH) ** 2 - rest
+    return between / left if left > 0 else None
 
 
 def differences(
@@ -127,21 +195,29 @@ def less(replicate: Replicate, other: Replicate) -> Replicate:
     """
     if list(replicate.sentences) != list(other.sentences):
         raise ValueError("the two sides are of different queries")
-    return Replicate(replicate.scores - other.scores, replicate.sentences)
+    return Replicate(replicate.scores - other.scores, replicate.sentences, replicate.cluster)
+
+
+def estimate(value: float, resampled: Array) -> Estimate:
+    """A number with the percentile interval of those of resamples, `[resamples]`."""
+    low, high = percentile_intervals(resampled[None].copy())[0]
+    return Estimate(value, float(low), float(high))
+
+
+def _slope_weights(curve: Curve) -> Array:
+    """What each mean weighs in the least-squares slope."""
+    centred = curve.doublings - curve.doublings.mean()
+    weights: Array = centred / (centred @ centred)
+    return weights
 
 
 def _by_sentence(replicates: Sequence[Replicate]) -> Array:
     """Sums over the queries of each sentence: a sentence takes one sign, and its queries keep their weight."""
-    averaged = np.mean([replicate.scores for replicate in replicates], axis=0)
+    averaged = replicate_weights(replicates) @ np.stack([replicate.scores for replicate in replicates])
     return sums_by_id(replicates[0].sentences, averaged)
 
 
 def _value(replicates: Sequence[Replicate]) -> float:
     if not replicates:
         raise ValueError("no replicates to average")
-    return float(np.mean([replicate.scores.mean() for replicate in replicates]))
-
-
-def _estimate(value: float, resampled: Array) -> Estimate:
-    low, high = percentile_intervals(resampled[None])[0]
-    return Estimate(value, float(low), float(high))
+    return float(replicate_weights(replicates) @ np.array([replicate.scores.mean() for replicate in replicates]))

@@ -1,17 +1,20 @@
-"""The document of a study, in Markdown: every number in it comes from the summary."""
+"""The document of a study, in Markdown: a page for all readers, then its tables. All numbers are the summary's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from optical_mteb.study.analysis import Estimate
+from optical_mteb.study.analysis import Difference
 from optical_mteb.study.cells import CellRecord
+from optical_mteb.study.contrasts import Contrast
 from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Study
-from optical_mteb.study.summary import CHANGING, GROUPS, Contrast, StudySummary
-
-HEADINGS = {"map_at_100": "MAP@100", "ndcg_at_10": "nDCG@10"}
+from optical_mteb.study.markdown import HEADINGS, bold_if_not_zero, interval, shown_p, signed, table
+from optical_mteb.study.page import SIGNIFICANT, page
+from optical_mteb.study.replicates import CHANGING, GROUPS
+from optical_mteb.study.saturation import FORMS, Fit
+from optical_mteb.study.summary import Mean, Slope, StudySummary
 
 
 def document(
@@ -29,9 +32,11 @@ def document(
     parts = [
         f"# The study of language pairs: {study.settings.name}",
         (
-            "How does retrieval in low-resource languages change as a training has more language pairs? This page is written "
-            f"by\n\n    {command}"
+            "How does retrieval in low-resource languages change as a training has more language pairs? This document is "
+            f"written by\n\n    {command}\n\nIt begins with a page that needs no knowledge of the code. The tables behind "
+            "it follow."
         ),
+        *page(study, summary, figures),
         _design(study, summary, records),
         "## Scores by number of pairs",
         (
@@ -39,12 +44,43 @@ def document(
             "sentence drawn together. Groups of languages that are the same at every number of pairs can be read along a "
             f"row; {' and '.join(repr(group) for group in CHANGING)} have other languages in every column."
         ),
-        *_means(study, summary),
+        *_means(study, summary.means, GROUPS),
         *_section(
             "## What a doubling of the pairs adds",
             "Least-squares slope of the score x 100 per doubling of the pairs; of the groups that change, of the gain on "
             "zero-shot. An interval without 0 is bold.",
-            _slopes(study, summary),
+            _slopes(study, summary.slopes),
+        ),
+        *_section(
+            "## Where it ends",
+            "The curves of means, or gains, against the number of pairs, as three forms. The error is that in predicting each "
+            "number of pairs but the first and the last from the others, in points; the share is that of the resamples in "
+            "which a form predicts best. Bold: the form of the smallest error.",
+            _forms(summary),
+        ),
+        *_section(
+            "## Languages never trained on, by family and script",
+            "Families are Glottolog's. Scores x 100 as above.",
+            [*_means(study, summary.breakdown, list(dict.fromkeys(each.group for each in summary.breakdown)))],
+        ),
+        *_section(
+            "## Does a related language help?",
+            "What it adds to the gain of a language that is not trained on that the training has another one of its family "
+            "or script, x 100. Compared are orders at the same number of pairs, beside a mean for every language and one for "
+            "every training. The interval is over languages; p is of a permutation test, which exchanges the orders.",
+            _related(summary),
+        ),
+        *_section(
+            "## What other batches add",
+            "Each approach that differs from the recipe in its batches alone, less the recipe, scores x 100, on the orders "
+            "and seeds that both have. At equal tokens, the recipe's scores are moved by what its two budgets say that more "
+            "tokens are worth. Bold: p < 0.05 after Holm's correction over all of a score.",
+            _added(summary),
+        ),
+        *_section(
+            "## Do other batches change what a doubling adds?",
+            "The slope of the difference to the recipe as it is, x 100 per doubling. An interval without 0 is bold.",
+            _slopes(study, summary.steeper),
         ),
         *_section(
             "## Do high-resource pairs hurt low-resource languages?",
@@ -54,7 +90,8 @@ def document(
         ),
         *_section(
             "## The approaches, one less another",
-            f"At {max(study.settings.pairs)} pairs, scores x 100, Holm's correction over a table. Bold: p < 0.05.",
+            f"At {max(study.settings.pairs)} pairs, on the orders and seeds that both have, scores x 100, Holm's correction over a "
+            "table. Bold: p < 0.05.",
             _approaches(summary),
         ),
         *([f"## Figures\n\n{_figures(figures)}"] if figures else []),
@@ -68,7 +105,7 @@ def _design(study: Study, summary: StudySummary, records: Mapping[str, CellRecor
     recipe = next((job.recipe for job in study.jobs.values() if job.training.languages), None)
     trained = [records[job.fingerprint] for job in jobs if job.training.languages]
     lines = [
-        "## Design",
+        "## All settings",
         f"- {summary.done} of {summary.trainings} trainings are done.",
         f"- Recipe `{settings.recipe}`"
         + (f", student from `{recipe.student.base}`, teacher `{recipe.teacher.base}`" if recipe else "")
@@ -83,6 +120,10 @@ def _design(study: Study, summary: StudySummary, records: Mapping[str, CellRecor
         *(
             f"- Approach `{name}`: {'nothing is trained' if name == ZERO_SHOT else _overrides(overrides)}."
             for name, overrides in settings.approaches.items()
+        ),
+        *(
+            f"- Part of the grid: {'; '.join(f'{key} {_all(values)}' for key, values in part.items())}."
+            for part in (each.model_dump(exclude_none=True) for each in settings.cells)
         ),
         *(
             f"- `{task.name}`{f' ({task.split})' if task.split else ''}: {', '.join(task.subsets)}"
@@ -115,6 +156,10 @@ def _design(study: Study, summary: StudySummary, records: Mapping[str, CellRecor
     return lines[0] + "\n\n" + "\n".join(lines[1:])
 
 
+def _all(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
+
+
 def _overrides(overrides: Sequence[str]) -> str:
     return ", ".join(f"`{each}`" for each in overrides) or "the recipe as it is"
 
@@ -125,12 +170,12 @@ def _section(heading: str, what: str, tables: Iterable[str]) -> list[str]:
     return [heading, what, *found] if found else []
 
 
-def _means(study: Study, summary: StudySummary) -> Iterator[str]:
+def _means(study: Study, means: Sequence[Mean], groups: Sequence[str]) -> Iterator[str]:
     pairs = sorted(study.settings.pairs)
-    found = {(m.metric, m.budget, m.group, m.approach, m.pairs): m.estimate for m in summary.means}
+    found = {(m.metric, m.budget, m.group, m.approach, m.pairs): m.estimate for m in means}
     for metric in METRICS:
         for budget in study.settings.budgets:
-            for group in GROUPS:
+            for group in groups:
                 rows = []
                 for approach in study.settings.approaches:
                     estimates = [found.get((metric, budget, group, approach, number)) for number in pairs]
@@ -143,21 +188,90 @@ def _means(study: Study, summary: StudySummary) -> Iterator[str]:
                     )
 
 
-def _slopes(study: Study, summary: StudySummary) -> Iterator[str]:
+def _slopes(study: Study, slopes: Sequence[Slope]) -> Iterator[str]:
     for metric in METRICS:
         for budget in study.settings.budgets:
-            found = {
-                (s.group, s.approach): s.estimate for s in summary.slopes if (s.metric, s.budget) == (metric, budget)
-            }
+            found = {(s.group, s.approach): s.estimate for s in slopes if (s.metric, s.budget) == (metric, budget)}
             approaches = list(dict.fromkeys(approach for _, approach in found))
             rows = [
-                [group, *(_signed(found[group, name]) if (group, name) in found else "" for name in approaches)]
-                for group in GROUPS
+                [
+                    group,
+                    *(bold_if_not_zero(found[group, name]) if (group, name) in found else "" for name in approaches),
+                ]
+                for group in dict.fromkeys(group for group, _ in found)
                 if any((group, name) in found for name in approaches)
             ]
             if rows:
                 yield f"**{HEADINGS[metric]}**, budget `{budget}`"
                 yield table(["group", *approaches], rows)
+
+
+def _forms(summary: StudySummary) -> Iterator[str]:
+    for metric in METRICS:
+        rows = []
+        for each in (each for each in summary.slopes if each.metric == metric and each.fits):
+            fits = {fit.form: fit for fit in each.fits}
+            rows.append(
+                [each.group, each.approach, f"`{each.budget}`", *(_form(fits[form], each.fits[0]) for form in FORMS)]
+            )
+        if rows:
+            yield f"**{HEADINGS[metric]}**"
+            yield table(
+                ["group", "approach", "budget", "straight", "broken: error, pairs", "power: error, exponent"], rows
+            )
+
+
+def _form(fit: Fit, best: Fit) -> str:
+    at = fit.parameter
+    parameter = "" if at is None else f"; {at.value:.2f} [{at.low:.2f}, {at.high:.2f}]"
+    shown = f"{100 * fit.error:.2f} ({fit.chosen:.0%}){parameter}"
+    return f"**{shown}**" if fit is best else shown
+
+
+def _related(summary: StudySummary) -> Iterator[str]:
+    for metric in METRICS:
+        rows = [
+            [
+                each.relation,
+                each.approach,
+                f"`{each.budget}`",
+                signed(each.effect.estimate),
+                shown_p(each.effect.p),
+                f"{each.effect.comparisons:,}",
+            ]
+            for each in summary.related
+            if each.metric == metric
+        ]
+        if rows:
+            yield f"**{HEADINGS[metric]}**"
+            yield table(["related by", "approach", "budget", "effect", "p", "languages in trainings"], rows)
+
+
+def _added(summary: StudySummary) -> Iterator[str]:
+    for metric in METRICS:
+        own = [each for each in summary.added if each.metric == metric]
+        groups = list(dict.fromkeys(each.group for each in own))
+        found = {(e.approach, e.budget, e.equal, e.pairs, e.group): e for e in own}
+        rows = [
+            [
+                approach,
+                f"`{budget}`",
+                equal,
+                str(pairs),
+                next(f"{e.tokens:.2f}" for e in own if (e.approach, e.budget, e.pairs) == (approach, budget, pairs)),
+                *(_difference(found[key].difference) if (key := (*kind, group)) in found else "" for group in groups),
+            ]
+            for kind in dict.fromkeys(key[:4] for key in found)
+            for approach, budget, equal, pairs in [kind]
+        ]
+        if rows:
+            yield f"**{HEADINGS[metric]}**"
+            yield table(["approach", "budget", "equal", "pairs", "tokens by the recipe's", *groups], rows)
+
+
+def _difference(difference: Difference) -> str:
+    shown = f"{100 * difference.estimate.value:+.1f} ({shown_p(difference.p)})"
+    return f"**{shown}**" if difference.p < SIGNIFICANT else shown
 
 
 def _interference(summary: StudySummary) -> Iterator[str]:
@@ -185,26 +299,9 @@ def _contrasts(contrasts: Sequence[Contrast], heading: str) -> str:
         cells = []
         for group in groups:
             difference = found.get((approach, budget, what, group))
-            shown = "" if difference is None else f"{100 * difference.estimate.value:+.1f} (p {difference.p:.3f})"
-            cells.append(f"**{shown}**" if difference is not None and difference.p < 0.05 else shown)
+            cells.append("" if difference is None else _difference(difference))
         rows.append([approach, f"`{budget}`", what, *cells])
     return table(["approach", "budget", f"what / {heading}", *groups], rows)
-
-
-def interval(estimate: Estimate) -> str:
-    """A score x 100 and its interval."""
-    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-
-
-def _signed(estimate: Estimate) -> str:
-    shown = f"{100 * estimate.value:+.2f} [{100 * estimate.low:+.2f}, {100 * estimate.high:+.2f}]"
-    return f"**{shown}**" if estimate.low > 0 or estimate.high < 0 else shown
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    line: Callable[[Sequence[str]], str] = lambda cells: f"| {' | '.join(cells)} |"  # noqa: E731
-    return "\n".join([line(headings), line(["---"] * len(headings)), *(line(row) for row in rows)])
 
 
 def _figures(figures: Mapping[str, str]) -> str:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_file
-from optical_mteb.study.document import HEADINGS
-from optical_mteb.study.summary import GROUPS, Contrast, StudySummary
+from optical_mteb.study.analysis import Estimate
+from optical_mteb.study.contrasts import Added, Contrast
+from optical_mteb.study.markdown import HEADINGS
+from optical_mteb.study.replicates import GROUPS, LOW_TRAINED
+from optical_mteb.study.summary import StudySummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers for those who see none.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "os^Dvp*"
+
+_MOST_ROWS = 12
+"""Rows of a figure of interference; of more languages it shows all together."""
 
 
 def check_plotting() -> None:
@@ -53,6 +59,10 @@ def draw(summary: StudySummary, folder: Path) -> dict[str, Path]:
         title = f"{HEADINGS[metric]}: high-resource pairs joined, after less before"
         contrasts = [each for each in summary.interference if each.metric == metric]
         drawn[title], files[title] = _interference(contrasts), f"interference-{metric}.svg"
+    for metric, budget in dict.fromkeys((each.metric, each.budget) for each in summary.added):
+        title = f"{HEADINGS[metric]} that other batches add, budget {budget}"
+        chosen = [each for each in summary.added if (each.metric, each.budget) == (metric, budget)]
+        drawn[title], files[title] = _added(chosen), f"added-{metric}-{budget}.svg"
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "optical-mteb", "svg.fonttype": "none"}):
@@ -85,7 +95,7 @@ def _curves(summary: StudySummary, metric: str, budget: str) -> Figure:
                 color=colour,
                 marker=_MARKERS[place % len(_MARKERS)],
                 markersize=4,
-                label=approach,
+                label=_label(summary, approach),
             )
             low, high = ([100 * getattr(each.estimate, end) for each in own] for end in ("low", "high"))
             axis.fill_between(pairs, low, high, color=colour, alpha=0.08, linewidth=0)
@@ -101,6 +111,13 @@ def _curves(summary: StudySummary, metric: str, budget: str) -> Figure:
     return figure
 
 
+def _label(summary: StudySummary, approach: str) -> str:
+    """An approach, and how many orders it has where others have more."""
+    orders = summary.orders(approach)
+    fewer = 0 < orders < max(summary.orders(each.approach) for each in summary.slopes)
+    return f"{approach} ({orders} order{'s' * (orders > 1)})" if fewer else approach
+
+
 def _numbers_of_pairs(axis: Axes, numbers: Sequence[int]) -> None:
     axis.set_xscale("log", base=2)
     axis.set_xticks(list(numbers), [str(number) for number in numbers])
@@ -108,7 +125,7 @@ def _numbers_of_pairs(axis: Axes, numbers: Sequence[int]) -> None:
 
 
 def _slopes(summary: StudySummary, metric: str, budget: str) -> Figure:
-    slopes = [each for each in summary.slopes if (each.metric, each.budget) == (metric, budget)]
+    slopes = [e for e in summary.slopes if (e.metric, e.budget) == (metric, budget) and e.group in GROUPS]
     approaches = list(dict.fromkeys(each.approach for each in slopes))
     groups = [group for group in GROUPS if any(each.group == group for each in slopes)]
     figure, axis = _figure(7, 0.5 + 0.75 * len(groups))
@@ -126,6 +143,9 @@ def _slopes(summary: StudySummary, metric: str, budget: str) -> Figure:
 def _interference(contrasts: Sequence[Contrast]) -> Figure:
     kinds = list(dict.fromkeys((each.approach, each.budget) for each in contrasts))
     rows = list(dict.fromkeys((each.what, each.group) for each in contrasts))
+    if len(rows) > _MOST_ROWS:
+        contrasts = [each for each in contrasts if each.group == LOW_TRAINED]
+        rows = list(dict.fromkeys((each.what, each.group) for each in contrasts))
     figure, axis = _figure(7.5, 0.8 + 0.7 * len(rows))
     for place, kind in enumerate(kinds):
         own = [each for each in contrasts if (each.approach, each.budget) == kind]
@@ -138,16 +158,52 @@ def _interference(contrasts: Sequence[Contrast]) -> Figure:
     return figure
 
 
-def _with_intervals(axis: Axes, estimates: Sequence[Any], heights: Sequence[float], place: int, label: str) -> None:
-    values = [100 * each.value for each in estimates]
-    ends = [
+def _added(found: Sequence[Added]) -> Figure:
+    groups = list(dict.fromkeys(each.group for each in found))
+    kinds = list(dict.fromkeys((each.approach, each.equal) for each in found))
+    numbers = sorted({each.pairs for each in found})
+    figure, axes = _figure(2.6 * len(groups) + 0.6, 3.2, ncols=len(groups), sharey=True, squeeze=False)
+    for axis, group in zip(axes.flat, groups, strict=True):
+        for place, kind in enumerate(kinds):
+            own = [each for each in found if (each.group, each.approach, each.equal) == (group, *kind)]
+            estimates = [each.difference.estimate for each in own]
+            axis.errorbar(
+                [each.pairs * 2 ** (0.1 * (place - (len(kinds) - 1) / 2)) for each in own],
+                [100 * each.value for each in estimates],
+                yerr=_ends(estimates),
+                fmt=_MARKERS[place % len(_MARKERS)],
+                color=_COLOURS[(place + 1) % len(_COLOURS)],
+                markersize=4,
+                linewidth=1,
+                label=f"{kind[0]}, equal {kind[1]}",
+            )
+        axis.axhline(0, color="0.5", linewidth=0.8)
+        _numbers_of_pairs(axis, numbers)
+        axis.set_title(group, fontsize=10)
+        axis.set_xlabel("language pairs")
+        _plain(axis)
+    axes[0, 0].set_ylabel(f"{HEADINGS[found[0].metric]} x 100, less the recipe as it is")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def _ends(estimates: Sequence[Estimate]) -> list[list[float]]:
+    """Lengths of error bars to both sides, x 100."""
+    return [
         [100 * max(each.value - each.low, 0.0) for each in estimates],
         [100 * max(each.high - each.value, 0.0) for each in estimates],
     ]
+
+
+def _with_intervals(
+    axis: Axes, estimates: Sequence[Estimate], heights: Sequence[float], place: int, label: str
+) -> None:
+    values = [100 * each.value for each in estimates]
     axis.errorbar(
         values,
         heights,
-        xerr=ends,
+        xerr=_ends(estimates),
         fmt=_MARKERS[place % len(_MARKERS)],
         color=_COLOURS[place % len(_COLOURS)],
         markersize=4,

@@ -1,37 +1,30 @@
-"""What a study found: means, slopes, interference and the approaches side by side, from the scores of its trainings."""
+"""What a study found: means, slopes, the form of curves, relatedness and contrasts, from the scores of its trainings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from optical_mteb.scores.significance import Replicate
-from optical_mteb.study.analysis import Difference, Estimate, differences, group_of, less, mean, slope
+from optical_mteb.languages import family_of
+from optical_mteb.scores.significance import Array, Replicate
+from optical_mteb.study.analysis import Estimate, curve, mean, orders_needed, slope
 from optical_mteb.study.cells import CellRecord
+from optical_mteb.study.contrasts import FIXED, Added, Contrast, added, approaches, interference
 from optical_mteb.study.evaluation import METRICS
-from optical_mteb.study.grid import ZERO_SHOT, Budget, Cell
+from optical_mteb.study.grid import ZERO_SHOT, Budget
 from optical_mteb.study.jobs import Study
-from optical_mteb.study.table import language_of
+from optical_mteb.study.relatedness import Relatedness, relatedness
+from optical_mteb.study.replicates import CHANGING, GROUPS, Point, StudyScores, script_of
+from optical_mteb.study.saturation import FEWEST, Fit, fit_forms
 
-Point = tuple[str, str, int]
-"""Approach, budget and number of pairs."""
+AIM = 0.005
+"""Width of a slope's interval that is narrow enough to be an answer."""
 
-LOW, HIGH, TRAINED, LATER, NEVER, ENGLISH = (
-    "low-resource",
-    "high-resource",
-    "trained on",
-    "not yet trained on",
-    "never trained on",
-    "English",
-)
-GROUPS = (LOW, HIGH, TRAINED, LATER, NEVER, ENGLISH)
-"""Groups of query languages. The languages of the study, low- or high-resource, are the same at every number of pairs;
-those trained on and those not yet trained on change with it."""
-
-CHANGING = (TRAINED, LATER)
+RELATIONS: dict[str, Callable[[str], str | None]] = {"family": family_of, "script": script_of}
+"""What a related language may share."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Mean:
         approach: Name of the approach.
         budget: `per_pair` or `total`.
         pairs: Number of pairs.
-        group: One of `GROUPS`.
+        group: One of `GROUPS`, or a part of the languages never trained on.
         metric: Name of the score.
         estimate: Fractions of 1.
     """
@@ -57,34 +50,46 @@ class Mean:
 
 @dataclass(frozen=True)
 class Slope:
-    """What a doubling of the pairs adds; of groups that change with the pairs, to the gain on zero-shot."""
+    """What a doubling of the pairs adds; of groups that change with the pairs, to the gain on zero-shot.
+
+    Attributes:
+        approach: Name of the approach.
+        budget: `per_pair` or `total`.
+        group: One of `GROUPS`, or a part of the languages never trained on.
+        metric: Name of the score.
+        estimate: Fractions of 1.
+        orders: Orders of languages that it is from.
+        orders_needed: Orders for an interval as wide as `AIM`, as `analysis.orders_needed` has them.
+        fits: Forms of the curve, the best first; none of a curve that is short, or not of a main approach.
+    """
 
     approach: str
     budget: str
     group: str
     metric: str
     estimate: Estimate
+    orders: int
+    orders_needed: float | None
+    fits: list[Fit] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """A difference between two trainings, on some queries.
+class Related:
+    """What it adds to a language that is not trained on that a training has a related one.
 
     Attributes:
         approach: Name of the approach.
         budget: `per_pair` or `total`.
-        what: What is set against what, in words.
-        group: Group or language of the queries.
+        relation: One of `RELATIONS`.
         metric: Name of the score.
-        difference: Fractions of 1; p corrected by Holm within its table and metric.
+        effect: Fractions of 1.
     """
 
     approach: str
     budget: str
-    what: str
-    group: str
+    relation: str
     metric: str
-    difference: Difference
+    effect: Relatedness
 
 
 @dataclass(frozen=True)
@@ -93,195 +98,135 @@ class StudySummary:
 
     Attributes:
         means: Means by approach, budget, pairs, group and metric.
-        slopes: Slopes.
+        breakdown: The same of the languages never trained on by family and by script, for the main approaches.
+        slopes: Slopes, those of the breakdown last.
+        steeper: Slopes of what other batches add to the recipe as it is; `approach` is the one of other batches.
+        related: What a related language adds.
         interference: Low-resource languages trained on, before and after pairs of high-resource languages joined.
+        added: What other batches add to the recipe as it is, by number of pairs.
         approaches: Each approach less each other one at the largest number of pairs.
         done: Trainings that are done.
         trainings: Trainings of the study.
     """
 
     means: list[Mean] = field(default_factory=list)
+    breakdown: list[Mean] = field(default_factory=list)
     slopes: list[Slope] = field(default_factory=list)
+    steeper: list[Slope] = field(default_factory=list)
+    related: list[Related] = field(default_factory=list)
     interference: list[Contrast] = field(default_factory=list)
+    added: list[Added] = field(default_factory=list)
     approaches: list[Contrast] = field(default_factory=list)
     done: int = 0
     trainings: int = 0
 
+    def orders(self, approach: str) -> int:
+        """Most orders of languages that a slope of an approach is from."""
+        return max((each.orders for each in self.slopes if each.approach == approach), default=0)
+
 
 def summarise(study: Study, records: Mapping[str, CellRecord]) -> StudySummary:
     """The statistics of what is done; a number of pairs of which a seed or an order is missing is left out."""
-    scores = _Scores(study, records)
+    scores = StudyScores(study, records)
     return StudySummary(
-        means=list(_means(scores)),
-        slopes=list(_slopes(scores)),
-        interference=list(_interference(scores)),
-        approaches=list(_approaches(scores)),
+        means=list(_means(scores, GROUPS, list(study.settings.approaches))),
+        breakdown=list(_means(scores, scores.breakdown, [ZERO_SHOT, *scores.main_approaches])),
+        slopes=[
+            *_slopes(scores, GROUPS, scores.approaches),
+            *_slopes(scores, scores.breakdown, scores.main_approaches),
+        ],
+        steeper=list(_steeper(scores)),
+        related=list(_related(scores)),
+        interference=list(interference(scores)),
+        added=list(added(scores)),
+        approaches=list(approaches(scores)),
         done=len(records),
         trainings=len(study.jobs),
     )
 
 
-class _Scores:
-    """Scores of a study's cells as replicates."""
-
-    def __init__(self, study: Study, records: Mapping[str, CellRecord]) -> None:
-        self.study = study
-        self._parallel = {task.name: task.parallel for task in study.settings.tasks}
-        self._records = records
-        cells: dict[Point, list[Cell]] = {}
-        for cell in study.cells:
-            cells.setdefault((cell.approach, cell.budget, cell.pairs), []).append(cell)
-        self.cells = {
-            point: members
-            for point, members in cells.items()
-            if all(study.jobs[cell.training].fingerprint in records for cell in members)
-        }
-
-    @property
-    def approaches(self) -> list[str]:
-        return list(self.study.settings.approaches)
-
-    @property
-    def budgets(self) -> list[Budget]:
-        return list(self.study.settings.budgets)
-
-    def record(self, cell: Cell) -> CellRecord:
-        return self._records[self.study.jobs[cell.training].fingerprint]
-
-    def zero_shot(self) -> CellRecord | None:
-        found = (members[0] for (approach, _, _), members in self.cells.items() if approach == ZERO_SHOT)
-        cell = next(found, None)
-        return None if cell is None else self.record(cell)
-
-    def replicates(self, point: Point, metric: str, group: str) -> list[Replicate]:
-        """A replicate for every order and seed of a point; none where a group is empty in one of them."""
-        found = [
-            self.replicate(self.record(cell), metric, self.member(cell, group)) for cell in self.cells.get(point, ())
-        ]
-        whole = [replicate for replicate in found if replicate is not None]
-        return whole if len(whole) == len(found) else []
-
-    def replicate(self, record: CellRecord, metric: str, member: Callable[[str], bool]) -> Replicate | None:
-        """Scores of a training's queries in some languages; None where there are none."""
-        values: list[float] = []
-        sentences: list[str] = []
-        for task, subsets in record.scores.items():
-            for subset, metrics in subsets.items():
-                if member(language_of(subset)):
-                    values += metrics[metric]
-                    where = task if self._parallel[task] else f"{task}/{subset}"
-                    sentences += [f"{where}/{query}" for query in record.queries[task][subset]]
-        return Replicate(np.array(values), sentences) if values else None
-
-    def member(self, cell: Cell, group: str) -> Callable[[str], bool]:
-        """Whether a language belongs to a group of a cell; a group may be a language by itself."""
-        order, high = self.study.orders[cell.order], self.study.settings.high_resource
-        named = {TRAINED: "trained", LATER: "later", NEVER: "never", ENGLISH: "english"}
-
-        def belongs(language: str) -> bool:
-            if group == LOW:
-                return language in order and language not in high
-            if group == HIGH:
-                return language in high
-            return language == group or group_of(language, order, cell.pairs) == named.get(group)
-
-        return belongs
-
-
-def _means(scores: _Scores) -> Iterator[Mean]:
-    for (approach, budget, pairs), metric, group in _everywhere(scores):
-        replicates = scores.replicates((approach, budget, pairs), metric, group)
-        if replicates:
-            yield Mean(approach, budget, pairs, group, metric, mean(replicates))
-
-
-def _everywhere(scores: _Scores) -> Iterator[tuple[Point, str, str]]:
+def _means(scores: StudyScores, groups: Sequence[str], names: Sequence[str]) -> Iterator[Mean]:
     for metric in METRICS:
-        for point in scores.cells:
-            for group in GROUPS:
-                yield point, metric, group
+        for point in scores.points:
+            for group in groups:
+                replicates = scores.replicates(point, metric, group) if point[0] in names else []
+                if replicates:
+                    yield Mean(*point, group, metric, mean(replicates))
 
 
-def _slopes(scores: _Scores) -> Iterator[Slope]:
-    base = scores.zero_shot()
+def _slopes(scores: StudyScores, groups: Sequence[str], names: Sequence[str]) -> Iterator[Slope]:
+    main = scores.main_approaches
     for metric in METRICS:
-        for budget in scores.budgets:
-            for approach in scores.approaches:
-                for group in GROUPS:
-                    if approach == ZERO_SHOT or (group in CHANGING and base is None):
-                        continue
+        for budget in scores.study.settings.budgets:
+            for approach in names:
+                for group in groups:
+                    replicates = scores.gains if group in CHANGING else scores.replicates
                     points = {
-                        pairs: _gains(scores, (approach, budget, pairs), metric, group, base)
-                        if group in CHANGING and base is not None
-                        else scores.replicates((approach, budget, pairs), metric, group)
+                        pairs: replicates((approach, budget, pairs), metric, group)
                         for pairs in scores.study.settings.pairs
                     }
-                    there = {pairs: replicates for pairs, replicates in points.items() if replicates}
-                    if len(there) > 1:
-                        yield Slope(approach, budget, group, metric, slope(there))
+                    yield from _slope(points, approach, budget, group, metric, fitted=approach in main)
 
 
-def _gains(scores: _Scores, point: Point, metric: str, group: str, base: CellRecord) -> list[Replicate]:
-    """Replicates less zero-shot on the same queries: what is left when easier languages join a group."""
-    gains = []
-    for cell, own in zip(scores.cells.get(point, ()), scores.replicates(point, metric, group), strict=False):
-        other = scores.replicate(base, metric, scores.member(cell, group))
-        if other is not None:
-            gains.append(less(own, other))
-    return gains
-
-
-def _interference(scores: _Scores) -> Iterator[Contrast]:
-    settings = scores.study.settings
-    high = set(settings.high_resource)
-    numbers = sorted(settings.pairs)
+def _steeper(scores: StudyScores) -> Iterator[Slope]:
+    plain = scores.plain_approach
     for metric in METRICS:
-        named: list[tuple[str, Budget, str, str]] = []
-        sides: list[tuple[list[Replicate], list[Replicate]]] = []
-        for budget in scores.budgets:
-            for approach in (name for name in scores.approaches if name != ZERO_SHOT):
-                for before, after in pairwise(numbers):
-                    for order, languages in scores.study.orders.items():
-                        joined, trained = languages[before:after], languages[:before]
-                        if not joined or not set(joined) <= high:
-                            continue
-                        for language in (each for each in trained if each not in high):
-                            pair = [
-                                _of_order(scores, (approach, budget, pairs), order, metric, language)
-                                for pairs in (before, after)
-                            ]
-                            if all(pair):
-                                what = f"{' '.join(joined)} join {' '.join(trained)}"
-                                named.append((approach, budget, what, language))
-                                sides.append((pair[0], pair[1]))
-        for (approach, budget, what, language), found in zip(named, _tested(sides), strict=True):
-            yield Contrast(approach, budget, what, language, metric, found)
+        for budget in scores.study.settings.budgets:
+            for approach in scores.batch_approaches if plain else ():
+                for group in FIXED:
+                    points = {
+                        pairs: scores.gains((approach, budget, pairs), metric, group, plain or "")
+                        for pairs in scores.study.settings.pairs
+                    }
+                    yield from _slope(points, approach, budget, group, metric, fitted=False)
 
 
-def _of_order(scores: _Scores, point: Point, order: str, metric: str, language: str) -> list[Replicate]:
-    cells = [cell for cell in scores.cells.get(point, ()) if cell.order == order]
-    found = [scores.replicate(scores.record(cell), metric, language.__eq__) for cell in cells]
-    return [replicate for replicate in found if replicate is not None]
+def _slope(
+    points: Mapping[int, Sequence[Replicate]], approach: str, budget: Budget, group: str, metric: str, *, fitted: bool
+) -> Iterator[Slope]:
+    """The slope of what there is, if there are two numbers of pairs."""
+    there = {pairs: found for pairs, found in points.items() if found}
+    if len(there) < 2:
+        return
+    found = curve(there)
+    fits = fit_forms(found) if fitted and group in GROUPS and len(found.pairs) >= FEWEST else []
+    orders = found.by_cluster.shape[1]
+    yield Slope(approach, budget, group, metric, slope(found), orders, orders_needed(found, AIM), fits)
 
 
-def _approaches(scores: _Scores) -> Iterator[Contrast]:
-    most = max(scores.study.settings.pairs)
+def _related(scores: StudyScores) -> Iterator[Related]:
+    base = scores.zero_shot
+    if base is None:
+        return
     for metric in METRICS:
-        named: list[tuple[str, Budget, str, str]] = []
-        sides: list[tuple[list[Replicate], list[Replicate]]] = []
-        for budget in scores.budgets:
-            for approach in (name for name in scores.approaches if name != ZERO_SHOT):
-                for other in scores.approaches[: scores.approaches.index(approach)]:
-                    for group in (LOW, HIGH, NEVER, ENGLISH):
-                        before, after = (
-                            scores.replicates((name, budget, most), metric, group) for name in (other, approach)
-                        )
-                        if before and after:
-                            named.append((approach, budget, f"less {other}", group))
-                            sides.append((before, after))
-        for (approach, budget, what, group), found in zip(named, _tested(sides), strict=True):
-            yield Contrast(approach, budget, what, group, metric, found)
+        untrained = scores.language_means(base, metric)
+        for budget in scores.study.settings.budgets:
+            for approach in scores.approaches:
+                for relation, of in RELATIONS.items():
+                    layers = [
+                        _layer(scores, (approach, budget, pairs), metric, of, untrained)
+                        for pairs in scores.study.settings.pairs
+                        if scores.keys((approach, budget, pairs))
+                    ]
+                    effect = relatedness([gains for gains, _ in layers], [related for _, related in layers])
+                    if effect is not None:
+                        yield Related(approach, budget, relation, metric, effect)
 
 
-def _tested(sides: Sequence[tuple[list[Replicate], list[Replicate]]]) -> list[Difference]:
-    return differences(sides) if sides else []
+def _layer(
+    scores: StudyScores, point: Point, metric: str, of: Callable[[str], str | None], untrained: Mapping[str, float]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Gains and relations at a number of pairs, `[languages, orders]`; the seeds of an order are averaged."""
+    keys = scores.keys(point)
+    orders = list(dict.fromkeys(order for order, _ in keys))
+    languages = [name for name in untrained if name != "eng" and of(name) is not None]
+    gains, related = np.full((len(languages), len(orders)), np.nan), np.zeros((len(languages), len(orders)), np.bool_)
+    for column, order in enumerate(orders):
+        trained = scores.study.orders[order][: point[2]]
+        records = [scores.record(point, key) for key in keys if key[0] == order]
+        means = [scores.language_means(record, metric) for record in records if record is not None]
+        for row, language in enumerate(languages):
+            related[row, column] = of(language) in {of(name) for name in trained if name != language}
+            if language not in trained:
+                gains[row, column] = np.mean([each[language] for each in means]) - untrained[language]
+    return gains, related
