@@ -50,7 +50,12 @@ class Bank:
             raise ValueError(
                 "MaxSim needs the token embeddings of the bank, and this one has sentence embeddings alone"
             )
-        different, among = places.unique(return_inverse=True)
+        different, among = places.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         features = self.features([self.texts[place] for place in different.tolist()])
-        names = ("token_embeddings", "content_mask", "sentence_embedding", "input_ids")
-        return Encoded(*(features[name].to(places.device) for name in names)), among
+        read = Encoded(
+            features["token_embeddings"].to(places.device),
+            features["content_mask"].to(places.device),
+            features["sentence_embedding"].to(places.device),
+            features["input_ids"].to(places.device),
+        )
+        return read, among
