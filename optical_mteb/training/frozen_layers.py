@@ -35,14 +35,7 @@ MOST_IN_MEMORY = 2**28
 """Bytes of new outputs that are held in memory before they are written."""
 
 _READ = {"input_ids", "attention_mask", "token_type_ids", "return_dict"}
-_NOT_OF_OUTPUTS = (
-    "_name_or_path",
-    "architectures",
-    "dtype",
-    "torch_dtype",
-    "transformers_version",
-    "num_hidden_layers",
-)
+_NOT_OF_OUTPUTS = ("architectures", "dtype", "torch_dtype", "transformers_version", "num_hidden_layers")
 _log = logging.getLogger(__name__)
 
 Rows = NDArray[np.float16]
@@ -280,8 +273,11 @@ class _LowerLayers:
         return self._stores[precision]
 
     def _hash(self) -> str:
-        settings = self._transformer.config.to_dict()
-        settings = {name: value for name, value in settings.items() if name not in _NOT_OF_OUTPUTS}
+        settings = {
+            name: value
+            for name, value in self._transformer.config.to_dict().items()
+            if name not in _NOT_OF_OUTPUTS and not name.startswith("_")
+        }
         found = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
         for module in (cast("nn.Module", self._embeddings), *self._lower):
             for name, weight in module.named_parameters():
