@@ -2,7 +2,6 @@
 
     OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py run CELLS [--shard 0/2] [--threads 1]
     OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py run CELLS --setting english
-    OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py run CELLS --setting students --steps 200
     python benchmarks/objectives.py report CELLS [--output results/objectives.json]
 
     OPTICAL_MTEB_DATA=DATA python benchmarks/objectives.py score --models pypi:multilingual-e5-small optical-student
@@ -17,15 +16,14 @@ not run again. `report` prints the tables. `score` scores bases and students of 
   of all these questions; English: the same questions in English.
 
 TICO-19's four low-resource languages are trained on (swa som fil mar), the others are not (hau ibo yor zul amh). The
-setting `students` trains on the bitext of the recipe `optical-student-rank`, which has French, Spanish and Portuguese, too; all
-its objectives read the same examples.
+studies `students` and `students-colbert` compare objectives with the teacher's ranking among them.
 """
 
 import argparse
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +55,6 @@ FLORES = {
 OPTICAL = "optical={}"
 ANCHOR = "anchor={}"
 CONTRAST = "contrastive={}"
-RANK = "rank={bank_size=6000}"
 STRONG = {
     "sentence distillation": ("sentence={}", 5e-5),
     "optical": (OPTICAL, 2e-5),
@@ -74,15 +71,6 @@ ENGLISH_BASE = {
     "optical": (OPTICAL, 2e-4),
 }
 """The same for a base that has seen no parallel text."""
-
-STUDENTS = {
-    "sentence distillation": ("sentence={}", 5e-5),
-    "contrastive": (CONTRAST, 5e-5),
-    "contrastive + optical": (f"{CONTRAST}, {OPTICAL}", 5e-5),
-    "rank": (RANK, 5e-5),
-    "rank + optical": (f"{RANK}, optical={{target='query'}}", 5e-5),
-}
-"""The same for the recipe `optical-student-rank`, with its passages and trained word embeddings."""
 
 SETTINGS = {
     "multilingual": (
@@ -102,7 +90,6 @@ SETTINGS = {
             "teacher={base='pypi:all-MiniLM-L6-v2', cache=true}",
         ],
     ),
-    "students": ("optical-student-rank", STUDENTS, ["name=objectives"]),
 }
 
 
@@ -213,19 +200,23 @@ def reciprocal_rank(scores: torch.Tensor, relevant: list[int]) -> list[float]:
 
 
 @torch.no_grad()
-def score(model, tests: dict[str, Collection], max_tokens: int) -> dict[str, dict[str, list[float]]]:
+def score(
+    model, tests: dict[str, Collection], max_tokens: int, retrievers: Sequence[str] = tuple(RETRIEVERS.values())
+) -> dict[str, dict[str, list[float]]]:
     """Reciprocal ranks by retriever and by `collection language`."""
     model.eval()
     model.max_seq_length = max_tokens
-    ranks: dict[str, dict[str, list[float]]] = {name: {} for name in RETRIEVERS.values()}
+    ranks: dict[str, dict[str, list[float]]] = {name: {} for name in retrievers}
     document, query = ("document", "query") if model.prompts.get("query") else (None, None)
     for name, collection in tests.items():
         documents = encode(model, collection.documents, document)
         for language, (texts, relevant) in collection.queries.items():
             queries = encode(model, texts, query)
             key = f"{name} {language}"
-            ranks["dense"][key] = reciprocal_rank(queries[0] @ documents[0].T, relevant)
-            ranks["late interaction"][key] = reciprocal_rank(maxsim(queries[1], documents[1]).cpu(), relevant)
+            if "dense" in ranks:
+                ranks["dense"][key] = reciprocal_rank(queries[0] @ documents[0].T, relevant)
+            if "late interaction" in ranks:
+                ranks["late interaction"][key] = reciprocal_rank(maxsim(queries[1], documents[1]).cpu(), relevant)
     return ranks
 
 
@@ -379,15 +370,18 @@ def compare_models(arguments: argparse.Namespace) -> None:
     ranks = {}
     for name in arguments.models:
         folder = str(base_folder(name)) if name.startswith("pypi:") else str(student_folder(name))
-        file = f"{name.replace(':', '-')}-{base_revision(folder)[:12]}-{arguments.queries}-{arguments.max_tokens}.json"
+        revision, retriever = base_revision(folder)[:12], RETRIEVERS[arguments.retriever]
+        file = (
+            f"{name.replace(':', '-')}-{revision}-{arguments.retriever}-{arguments.queries}-{arguments.max_tokens}.json"
+        )
         kept = arguments.keep / file if arguments.keep else None
         if kept and kept.is_file():
-            both = json.loads(kept.read_text(encoding="utf-8"))
+            ranks[name] = json.loads(kept.read_text(encoding="utf-8"))
         else:
-            both = score(load_base(folder, device="cpu"), tests, arguments.max_tokens)
+            model = load_base(folder, device="cpu")
+            ranks[name] = score(model, tests, arguments.max_tokens, [retriever])[retriever]
             if kept:
-                write_text(kept, json.dumps(both) + "\n")
-        ranks[name] = both[RETRIEVERS[arguments.retriever]]
+                write_text(kept, json.dumps(ranks[name]) + "\n")
         print(name, " ".join(f"{group} {values[0]:.1f}" for group, values in rows([ranks[name]])), flush=True)
     *others, last = arguments.models
     for name in others:
@@ -404,9 +398,7 @@ def main() -> None:
     running = commands.add_parser("run", help="train and score")
     running.add_argument("cells", type=Path, help="folder of cells")
     running.add_argument("--setting", choices=SETTINGS, default="multilingual")
-    running.add_argument(
-        "--only", nargs="+", choices=list(dict.fromkeys(["zero-shot", *STRONG, *STUDENTS])), help="objectives to run"
-    )
+    running.add_argument("--only", nargs="+", choices=["zero-shot", *STRONG], help="objectives to run")
     running.add_argument("--seeds", nargs="+", type=int, default=[13, 14, 15])
     running.add_argument("--steps", type=int, default=48, help="optimizer steps of 32 pairs")
     running.add_argument(
