@@ -19,7 +19,7 @@ LANGUAGES = {
     "high-resource": ("fra", "spa", "por"),
     "unseen": ("hau", "ibo", "yor", "zul", "amh", "bem", "kin", "twi"),
 }
-"""Query languages by group. Recipes that ship train on those of the first two and never on the unseen."""
+"""Query languages by group. The students that ship were trained on those of the first two, and not on the unseen."""
 
 SPLITS = {
     "CLDRNameRetrieval": "test",
@@ -64,7 +64,7 @@ def optical_clir() -> Benchmark:
         description=(
             "Queries in low-resource languages, documents in English: names (CLDR), sentences to news articles (NTREX) "
             "and to web articles (FLORES), questions to encyclopaedic passages (AfriQA). High-resource languages stand "
-            "beside them, and languages that no recipe of optical-mteb trains on."
+            "beside them, and languages that the students of optical-mteb were not trained on."
         ),
         reference="https://arxiv.org/abs/2301.12566",
         aggregations=_aggregations(groups),
