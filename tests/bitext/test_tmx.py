@@ -79,8 +79,8 @@ def test_formatting_codes_are_no_text(tmp_path, segment, text):
     [
         (["ln", "ln"], "lin", None, ["x0", "x1"]),
         (["ti_ER", "ti_ET"], "tir", None, ["x0", "x1"]),
-        (["kr", "din"], "knc", None, []),
-        (["kr", "din"], "knc", "kr", ["x0"]),
+        (["ak", "din"], "twi", None, []),
+        (["ak", "din"], "twi", "ak", ["x0"]),
         (["kr", "lin"], "lin", None, ["x1"]),
         (["sw", "sw"], "fra", None, []),
         (["sw", "sw"], "fra", "sw", ["x0", "x1"]),
