@@ -49,7 +49,7 @@ def trained(
     """
     record = _in_store(recipe, recipe_folder)
     if record is None:
-        return train(recipe, recipe_folder=recipe_folder, device=device, say=say)
+        return train(recipe, recipe_folder=recipe_folder, device=device, keep_frozen=True, say=say)
     say(f"student {recipe.name} is in the store, trained from these very settings")
     return record
 

@@ -24,6 +24,7 @@ from optical_mteb.training.composition import composition
 from optical_mteb.training.dev_evaluation import DevEvaluation
 from optical_mteb.training.evaluation import DevEvaluator
 from optical_mteb.training.examples import Examples, pool_of, with_passages
+from optical_mteb.training.frozen_layers import kept_outputs, shared_layers
 from optical_mteb.training.losses.distillation import check_widths
 from optical_mteb.training.models import Models
 from optical_mteb.training.objective import build_loss
@@ -97,6 +98,7 @@ def fit(
     *,
     dev: ParallelCorpus | None = None,
     checkpoints: Checkpoints | None = None,
+    keep_frozen: bool = False,
     say: Say = print,
 ) -> Fitted:
     """Train the student in place.
@@ -107,6 +109,7 @@ def fit(
         corpus: The pairs to train on.
         dev: Pairs to evaluate on; needs checkpoints, which keep the best student.
         checkpoints: Where to save the training and to go on from; None to save nothing.
+        keep_frozen: As in `train`.
         say: Takes the lines that report progress.
 
     Raises:
@@ -190,6 +193,7 @@ def fit(
         training.enter_context(
             quick_attention(student.device, bfloat16=trainer.args.bf16, tokens=recipe.student.max_tokens)
         )
+        training.enter_context(kept_outputs(student, shared_layers(recipe.student) if keep_frozen else 0))
         trainer.train(resume_from_checkpoint=str(latest) if latest is not None else None)
     taken, seconds = trainer.state.global_step, before + time.perf_counter() - started
     figures = _last_figures(trainer.state.log_history)

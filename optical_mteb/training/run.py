@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     fresh: bool = False,
     tasks: Sequence[CollectionRetrieval] = (),
+    keep_frozen: bool = False,
     say: Say = print,
 ) -> Sidecar:
     """Train the student of a recipe and put it into the store, in the place of an older one of that name.
@@ -56,6 +57,7 @@ def train(
         resume: There must be an interrupted training to go on with.
         fresh: Start over where there is one.
         tasks: Tasks whose data the bitext must not hold, unless `mteb_tasks` names them; looked at where they are here.
+        keep_frozen: Keep on disk what the student's frozen layers give for a text, for other trainings that share them.
         say: Takes the lines that report progress.
 
     Returns:
@@ -82,7 +84,16 @@ def train(
     lock = held(runs_folder() / f".{recipe.name}.lock", taken) if processes.is_main_process else nullcontext()
     with lock:
         return _train(
-            recipe, target, recipe_folder, device, processes, resume=resume, fresh=fresh, tasks=tasks, say=say
+            recipe,
+            target,
+            recipe_folder,
+            device,
+            processes,
+            resume=resume,
+            fresh=fresh,
+            tasks=tasks,
+            keep_frozen=keep_frozen,
+            say=say,
         )
 
 
@@ -96,6 +107,7 @@ def _train(
     resume: bool,
     fresh: bool,
     tasks: Sequence[CollectionRetrieval],
+    keep_frozen: bool,
     say: Say,
 ) -> Sidecar:
     """`train`, in the one process that trains a student of that name, or the processes that share its batches."""
@@ -118,7 +130,7 @@ def _train(
         )
         if processes.is_main_process:
             checkpoints.begin(started_with, resume=resume, fresh=fresh, say=say)
-    fitted = fit(recipe, models, training, dev=dev, checkpoints=checkpoints, say=say)
+    fitted = fit(recipe, models, training, dev=dev, checkpoints=checkpoints, keep_frozen=keep_frozen, say=say)
     processes.wait_for_everyone()
     if processes.is_main_process:
         try:
