@@ -8,8 +8,8 @@ Forms of a trained student of the store, each read back and scored on the tasks 
 
 - float32, float16: the whole checkpoint, rounded.
 - int8: every matrix as one byte a weight and a float32 scale a row.
-- packed: the tensors that training changed as int8, the others read from the base where it is published: what the
-  package ships (`--pack` writes it).
+- packed: the rows that training changed, half a byte a weight, the others read from the base where it is published:
+  what the package ships (`--pack` writes it, `--most-rows` bounds it).
 - pruned-N: only the N most frequent word pieces and single characters; float16.
 - small: another student, trained from fewer layers and a pruned vocabulary (`--small NAME`), int8.
 
