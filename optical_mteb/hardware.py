@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from optical_mteb.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SHORT = 128
 """Tokens of a text up to which plain attention takes little memory beside the rest of a layer."""
@@ -59,21 +60,19 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def quick_attention(device: torch.device, *, bfloat16: bool, tokens: int) -> AbstractContextManager[None]:
-    """The attention kernel that trains the quickest: torch's own choice, but for short texts on a CPU in bfloat16.
+def use_quick_attention(model: PreTrainedModel, *, bfloat16: bool, tokens: int) -> None:
+    """Have a model train with the attention that is quickest: torch's own, but for short texts on a CPU in bfloat16.
 
-    There the backward pass of the fused kernel takes several times as long as that of plain matrix products, which keep
-    the attention of every token to every other.
+    There the backward pass of torch's fused kernel takes several times as long as that of plain matrix products, which
+    keep the attention of every token to every other.
 
     Args:
-        device: Where the student is.
-        bfloat16: Whether the training runs under bfloat16 autocast.
+        model: The model, on its device.
+        bfloat16: Whether it trains under bfloat16 autocast.
         tokens: Longest text.
     """
-    if device.type != "cpu" or not bfloat16 or tokens > SHORT:
-        return nullcontext()
-    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
-    return plain
+    if model.device.type == "cpu" and bfloat16 and tokens <= SHORT:
+        model.set_attn_implementation("eager")
 
 
 def free_memory() -> int:

@@ -15,7 +15,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
-from optical_mteb.hardware import quick_attention
+from optical_mteb.hardware import use_quick_attention
 from optical_mteb.progress import progress_line
 from optical_mteb.training.arguments import monolingual_prompt, training_arguments
 from optical_mteb.training.batching import HybridBatchSampler, Pool
@@ -186,13 +186,12 @@ def fit(
     started, before = time.perf_counter(), checkpoints.progress.get("seconds", 0.0) if checkpoints else 0.0
     if checkpoints is not None:
         trainer.add_callback(_Clock(checkpoints, started, before))
+    if (transformer := student.transformers_model) is not None:
+        use_quick_attention(transformer, bfloat16=trainer.args.bf16, tokens=recipe.student.max_tokens)
     with ExitStack() as training:
         if processes.is_main_process:
             line = training.enter_context(progress_line(f"train {recipe.name}", recipe.training.steps, unit="steps"))
             trainer.add_callback(TrainingProgress(line, say))
-        training.enter_context(
-            quick_attention(student.device, bfloat16=trainer.args.bf16, tokens=recipe.student.max_tokens)
-        )
         training.enter_context(kept_outputs(student, shared_layers(recipe.student) if keep_frozen else 0))
         trainer.train(resume_from_checkpoint=str(latest) if latest is not None else None)
     taken, seconds = trainer.state.global_step, before + time.perf_counter() - started
