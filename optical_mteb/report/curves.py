@@ -28,12 +28,12 @@ class _Mean(BaseModel):
     budget: str
     pairs: int = Field(ge=1)
     group: str
-    metric: str
     estimate: _Estimate
 
 
 class _Summary(BaseModel):
     study: str
+    metric: str
     means: list[_Mean]
 
 
@@ -58,13 +58,12 @@ class StudyCurves:
     figure: Path | None
 
 
-def find_studies(folder: Path, notes: list[str], metric: str) -> list[StudyCurves]:
+def find_studies(folder: Path, notes: list[str]) -> list[StudyCurves]:
     """Curves of the studies whose `summary.json` lies below a folder; a damaged one is noted.
 
     Args:
         folder: Result folder.
         notes: Takes a line for each that cannot be read.
-        metric: Score to show.
     """
     found = []
     for path in sorted(folder.rglob("summary.json")):
@@ -74,10 +73,9 @@ def find_studies(folder: Path, notes: list[str], metric: str) -> list[StudyCurve
             notes.append(str(error))
             continue
         for budget in dict.fromkeys(mean.budget for mean in summary.means):
-            means = [mean for mean in summary.means if (mean.budget, mean.metric) == (budget, metric)]
-            if means:
-                figure = path.parent / FIGURES / f"{metric}-{budget}.svg"
-                found.append(_curves(summary.study, metric, budget, means, figure if figure.is_file() else None))
+            means = [mean for mean in summary.means if mean.budget == budget]
+            figure = path.parent / FIGURES / f"{summary.metric}-{budget}.svg"
+            found.append(_curves(summary.study, summary.metric, budget, means, figure if figure.is_file() else None))
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from optical_mteb.errors import InputError
-from optical_mteb.report.collect import METRICS, Model, ResultFolder, collect
+from optical_mteb.report.collect import Model, ResultFolder, collect
 from optical_mteb.report.curves import find_studies
 from optical_mteb.report.standings import parameters_text, seconds_text, standings
 from optical_mteb.report.tables import HEADINGS, MAIN, overview, seen_languages, task_tables
@@ -53,7 +53,7 @@ def write_report(
     notes = list(collection.notes)
     tables = task_tables(collection, notes)
     notes += seen_languages(collection)
-    studies = find_studies(results, notes, METRICS[1])
+    studies = find_studies(results, notes)
     speed = _speed(results, notes)
     names = _file_names(collection)
     drawn = [study.figure for study in studies if study.figure]

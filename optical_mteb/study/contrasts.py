@@ -10,7 +10,6 @@ import numpy as np
 
 from optical_mteb.scores.significance import Array, Replicate
 from optical_mteb.study.analysis import Difference, differences
-from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import Budget
 from optical_mteb.study.replicates import ENGLISH, HIGH, LOW, LOW_TRAINED, NEVER, Point, StudyScores
 
@@ -32,15 +31,13 @@ class Contrast:
         budget: `per_pair` or `total`.
         what: What is set against what, in words.
         group: Group or language of the queries.
-        metric: Name of the score.
-        difference: Fractions of 1; p corrected by Holm within its table and metric.
+        difference: Fractions of 1; p corrected by Holm within its table.
     """
 
     approach: str
     budget: str
     what: str
     group: str
-    metric: str
     difference: Difference
 
 
@@ -55,8 +52,7 @@ class Added:
         equal: `steps`, or `tokens` where the recipe's scores are moved to the number of tokens that the approach read.
         tokens: Tokens that the approach read, by those that the recipe did.
         group: Group of the queries.
-        metric: Name of the score.
-        difference: Fractions of 1; p corrected by Holm within the metric.
+        difference: Fractions of 1; p corrected by Holm within its table.
     """
 
     approach: str
@@ -65,7 +61,6 @@ class Added:
     equal: str
     tokens: float
     group: str
-    metric: str
     difference: Difference
 
 
@@ -76,48 +71,46 @@ def interference(scores: StudyScores) -> Iterator[Contrast]:
     """
     settings = scores.study.settings
     high = set(settings.high_resource)
-    for metric in METRICS:
-        named: list[tuple[str, Budget, str, str]] = []
-        sides: _Sides = []
-        for budget in settings.budgets:
-            for approach in scores.approaches:
-                for before, after in pairwise(sorted(settings.pairs)):
-                    for order, languages in scores.study.orders.items():
-                        joined, trained = languages[before:after], languages[:before]
-                        low = [each for each in trained if each not in high]
-                        if not joined or not set(joined) <= high or not low:
-                            continue
-                        points: list[Point] = [(approach, budget, number) for number in (before, after)]
-                        keys = [key for key in scores.done(points[0], order) if key in scores.done(points[1], order)]
-                        what = f"{_names(joined)} join {_names(trained)}"
-                        for group in [LOW_TRAINED, *low] if len(low) > 1 else low:
-                            pair = [scores.replicates(point, metric, group, keys) for point in points]
-                            if all(pair):
-                                named.append((approach, budget, what, group))
-                                sides.append((pair[0], pair[1]))
-        for (approach, budget, what, group), found in zip(named, _tested(sides), strict=True):
-            yield Contrast(approach, budget, what, group, metric, found)
+    named: list[tuple[str, Budget, str, str]] = []
+    sides: _Sides = []
+    for budget in settings.budgets:
+        for approach in scores.approaches:
+            for before, after in pairwise(sorted(settings.pairs)):
+                for order, languages in scores.study.orders.items():
+                    joined, trained = languages[before:after], languages[:before]
+                    low = [each for each in trained if each not in high]
+                    if not joined or not set(joined) <= high or not low:
+                        continue
+                    points: list[Point] = [(approach, budget, number) for number in (before, after)]
+                    keys = [key for key in scores.done(points[0], order) if key in scores.done(points[1], order)]
+                    what = f"{_names(joined)} join {_names(trained)}"
+                    for group in [LOW_TRAINED, *low] if len(low) > 1 else low:
+                        pair = [scores.replicates(point, group, keys) for point in points]
+                        if all(pair):
+                            named.append((approach, budget, what, group))
+                            sides.append((pair[0], pair[1]))
+    for (approach, budget, what, group), found in zip(named, _tested(sides), strict=True):
+        yield Contrast(approach, budget, what, group, found)
 
 
 def approaches(scores: StudyScores) -> Iterator[Contrast]:
     """Each approach less each one before it, at the largest number of pairs, over the orders and seeds that both have."""
     most = max(scores.study.settings.pairs)
     every = list(scores.study.settings.approaches)
-    for metric in METRICS:
-        named: list[tuple[str, Budget, str, str]] = []
-        sides: _Sides = []
-        for budget in scores.study.settings.budgets:
-            for approach in scores.approaches:
-                for other in every[: every.index(approach)]:
-                    points: list[Point] = [(name, budget, most) for name in (other, approach)]
-                    keys = scores.common_keys(points[1], points[0])
-                    for group in FIXED:
-                        before, after = (scores.replicates(point, metric, group, keys) for point in points)
-                        if before and after:
-                            named.append((approach, budget, f"less {other}", group))
-                            sides.append((before, after))
-        for (approach, budget, what, group), found in zip(named, _tested(sides), strict=True):
-            yield Contrast(approach, budget, what, group, metric, found)
+    named: list[tuple[str, Budget, str, str]] = []
+    sides: _Sides = []
+    for budget in scores.study.settings.budgets:
+        for approach in scores.approaches:
+            for other in every[: every.index(approach)]:
+                points: list[Point] = [(name, budget, most) for name in (other, approach)]
+                keys = scores.common_keys(points[1], points[0])
+                for group in FIXED:
+                    before, after = (scores.replicates(point, group, keys) for point in points)
+                    if before and after:
+                        named.append((approach, budget, f"less {other}", group))
+                        sides.append((before, after))
+    for (approach, budget, what, group), found in zip(named, _tested(sides), strict=True):
+        yield Contrast(approach, budget, what, group, found)
 
 
 def added(scores: StudyScores) -> Iterator[Added]:
@@ -130,35 +123,34 @@ def added(scores: StudyScores) -> Iterator[Added]:
     plain = scores.plain_approach
     if plain is None:
         return
-    for metric in METRICS:
-        named: list[tuple[str, Budget, int, str, float, str]] = []
-        sides: _Sides = []
-        for group in FIXED:
-            worth = _worth_of_tokens(scores, plain, metric, group)
-            for budget in scores.study.settings.budgets:
-                for approach in scores.batch_approaches:
-                    for pairs in sorted(scores.study.settings.pairs):
-                        points: tuple[Point, Point] = ((plain, budget, pairs), (approach, budget, pairs))
-                        keys = scores.common_keys(points[1], points[0])
-                        before, after = (scores.replicates(point, metric, group, keys) for point in points)
-                        if not before or not after:
-                            continue
-                        ratios = [scores.tokens(points[1], key) / max(scores.tokens(points[0], key), 1) for key in keys]
-                        ratio = float(np.mean(ratios))
-                        named.append((approach, budget, pairs, "steps", ratio, group))
-                        sides.append((before, after))
-                        if worth is not None and all(ratios):
-                            moved = [
-                                Replicate(each.scores + worth * np.log(ratio), each.sentences, each.cluster)
-                                for each, ratio in zip(before, ratios, strict=True)
-                            ]
-                            named.append((approach, budget, pairs, "tokens", ratio, group))
-                            sides.append((moved, after))
-        for (approach, budget, pairs, equal, ratio, group), found in zip(named, _tested(sides), strict=True):
-            yield Added(approach, budget, pairs, equal, ratio, group, metric, found)
+    named: list[tuple[str, Budget, int, str, float, str]] = []
+    sides: _Sides = []
+    for group in FIXED:
+        worth = _worth_of_tokens(scores, plain, group)
+        for budget in scores.study.settings.budgets:
+            for approach in scores.batch_approaches:
+                for pairs in sorted(scores.study.settings.pairs):
+                    points: tuple[Point, Point] = ((plain, budget, pairs), (approach, budget, pairs))
+                    keys = scores.common_keys(points[1], points[0])
+                    before, after = (scores.replicates(point, group, keys) for point in points)
+                    if not before or not after:
+                        continue
+                    ratios = [scores.tokens(points[1], key) / max(scores.tokens(points[0], key), 1) for key in keys]
+                    ratio = float(np.mean(ratios))
+                    named.append((approach, budget, pairs, "steps", ratio, group))
+                    sides.append((before, after))
+                    if worth is not None and all(ratios):
+                        moved = [
+                            Replicate(each.scores + worth * np.log(ratio), each.sentences, each.cluster)
+                            for each, ratio in zip(before, ratios, strict=True)
+                        ]
+                        named.append((approach, budget, pairs, "tokens", ratio, group))
+                        sides.append((moved, after))
+    for (approach, budget, pairs, equal, ratio, group), found in zip(named, _tested(sides), strict=True):
+        yield Added(approach, budget, pairs, equal, ratio, group, found)
 
 
-def _worth_of_tokens(scores: StudyScores, approach: str, metric: str, group: str) -> Array | None:
+def _worth_of_tokens(scores: StudyScores, approach: str, group: str) -> Array | None:
     """What a unit of the logarithm of the tokens adds to each query of a group; None where budgets do not differ."""
     found = []
     for first, second in pairwise(scores.study.settings.budgets):
@@ -166,7 +158,7 @@ def _worth_of_tokens(scores: StudyScores, approach: str, metric: str, group: str
             points: tuple[Point, Point] = ((approach, first, pairs), (approach, second, pairs))
             for key in scores.common_keys(points[0], points[1]):
                 tokens = [scores.tokens(point, key) for point in points]
-                one, other = (scores.replicates(point, metric, group, [key]) for point in points)
+                one, other = (scores.replicates(point, group, [key]) for point in points)
                 if one and other and all(tokens) and tokens[0] != tokens[1]:
                     found.append((other[0].scores - one[0].scores) / np.log(tokens[1] / tokens[0]))
     return np.mean(found, axis=0) if found else None

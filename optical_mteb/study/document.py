@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from optical_mteb.study.analysis import Difference
 from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.contrasts import Contrast
-from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Study
-from optical_mteb.study.markdown import HEADINGS, bold_if_not_zero, interval, shown_p, signed, table
+from optical_mteb.study.markdown import bold_if_not_zero, interval, shown_p, signed, table
 from optical_mteb.study.page import SIGNIFICANT, page
-from optical_mteb.study.replicates import CHANGING, GROUPS
+from optical_mteb.study.replicates import CHANGING, GROUPS, NAME
 from optical_mteb.study.saturation import FORMS, Fit
 from optical_mteb.study.summary import Mean, Slope, StudySummary
 
@@ -40,7 +39,7 @@ def document(
         _design(study, summary, records),
         "## Scores by number of pairs",
         (
-            "Scores x 100 with 95% bootstrap intervals over trainings (orders and seeds) and queries, the translations of a "
+            f"{NAME} x 100 with 95% bootstrap intervals over trainings (orders and seeds) and queries, the translations of a "
             "sentence drawn together. Groups of languages that are the same at every number of pairs can be read along a "
             f"row; {' and '.join(repr(group) for group in CHANGING)} have other languages in every column."
         ),
@@ -74,7 +73,7 @@ def document(
             "## What other batches add",
             "Each approach that differs from the recipe in its batches alone, less the recipe, scores x 100, on the orders "
             "and seeds that both have. At equal tokens, the recipe's scores are moved by what its two budgets say that more "
-            "tokens are worth. Bold: p < 0.05 after Holm's correction over all of a score.",
+            "tokens are worth. Bold: p < 0.05 after Holm's correction over all of them.",
             _added(summary),
         ),
         *_section(
@@ -86,13 +85,13 @@ def document(
             "## Do high-resource pairs hurt low-resource languages?",
             "Low-resource languages that are trained on, after high-resource pairs joined less before, scores x 100, p of a "
             "paired randomisation test over sentences, corrected by Holm over a table.",
-            _interference(summary),
+            _contrasts(summary.interference, "language"),
         ),
         *_section(
             "## The approaches, one less another",
             f"At {max(study.settings.pairs)} pairs, on the orders and seeds that both have, scores x 100, Holm's correction over a "
             "table. Bold: p < 0.05.",
-            _approaches(summary),
+            _contrasts(summary.approaches, "group"),
         ),
         *([f"## Figures\n\n{_figures(figures)}"] if figures else []),
     ]
@@ -172,53 +171,45 @@ def _section(heading: str, what: str, tables: Iterable[str]) -> list[str]:
 
 def _means(study: Study, means: Sequence[Mean], groups: Sequence[str]) -> Iterator[str]:
     pairs = sorted(study.settings.pairs)
-    found = {(m.metric, m.budget, m.group, m.approach, m.pairs): m.estimate for m in means}
-    for metric in METRICS:
-        for budget in study.settings.budgets:
-            for group in groups:
-                rows = []
-                for approach in study.settings.approaches:
-                    estimates = [found.get((metric, budget, group, approach, number)) for number in pairs]
-                    if any(estimates):
-                        rows.append([approach, *(interval(each) if each else "" for each in estimates)])
-                if rows:
-                    yield f"**{HEADINGS[metric]}, {group}**, budget `{budget}`"
-                    yield table(
-                        ["approach", *(f"{number} {'pair' if number == 1 else 'pairs'}" for number in pairs)], rows
-                    )
+    found = {(m.budget, m.group, m.approach, m.pairs): m.estimate for m in means}
+    for budget in study.settings.budgets:
+        for group in groups:
+            rows = []
+            for approach in study.settings.approaches:
+                estimates = [found.get((budget, group, approach, number)) for number in pairs]
+                if any(estimates):
+                    rows.append([approach, *(interval(each) if each else "" for each in estimates)])
+            if rows:
+                yield f"**{group}**, budget `{budget}`"
+                yield table(["approach", *(f"{number} {'pair' if number == 1 else 'pairs'}" for number in pairs)], rows)
 
 
 def _slopes(study: Study, slopes: Sequence[Slope]) -> Iterator[str]:
-    for metric in METRICS:
-        for budget in study.settings.budgets:
-            found = {(s.group, s.approach): s.estimate for s in slopes if (s.metric, s.budget) == (metric, budget)}
-            approaches = list(dict.fromkeys(approach for _, approach in found))
-            rows = [
-                [
-                    group,
-                    *(bold_if_not_zero(found[group, name]) if (group, name) in found else "" for name in approaches),
-                ]
-                for group in dict.fromkeys(group for group, _ in found)
-                if any((group, name) in found for name in approaches)
+    for budget in study.settings.budgets:
+        found = {(s.group, s.approach): s.estimate for s in slopes if s.budget == budget}
+        approaches = list(dict.fromkeys(approach for _, approach in found))
+        rows = [
+            [
+                group,
+                *(bold_if_not_zero(found[group, name]) if (group, name) in found else "" for name in approaches),
             ]
-            if rows:
-                yield f"**{HEADINGS[metric]}**, budget `{budget}`"
-                yield table(["group", *approaches], rows)
+            for group in dict.fromkeys(group for group, _ in found)
+            if any((group, name) in found for name in approaches)
+        ]
+        if rows:
+            yield f"Budget `{budget}`:"
+            yield table(["group", *approaches], rows)
 
 
 def _forms(summary: StudySummary) -> Iterator[str]:
-    for metric in METRICS:
-        rows = []
-        for each in (each for each in summary.slopes if each.metric == metric and each.fits):
-            fits = {fit.form: fit for fit in each.fits}
-            rows.append(
-                [each.group, each.approach, f"`{each.budget}`", *(_form(fits[form], each.fits[0]) for form in FORMS)]
-            )
-        if rows:
-            yield f"**{HEADINGS[metric]}**"
-            yield table(
-                ["group", "approach", "budget", "straight", "broken: error, pairs", "power: error, exponent"], rows
-            )
+    rows = []
+    for each in (each for each in summary.slopes if each.fits):
+        fits = {fit.form: fit for fit in each.fits}
+        rows.append(
+            [each.group, each.approach, f"`{each.budget}`", *(_form(fits[form], each.fits[0]) for form in FORMS)]
+        )
+    if rows:
+        yield table(["group", "approach", "budget", "straight", "broken: error, pairs", "power: error, exponent"], rows)
 
 
 def _form(fit: Fit, best: Fit) -> str:
@@ -229,44 +220,39 @@ def _form(fit: Fit, best: Fit) -> str:
 
 
 def _related(summary: StudySummary) -> Iterator[str]:
-    for metric in METRICS:
-        rows = [
-            [
-                each.relation,
-                each.approach,
-                f"`{each.budget}`",
-                signed(each.effect.estimate),
-                shown_p(each.effect.p),
-                f"{each.effect.comparisons:,}",
-            ]
-            for each in summary.related
-            if each.metric == metric
+    rows = [
+        [
+            each.relation,
+            each.approach,
+            f"`{each.budget}`",
+            signed(each.effect.estimate),
+            shown_p(each.effect.p),
+            f"{each.effect.comparisons:,}",
         ]
-        if rows:
-            yield f"**{HEADINGS[metric]}**"
-            yield table(["related by", "approach", "budget", "effect", "p", "languages in trainings"], rows)
+        for each in summary.related
+    ]
+    if rows:
+        yield table(["related by", "approach", "budget", "effect", "p", "languages in trainings"], rows)
 
 
 def _added(summary: StudySummary) -> Iterator[str]:
-    for metric in METRICS:
-        own = [each for each in summary.added if each.metric == metric]
-        groups = list(dict.fromkeys(each.group for each in own))
-        found = {(e.approach, e.budget, e.equal, e.pairs, e.group): e for e in own}
-        rows = [
-            [
-                approach,
-                f"`{budget}`",
-                equal,
-                str(pairs),
-                next(f"{e.tokens:.2f}" for e in own if (e.approach, e.budget, e.pairs) == (approach, budget, pairs)),
-                *(_difference(found[key].difference) if (key := (*kind, group)) in found else "" for group in groups),
-            ]
-            for kind in dict.fromkeys(key[:4] for key in found)
-            for approach, budget, equal, pairs in [kind]
+    own = summary.added
+    groups = list(dict.fromkeys(each.group for each in own))
+    found = {(e.approach, e.budget, e.equal, e.pairs, e.group): e for e in own}
+    rows = [
+        [
+            approach,
+            f"`{budget}`",
+            equal,
+            str(pairs),
+            next(f"{e.tokens:.2f}" for e in own if (e.approach, e.budget, e.pairs) == (approach, budget, pairs)),
+            *(_difference(found[key].difference) if (key := (*kind, group)) in found else "" for group in groups),
         ]
-        if rows:
-            yield f"**{HEADINGS[metric]}**"
-            yield table(["approach", "budget", "equal", "pairs", "tokens by the recipe's", *groups], rows)
+        for kind in dict.fromkeys(key[:4] for key in found)
+        for approach, budget, equal, pairs in [kind]
+    ]
+    if rows:
+        yield table(["approach", "budget", "equal", "pairs", "tokens by the recipe's", *groups], rows)
 
 
 def _difference(difference: Difference) -> str:
@@ -274,24 +260,8 @@ def _difference(difference: Difference) -> str:
     return f"**{shown}**" if difference.p < SIGNIFICANT else shown
 
 
-def _interference(summary: StudySummary) -> Iterator[str]:
-    if not summary.interference:
-        return
-    for metric in METRICS:
-        yield f"**{HEADINGS[metric]}**"
-        yield _contrasts([each for each in summary.interference if each.metric == metric], "language")
-
-
-def _approaches(summary: StudySummary) -> Iterator[str]:
-    for metric in METRICS:
-        contrasts = [each for each in summary.approaches if each.metric == metric]
-        if contrasts:
-            yield f"**{HEADINGS[metric]}**"
-            yield _contrasts(contrasts, "group")
-
-
-def _contrasts(contrasts: Sequence[Contrast], heading: str) -> str:
-    """A row for what is set against what, a column a group or language."""
+def _contrasts(contrasts: Sequence[Contrast], heading: str) -> Iterator[str]:
+    """A row for what is set against what, a column a group or language; nothing where there is none."""
     groups = list(dict.fromkeys(each.group for each in contrasts))
     found = {(each.approach, each.budget, each.what, each.group): each.difference for each in contrasts}
     rows = []
@@ -301,7 +271,8 @@ def _contrasts(contrasts: Sequence[Contrast], heading: str) -> str:
             difference = found.get((approach, budget, what, group))
             cells.append("" if difference is None else _difference(difference))
         rows.append([approach, f"`{budget}`", what, *cells])
-    return table(["approach", "budget", f"what / {heading}", *groups], rows)
+    if rows:
+        yield table(["approach", "budget", f"what / {heading}", *groups], rows)
 
 
 def _figures(figures: Mapping[str, str]) -> str:

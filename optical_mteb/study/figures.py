@@ -11,8 +11,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_file
 from optical_mteb.study.analysis import Estimate
 from optical_mteb.study.contrasts import Added, Contrast
-from optical_mteb.study.markdown import HEADINGS
-from optical_mteb.study.replicates import GROUPS, LOW_TRAINED
+from optical_mteb.study.replicates import GROUPS, LOW_TRAINED, MEASURE, NAME
 from optical_mteb.study.summary import StudySummary
 
 if TYPE_CHECKING:
@@ -49,20 +48,19 @@ def draw(summary: StudySummary, folder: Path) -> dict[str, Path]:
     check_plotting()
     drawn: dict[str, Figure] = {}
     files: dict[str, str] = {}
-    for metric, budget in dict.fromkeys((mean.metric, mean.budget) for mean in summary.means):
-        title = f"{HEADINGS[metric]} against the number of language pairs, budget {budget}"
-        drawn[title], files[title] = _curves(summary, metric, budget), f"{metric}-{budget}.svg"
-    for metric, budget in dict.fromkeys((slope.metric, slope.budget) for slope in summary.slopes):
-        title = f"{HEADINGS[metric]} per doubling of the pairs, budget {budget}"
-        drawn[title], files[title] = _slopes(summary, metric, budget), f"slope-{metric}-{budget}.svg"
-    for metric in dict.fromkeys(contrast.metric for contrast in summary.interference):
-        title = f"{HEADINGS[metric]}: high-resource pairs joined, after less before"
-        contrasts = [each for each in summary.interference if each.metric == metric]
-        drawn[title], files[title] = _interference(contrasts), f"interference-{metric}.svg"
-    for metric, budget in dict.fromkeys((each.metric, each.budget) for each in summary.added):
-        title = f"{HEADINGS[metric]} that other batches add, budget {budget}"
-        chosen = [each for each in summary.added if (each.metric, each.budget) == (metric, budget)]
-        drawn[title], files[title] = _added(chosen), f"added-{metric}-{budget}.svg"
+    for budget in dict.fromkeys(mean.budget for mean in summary.means):
+        title = f"{NAME} against the number of language pairs, budget {budget}"
+        drawn[title], files[title] = _curves(summary, budget), f"{MEASURE}-{budget}.svg"
+    for budget in dict.fromkeys(slope.budget for slope in summary.slopes):
+        title = f"{NAME} per doubling of the pairs, budget {budget}"
+        drawn[title], files[title] = _slopes(summary, budget), f"slope-{budget}.svg"
+    if summary.interference:
+        title = f"{NAME}: high-resource pairs joined, after less before"
+        drawn[title], files[title] = _interference(summary.interference), "interference.svg"
+    for budget in dict.fromkeys(each.budget for each in summary.added):
+        title = f"{NAME} that other batches add, budget {budget}"
+        chosen = [each for each in summary.added if each.budget == budget]
+        drawn[title], files[title] = _added(chosen), f"added-{budget}.svg"
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "optical-mteb", "svg.fonttype": "none"}):
@@ -79,8 +77,8 @@ def _figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:  
     return figure, figure.subplots(**layout)
 
 
-def _curves(summary: StudySummary, metric: str, budget: str) -> Figure:
-    means = [each for each in summary.means if (each.metric, each.budget) == (metric, budget)]
+def _curves(summary: StudySummary, budget: str) -> Figure:
+    means = [each for each in summary.means if each.budget == budget]
     approaches = list(dict.fromkeys(each.approach for each in means))
     figure, axes = _figure(9, 6, nrows=2, ncols=3, sharex=True)
     numbers = sorted({each.pairs for each in means})
@@ -105,7 +103,7 @@ def _curves(summary: StudySummary, metric: str, budget: str) -> Figure:
     for axis in axes[1]:
         axis.set_xlabel("language pairs")
     for axis in axes[:, 0]:
-        axis.set_ylabel(f"{HEADINGS[metric]} x 100")
+        axis.set_ylabel(f"{NAME} x 100")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=max(len(labels), 1), frameon=False)
     return figure
@@ -124,8 +122,8 @@ def _numbers_of_pairs(axis: Axes, numbers: Sequence[int]) -> None:
     axis.minorticks_off()
 
 
-def _slopes(summary: StudySummary, metric: str, budget: str) -> Figure:
-    slopes = [e for e in summary.slopes if (e.metric, e.budget) == (metric, budget) and e.group in GROUPS]
+def _slopes(summary: StudySummary, budget: str) -> Figure:
+    slopes = [e for e in summary.slopes if e.budget == budget and e.group in GROUPS]
     approaches = list(dict.fromkeys(each.approach for each in slopes))
     groups = [group for group in GROUPS if any(each.group == group for each in slopes)]
     figure, axis = _figure(7, 0.5 + 0.75 * len(groups))
@@ -134,7 +132,7 @@ def _slopes(summary: StudySummary, metric: str, budget: str) -> Figure:
         heights = [groups.index(each.group) + (place - (len(approaches) - 1) / 2) * 0.16 for each in own]
         _with_intervals(axis, [each.estimate for each in own], heights, place + 1, approach)
     axis.set_yticks(range(len(groups)), groups)
-    axis.set_xlabel(f"{HEADINGS[metric]} x 100 per doubling of the pairs")
+    axis.set_xlabel(f"{NAME} x 100 per doubling of the pairs")
     axis.legend(frameon=False, fontsize=8)
     _finish_rows(axis)
     return figure
@@ -152,7 +150,7 @@ def _interference(contrasts: Sequence[Contrast]) -> Figure:
         heights = [rows.index((each.what, each.group)) + (place - (len(kinds) - 1) / 2) * 0.16 for each in own]
         _with_intervals(axis, [each.difference.estimate for each in own], heights, place + 1, ", ".join(kind))
     axis.set_yticks(range(len(rows)), [f"{language}\n{what}" for what, language in rows], fontsize=8)
-    axis.set_xlabel(f"{HEADINGS[contrasts[0].metric]} x 100, after less before")
+    axis.set_xlabel(f"{NAME} x 100, after less before")
     axis.legend(frameon=False, fontsize=8)
     _finish_rows(axis)
     return figure
@@ -182,7 +180,7 @@ def _added(found: Sequence[Added]) -> Figure:
         axis.set_title(group, fontsize=10)
         axis.set_xlabel("language pairs")
         _plain(axis)
-    axes[0, 0].set_ylabel(f"{HEADINGS[found[0].metric]} x 100, less the recipe as it is")
+    axes[0, 0].set_ylabel(f"{NAME} x 100, less the recipe as it is")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from optical_mteb.study.analysis import Estimate
 
-HEADINGS = {"map_at_100": "MAP@100", "ndcg_at_10": "nDCG@10"}
-"""Metrics as readers know them."""
-
 SMALLEST_P = 0.001
 """p-values below are not told apart."""
 

@@ -7,16 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from optical_mteb.languages import find_language
 from optical_mteb.study.analysis import Difference
 from optical_mteb.study.contrasts import Added
-from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Study
-from optical_mteb.study.markdown import HEADINGS, bold_if_not_zero, listed, shown_p, signed, table
-from optical_mteb.study.replicates import GROUPS, LOW, LOW_TRAINED
+from optical_mteb.study.markdown import bold_if_not_zero, listed, shown_p, signed, table
+from optical_mteb.study.replicates import GROUPS, LOW, LOW_TRAINED, MEASURE, NAME
 from optical_mteb.study.summary import AIM, Slope, StudySummary
 from optical_mteb.study.table import language_of
-
-METRIC = METRICS[0]
-"""The score that the page speaks of."""
 
 SIGNIFICANT = 0.05
 
@@ -84,7 +80,7 @@ def _design(study: Study, summary: StudySummary) -> Iterator[str]:
         f"{f'No training has {len(never)} of them' if never else 'All of them are in the orders'}. Documents are in English."
     )
     yield (
-        f"The score is {HEADINGS[METRIC]} x 100, called points below. It is 100 if what a query asks for always comes "
+        f"The score is {NAME} x 100, called points below. It is 100 if what a query asks for always comes "
         "first. Brackets hold 95% intervals, over orders, seeds and queries. *Measurable* is a difference whose interval is "
         f"without 0, and whose p-value, over queries, is below {SIGNIFICANT}."
     )
@@ -119,7 +115,7 @@ def _approach(study: Study, name: str) -> str:
 def _figures(study: Study, figures: Mapping[str, str]) -> list[str]:
     """The curves, the slopes and what batches add, of the first budget; as many as were drawn."""
     budget = next(iter(study.settings.budgets))
-    stems = [f"{METRIC}-{budget}", f"slope-{METRIC}-{budget}", f"added-{METRIC}-{budget}"]
+    stems = [f"{MEASURE}-{budget}", f"slope-{budget}", f"added-{budget}"]
     return [
         f"![{title}]({path})\n\n*{title}.*"
         for stem in stems
@@ -129,7 +125,7 @@ def _figures(study: Study, figures: Mapping[str, str]) -> list[str]:
 
 
 def _answer(study: Study, summary: StudySummary) -> Iterator[str]:
-    slopes = [each for each in summary.slopes if each.metric == METRIC]
+    slopes = summary.slopes
     if not slopes:
         yield "No two numbers of pairs are done, so nothing can be said about more of them."
         return
@@ -157,11 +153,11 @@ def _more_pairs(summary: StudySummary, slopes: Sequence[Slope], budget: str) -> 
         means = {
             each.pairs: 100 * each.estimate.value
             for each in summary.means
-            if (each.approach, each.budget, each.group, each.metric) == (approach, budget, LOW, METRIC)
+            if (each.approach, each.budget, each.group) == (approach, budget, LOW)
         }
         if low is None or not means:
             continue
-        base = next((m for m in summary.means if (m.approach, m.group, m.metric) == (ZERO_SHOT, LOW, METRIC)), None)
+        base = next((m for m in summary.means if (m.approach, m.group) == (ZERO_SHOT, LOW)), None)
         untrained = f"{100 * base.estimate.value:.1f} untrained, " if base else ""
         first, last = min(means), max(means)
         yield (
@@ -219,7 +215,7 @@ def _form(slopes: Sequence[Slope]) -> Iterator[str]:
 
 def _related(summary: StudySummary, budget: str) -> Iterator[str]:
     for each in summary.related:
-        if (each.metric, each.budget) == (METRIC, budget):
+        if each.budget == budget:
             found = each.effect
             verdict = "more than chance" if found.p < SIGNIFICANT else "no more than chance may give"
             yield (
@@ -231,22 +227,14 @@ def _related(summary: StudySummary, budget: str) -> Iterator[str]:
 
 def _batches(summary: StudySummary, budget: str) -> Iterator[str]:
     for approach in dict.fromkeys(each.approach for each in summary.added):
-        own = [
-            each
-            for each in summary.added
-            if (each.approach, each.budget, each.group, each.metric) == (approach, budget, LOW, METRIC)
-        ]
+        own = [each for each in summary.added if (each.approach, each.budget, each.group) == (approach, budget, LOW)]
         steps, tokens = ({e.pairs: e for e in own if e.equal == equal} for equal in ("steps", "tokens"))
         if not steps:
             continue
         last = max(steps)
         at_tokens = f", and by {_shown(tokens[last])} at equal tokens" if last in tokens else ""
         slope = next(
-            (
-                e
-                for e in summary.steeper
-                if (e.approach, e.budget, e.group, e.metric) == (approach, budget, LOW, METRIC)
-            ),
+            (e for e in summary.steeper if (e.approach, e.budget, e.group) == (approach, budget, LOW)),
             None,
         )
         trend = (
@@ -280,11 +268,7 @@ def _counted(found: Sequence[Added]) -> str:
 
 def _interference(summary: StudySummary, budget: str) -> Iterator[str]:
     main = _main(summary, summary.slopes)
-    together = [
-        each
-        for each in summary.interference
-        if (each.metric, each.budget) == (METRIC, budget) and each.approach in main
-    ]
+    together = [each for each in summary.interference if each.budget == budget and each.approach in main]
     if any(each.group == LOW_TRAINED for each in together):
         together = [each for each in together if each.group == LOW_TRAINED]
     for each in together:
@@ -321,7 +305,7 @@ def _limits(study: Study, summary: StudySummary) -> Iterator[str]:
             "others. Their rows can be read against others only where orders are the same, as in the tables of differences."
         )
     for each in summary.slopes:
-        if (each.group, each.metric) != (LOW, METRIC) or summary.orders(each.approach) <= 1 or each.orders <= 1:
+        if each.group != LOW or summary.orders(each.approach) <= 1 or each.orders <= 1:
             continue
         width = each.estimate.width
         name = (

@@ -40,6 +40,12 @@ LOW_TRAINED = "low-resource, trained on"
 
 _FAMILY, _SCRIPT = f"{NEVER}, family ", f"{NEVER}, script "
 
+MEASURE = "map_at_100"
+"""Score that the statistics of a study are of: the measure of the paper."""
+
+NAME = "MAP@100"
+"""That score as readers know it."""
+
 Member = Callable[[str], bool]
 """Whether a language belongs to a group."""
 
@@ -120,33 +126,32 @@ class StudyScores:
         cell = self._cells.get(point, {}).get(key)
         return None if cell is None else self._records.get(self.study.jobs[cell.training].fingerprint)
 
-    def replicates(self, point: Point, metric: str, group: str, keys: Sequence[Key] | None = None) -> list[Replicate]:
+    def replicates(self, point: Point, group: str, keys: Sequence[Key] | None = None) -> list[Replicate]:
         """A replicate for every order and seed; none where a group is empty in one of them.
 
         Args:
             point: The point.
-            metric: Name of the score.
             group: One of `GROUPS`, of `breakdown`, or a language.
             keys: Orders and seeds; those of the point's curve by default.
         """
         found = []
         for key in self.keys(point) if keys is None else keys:
             record = self.record(point, key)
-            replicate = record and self._replicate(record, metric, self.member(key[0], point[2], group), key[0])
+            replicate = record and self._replicate(record, self.member(key[0], point[2], group), key[0])
             if not replicate:
                 return []
             found.append(replicate)
         return found
 
-    def gains(self, point: Point, metric: str, group: str, on: str = ZERO_SHOT) -> list[Replicate]:
+    def gains(self, point: Point, group: str, on: str = ZERO_SHOT) -> list[Replicate]:
         """Replicates less those of another approach, of the same orders and seeds, on the same queries.
 
         Less zero-shot, it is what is left when easier languages join a group.
         """
         other: Point = (on, *point[1:])
         keys = self.common_keys(point, other)
-        own = self.replicates(point, metric, group, keys)
-        base = self.replicates(other, metric, group, keys)
+        own = self.replicates(point, group, keys)
+        base = self.replicates(other, group, keys)
         return [less(*both) for both in zip(own, base, strict=True)] if own and base else []
 
     def common_keys(self, point: Point, other: Point) -> list[Key]:
@@ -159,12 +164,12 @@ class StudyScores:
         record = self.record(point, key)
         return 0.0 if record is None else record.figures.get("tokens", 0.0)
 
-    def language_means(self, record: CellRecord, metric: str) -> dict[str, float]:
+    def language_means(self, record: CellRecord) -> dict[str, float]:
         """Mean score of the queries of each language."""
         values: dict[str, list[float]] = {}
         for subsets in record.scores.values():
             for subset, metrics in subsets.items():
-                values.setdefault(language_of(subset), []).extend(metrics[metric])
+                values.setdefault(language_of(subset), []).extend(metrics[MEASURE])
         return {language: float(np.mean(scores)) for language, scores in values.items()}
 
     @property
@@ -201,13 +206,13 @@ class StudyScores:
 
         return belongs
 
-    def _replicate(self, record: CellRecord, metric: str, member: Member, cluster: str) -> Replicate | None:
+    def _replicate(self, record: CellRecord, member: Member, cluster: str) -> Replicate | None:
         values: list[float] = []
         sentences: list[str] = []
         for task, subsets in record.scores.items():
             for subset, metrics in subsets.items():
                 if member(language_of(subset)):
-                    values += metrics[metric]
+                    values += metrics[MEASURE]
                     where = task if self._parallel[task] else f"{task}/{subset}"
                     sentences += [f"{where}/{query}" for query in record.queries[task][subset]]
         return Replicate(np.array(values), sentences, cluster) if values else None

@@ -13,7 +13,6 @@ from optical_mteb.scores.significance import Array, Replicate
 from optical_mteb.study.analysis import Estimate, curve, mean, orders_needed, slope
 from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.contrasts import FIXED, Added, Contrast, added, approaches, interference
-from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.grid import ZERO_SHOT, Budget
 from optical_mteb.study.jobs import Study
 from optical_mteb.study.relatedness import Relatedness, relatedness
@@ -36,7 +35,6 @@ class Mean:
         budget: `per_pair` or `total`.
         pairs: Number of pairs.
         group: One of `GROUPS`, or a part of the languages never trained on.
-        metric: Name of the score.
         estimate: Fractions of 1.
     """
 
@@ -44,7 +42,6 @@ class Mean:
     budget: str
     pairs: int
     group: str
-    metric: str
     estimate: Estimate
 
 
@@ -56,7 +53,6 @@ class Slope:
         approach: Name of the approach.
         budget: `per_pair` or `total`.
         group: One of `GROUPS`, or a part of the languages never trained on.
-        metric: Name of the score.
         estimate: Fractions of 1.
         orders: Orders of languages that it is from.
         orders_needed: Orders for an interval as wide as `AIM`, as `analysis.orders_needed` has them.
@@ -66,7 +62,6 @@ class Slope:
     approach: str
     budget: str
     group: str
-    metric: str
     estimate: Estimate
     orders: int
     orders_needed: float | None
@@ -81,14 +76,12 @@ class Related:
         approach: Name of the approach.
         budget: `per_pair` or `total`.
         relation: One of `RELATIONS`.
-        metric: Name of the score.
         effect: Fractions of 1.
     """
 
     approach: str
     budget: str
     relation: str
-    metric: str
     effect: Relatedness
 
 
@@ -97,7 +90,7 @@ class StudySummary:
     """All that a document of a study says.
 
     Attributes:
-        means: Means by approach, budget, pairs, group and metric.
+        means: Means by approach, budget, pairs and group.
         breakdown: The same of the languages never trained on by family and by script, for the main approaches.
         slopes: Slopes, those of the breakdown last.
         steeper: Slopes of what other batches add to the recipe as it is; `approach` is the one of other batches.
@@ -146,43 +139,37 @@ def summarise(study: Study, records: Mapping[str, CellRecord]) -> StudySummary:
 
 
 def _means(scores: StudyScores, groups: Sequence[str], names: Sequence[str]) -> Iterator[Mean]:
-    for metric in METRICS:
-        for point in scores.points:
-            for group in groups:
-                replicates = scores.replicates(point, metric, group) if point[0] in names else []
-                if replicates:
-                    yield Mean(*point, group, metric, mean(replicates))
+    for point in scores.points:
+        for group in groups:
+            replicates = scores.replicates(point, group) if point[0] in names else []
+            if replicates:
+                yield Mean(*point, group, mean(replicates))
 
 
 def _slopes(scores: StudyScores, groups: Sequence[str], names: Sequence[str]) -> Iterator[Slope]:
     main = scores.main_approaches
-    for metric in METRICS:
-        for budget in scores.study.settings.budgets:
-            for approach in names:
-                for group in groups:
-                    replicates = scores.gains if group in CHANGING else scores.replicates
-                    points = {
-                        pairs: replicates((approach, budget, pairs), metric, group)
-                        for pairs in scores.study.settings.pairs
-                    }
-                    yield from _slope(points, approach, budget, group, metric, fitted=approach in main)
+    for budget in scores.study.settings.budgets:
+        for approach in names:
+            for group in groups:
+                replicates = scores.gains if group in CHANGING else scores.replicates
+                points = {pairs: replicates((approach, budget, pairs), group) for pairs in scores.study.settings.pairs}
+                yield from _slope(points, approach, budget, group, fitted=approach in main)
 
 
 def _steeper(scores: StudyScores) -> Iterator[Slope]:
     plain = scores.plain_approach
-    for metric in METRICS:
-        for budget in scores.study.settings.budgets:
-            for approach in scores.batch_approaches if plain else ():
-                for group in FIXED:
-                    points = {
-                        pairs: scores.gains((approach, budget, pairs), metric, group, plain or "")
-                        for pairs in scores.study.settings.pairs
-                    }
-                    yield from _slope(points, approach, budget, group, metric, fitted=False)
+    for budget in scores.study.settings.budgets:
+        for approach in scores.batch_approaches if plain else ():
+            for group in FIXED:
+                points = {
+                    pairs: scores.gains((approach, budget, pairs), group, plain or "")
+                    for pairs in scores.study.settings.pairs
+                }
+                yield from _slope(points, approach, budget, group, fitted=False)
 
 
 def _slope(
-    points: Mapping[int, Sequence[Replicate]], approach: str, budget: Budget, group: str, metric: str, *, fitted: bool
+    points: Mapping[int, Sequence[Replicate]], approach: str, budget: Budget, group: str, *, fitted: bool
 ) -> Iterator[Slope]:
     """The slope of what there is, if there are two numbers of pairs."""
     there = {pairs: found for pairs, found in points.items() if found}
@@ -191,30 +178,29 @@ def _slope(
     found = curve(there)
     fits = fit_forms(found) if fitted and group in GROUPS and len(found.pairs) >= FEWEST else []
     orders = found.by_cluster.shape[1]
-    yield Slope(approach, budget, group, metric, slope(found), orders, orders_needed(found, AIM), fits)
+    yield Slope(approach, budget, group, slope(found), orders, orders_needed(found, AIM), fits)
 
 
 def _related(scores: StudyScores) -> Iterator[Related]:
     base = scores.zero_shot
     if base is None:
         return
-    for metric in METRICS:
-        untrained = scores.language_means(base, metric)
-        for budget in scores.study.settings.budgets:
-            for approach in scores.approaches:
-                for relation, of in RELATIONS.items():
-                    layers = [
-                        _layer(scores, (approach, budget, pairs), metric, of, untrained)
-                        for pairs in scores.study.settings.pairs
-                        if scores.keys((approach, budget, pairs))
-                    ]
-                    effect = relatedness([gains for gains, _ in layers], [related for _, related in layers])
-                    if effect is not None:
-                        yield Related(approach, budget, relation, metric, effect)
+    untrained = scores.language_means(base)
+    for budget in scores.study.settings.budgets:
+        for approach in scores.approaches:
+            for relation, of in RELATIONS.items():
+                layers = [
+                    _layer(scores, (approach, budget, pairs), of, untrained)
+                    for pairs in scores.study.settings.pairs
+                    if scores.keys((approach, budget, pairs))
+                ]
+                effect = relatedness([gains for gains, _ in layers], [related for _, related in layers])
+                if effect is not None:
+                    yield Related(approach, budget, relation, effect)
 
 
 def _layer(
-    scores: StudyScores, point: Point, metric: str, of: Callable[[str], str | None], untrained: Mapping[str, float]
+    scores: StudyScores, point: Point, of: Callable[[str], str | None], untrained: Mapping[str, float]
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Gains and relations at a number of pairs, `[languages, orders]`; the seeds of an order are averaged."""
     keys = scores.keys(point)
@@ -224,7 +210,7 @@ def _layer(
     for column, order in enumerate(orders):
         trained = scores.study.orders[order][: point[2]]
         records = [scores.record(point, key) for key in keys if key[0] == order]
-        means = [scores.language_means(record, metric) for record in records if record is not None]
+        means = [scores.language_means(record) for record in records if record is not None]
         for row, language in enumerate(languages):
             related[row, column] = of(language) in {of(name) for name in trained if name != language}
             if language not in trained:

@@ -14,6 +14,7 @@ from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.document import document as as_document
 from optical_mteb.study.files import write_text
 from optical_mteb.study.jobs import Study
+from optical_mteb.study.replicates import MEASURE
 from optical_mteb.study.summary import summarise
 from optical_mteb.study.table import read_records, rows, write_table
 
@@ -52,7 +53,9 @@ def _write(
     yield folder / "table.csv"
     summary = summarise(study, records)
     told = {name: value for name, value in asdict(summary).items() if isinstance(value, list)}
-    write_text(folder / "summary.json", json.dumps({"study": study.settings.name, **told}, indent=1) + "\n")
+    write_text(
+        folder / "summary.json", json.dumps({"study": study.settings.name, "metric": MEASURE, **told}, indent=1) + "\n"
+    )
     yield folder / "summary.json"
     drawn: dict[str, Path] = {}
     if figures:

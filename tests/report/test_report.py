@@ -284,7 +284,6 @@ def study(results):
             "budget": "total",
             "pairs": pairs,
             "group": group,
-            "metric": "map_at_100",
             "estimate": {"value": 0.5 + 0.01 * pairs, "low": 0.45, "high": 0.6},
         }
         for approach in ("zero-shot", "optical")
@@ -293,7 +292,7 @@ def study(results):
     ]
     folder = results / "study" / "pairs"
     folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({"study": "pairs", "means": means}))
+    (folder / "summary.json").write_text(json.dumps({"study": "pairs", "metric": "map_at_100", "means": means}))
     (folder / "figures").mkdir()
     (folder / "figures" / "map_at_100-total.svg").write_text("<svg/>")
     return folder

@@ -44,13 +44,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_metric(monkeypatch):
-    """One metric of the two, which are computed alike."""
-    for module in ("summary", "contrasts", "document"):
-        monkeypatch.setattr(f"optical_mteb.study.{module}.METRICS", ("map_at_100",))
-
-
 TOKENS = {"plain": 1000, "contrastive": 1000, "hybrid": 1500}
 
 
@@ -94,9 +87,7 @@ def known(gain, *, noise=0.002):
 
 
 def found(items, **wanted):
-    return next(
-        each for each in items if all(getattr(each, k) == v for k, v in {"metric": "map_at_100", **wanted}.items())
-    )
+    return next(each for each in items if all(getattr(each, k) == v for k, v in wanted.items()))
 
 
 def doublings(training):
