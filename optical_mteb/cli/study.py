@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
-@app.command(epilog="Example: optical-mteb study pairs-cpu --output results/study/pairs-cpu")
+@app.command(epilog="Example: optical-mteb study pairs --output results/study/pairs")
 def study(
     study: Annotated[str, typer.Argument(help="A TOML file, or a study that ships with the package.")],
     output: Annotated[Path, typer.Option(help="Folder of the trainings' records, the table and the figures.")] = Path(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 
 from optical_mteb.study.analysis import Difference
 from optical_mteb.study.cells import CellRecord
@@ -59,7 +60,7 @@ def document(
         ),
         *_section(
             "## Languages never trained on, by family and script",
-            "Families are Glottolog's. Scores x 100 as above.",
+            "Families are Glottolog's, scripts have their ISO 15924 codes. Scores x 100 as above.",
             [*_means(study, summary.breakdown, list(dict.fromkeys(each.group for each in summary.breakdown)))],
         ),
         *_section(
@@ -173,15 +174,14 @@ def _means(study: Study, means: Sequence[Mean], groups: Sequence[str]) -> Iterat
     pairs = sorted(study.settings.pairs)
     found = {(m.budget, m.group, m.approach, m.pairs): m.estimate for m in means}
     for budget in study.settings.budgets:
-        for group in groups:
-            rows = []
-            for approach in study.settings.approaches:
-                estimates = [found.get((budget, group, approach, number)) for number in pairs]
-                if any(estimates):
-                    rows.append([approach, *(interval(each) if each else "" for each in estimates)])
-            if rows:
-                yield f"**{group}**, budget `{budget}`"
-                yield table(["approach", *(f"{number} {'pair' if number == 1 else 'pairs'}" for number in pairs)], rows)
+        rows = []
+        for group, approach in product(groups, study.settings.approaches):
+            estimates = [found.get((budget, group, approach, number)) for number in pairs]
+            if any(estimates):
+                rows.append([group, approach, *(interval(each) if each else "" for each in estimates)])
+        if rows:
+            yield f"Budget `{budget}`:"
+            yield table(["queries in", "approach", *(f"{n} {'pair' if n == 1 else 'pairs'}" for n in pairs)], rows)
 
 
 def _slopes(study: Study, slopes: Sequence[Slope]) -> Iterator[str]:
@@ -214,7 +214,8 @@ def _forms(summary: StudySummary) -> Iterator[str]:
 
 def _form(fit: Fit, best: Fit) -> str:
     at = fit.parameter
-    parameter = "" if at is None else f"; {at.value:.2f} [{at.low:.2f}, {at.high:.2f}]"
+    digits = 0 if fit.form == "broken" else 2
+    parameter = "" if at is None else f"; {at.value:.{digits}f} [{at.low:.{digits}f}, {at.high:.{digits}f}]"
     shown = f"{100 * fit.error:.2f} ({fit.chosen:.0%}){parameter}"
     return f"**{shown}**" if fit is best else shown
 

@@ -38,7 +38,7 @@ def page(study: Study, summary: StudySummary, figures: Mapping[str, str]) -> lis
         _QUESTION,
         "## The design",
         "\n".join(f"- {line}" for line in _design(study, summary)),
-        *([f"## {len(chosen)} figures", *chosen] if (chosen := _figures(study, figures)) else []),
+        *([f"## {_count(len(chosen), 'figure')}", *chosen] if (chosen := _figures(study, figures)) else []),
         "## The answer",
         *(f"- {line}" if not line.startswith("|") else line for line in _answer(study, summary)),
         "## Limits",
@@ -214,15 +214,19 @@ def _form(slopes: Sequence[Slope]) -> Iterator[str]:
 
 
 def _related(summary: StudySummary, budget: str) -> Iterator[str]:
-    for each in summary.related:
-        if each.budget == budget:
-            found = each.effect
-            verdict = "more than chance" if found.p < SIGNIFICANT else "no more than chance may give"
-            yield (
-                f"**A related language, `{each.approach}`, budget `{each.budget}`.** A language that is not trained on "
-                f"changes by {signed(found.estimate)} points if the training has another one of its {each.relation}, "
-                f"compared at the same number of pairs ({shown_p(found.p)}): {verdict}."
-            )
+    main = _main(summary, summary.slopes)
+    rows = [
+        [each.relation, f"`{each.approach}`", signed(each.effect.estimate), shown_p(each.effect.p)]
+        for each in summary.related
+        if each.budget == budget and each.approach in main
+    ]
+    if rows:
+        yield (
+            "**Does a related language help?** The table has the points by which a language that is not trained on is better "
+            f"if the training has a related one, compared at the same number of pairs, budget `{budget}`. A p of "
+            f"{SIGNIFICANT} or more is no more than chance may give."
+        )
+        yield table(["related by", "approach", "points", "p"], rows)
 
 
 def _batches(summary: StudySummary, budget: str) -> Iterator[str]:
