@@ -16,7 +16,7 @@ from optical_mteb.study.replicates import ENGLISH, HIGH, LOW, LOW_TRAINED, NEVER
 FIXED = (LOW, HIGH, NEVER, ENGLISH)
 """Groups that have the same languages at every number of pairs."""
 
-_MOST_NAMES = 8
+_MOST_NAMES = 4
 """Languages that a line names; of more it says how many."""
 
 _Sides = list[tuple[list[Replicate], list[Replicate]]]
@@ -165,7 +165,7 @@ def _worth_of_tokens(scores: StudyScores, approach: str, group: str) -> Array | 
 
 
 def _names(languages: Sequence[str]) -> str:
-    return " ".join(languages) if len(languages) <= _MOST_NAMES else f"{len(languages)} others"
+    return " ".join(languages) if len(languages) <= _MOST_NAMES else f"{len(languages)} languages"
 
 
 def _tested(sides: _Sides) -> list[Difference]:

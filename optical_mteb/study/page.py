@@ -215,18 +215,17 @@ def _form(slopes: Sequence[Slope]) -> Iterator[str]:
 
 def _related(summary: StudySummary, budget: str) -> Iterator[str]:
     main = _main(summary, summary.slopes)
-    rows = [
-        [each.relation, f"`{each.approach}`", signed(each.effect.estimate), shown_p(each.effect.p)]
-        for each in summary.related
-        if each.budget == budget and each.approach in main
-    ]
+    rows = []
+    for each in summary.related:
+        if each.budget == budget and each.approach in main:
+            effect, measurable = each.effect, "yes" if each.effect.p < SIGNIFICANT else "no"
+            rows.append([each.relation, f"`{each.approach}`", signed(effect.estimate), shown_p(effect.p), measurable])
     if rows:
         yield (
-            "**Does a related language help?** The table has the points by which a language that is not trained on is better "
-            f"if the training has a related one, compared at the same number of pairs, budget `{budget}`. A p of "
-            f"{SIGNIFICANT} or more is no more than chance may give."
+            f"**Does a related language help?** Budget `{budget}`. The table has the points by which a language that is not "
+            "trained on is better if the training has a related one. The number of pairs is the same on both sides."
         )
-        yield table(["related by", "approach", "points", "p"], rows)
+        yield table(["related by", "approach", "points", "p", "measurable"], rows)
 
 
 def _batches(summary: StudySummary, budget: str) -> Iterator[str]:
