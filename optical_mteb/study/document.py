@@ -203,7 +203,9 @@ def _slopes(study: Study, slopes: Sequence[Slope]) -> Iterator[str]:
 
 def _forms(summary: StudySummary) -> Iterator[str]:
     rows = []
-    for each in (each for each in summary.slopes if each.fits):
+    for each in summary.slopes:
+        if not each.fits:
+            continue
         fits = {fit.form: fit for fit in each.fits}
         rows.append(
             [each.group, each.approach, f"`{each.budget}`", *(_form(fits[form], each.fits[0]) for form in FORMS)]
