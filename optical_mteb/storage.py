@@ -297,8 +297,9 @@ def _locked_scratch(place: Path) -> tuple[Path, FileLock]:
         lock = FileLock(scratch / _LOCK, timeout=0)
         try:
             lock.acquire()
-        except (Timeout, FileNotFoundError):
-            # Another process took it for dead before it was locked, and removes it.
+        except (Timeout, FileNotFoundError, FileExistsError):
+            # Another process took it for dead before it was locked, and removes it: the last of the three comes from
+            # a lock that found the folder there and, a moment later, gone.
             continue
         if (scratch / _LOCK).exists():
             return scratch, lock

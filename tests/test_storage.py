@@ -130,6 +130,25 @@ def test_scratch_of_dead_processes_is_removed(tmp_path):
     assert [path.name for path in target.iterdir()] == ["whole"]
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
+def test_scratch_that_another_process_takes_for_dead(tmp_path, monkeypatch, error):
+    """Guards against a writer that gives up where another one removes its scratch before it is locked."""
+    acquire, removed = storage.FileLock.acquire, []
+
+    def removed_once(lock, *arguments, **keywords):
+        if not removed:
+            removed.append(Path(lock.lock_file).parent)
+            removed[0].rmdir()
+            raise error(errno.EEXIST, os.strerror(errno.EEXIST))
+        return acquire(lock, *arguments, **keywords)
+
+    monkeypatch.setattr(storage.FileLock, "acquire", removed_once)
+    with atomic_folder(tmp_path / "target") as new:
+        (new / "whole").touch()
+    assert removed
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
 def test_no_moment_without_a_folder(tmp_path, monkeypatch):
     """Guards against a kill between two renames, which leaves neither the old folder nor the new one."""
     target = tmp_path / "target"
