@@ -1,4 +1,4 @@
-"""EncodedTexts documents on disk, on the way into an index: shards of rows, each complete when its manifest is."""
+"""Encoded documents on disk, on the way into an index: shards of rows, each complete when its manifest is."""
 
 from __future__ import annotations
 
