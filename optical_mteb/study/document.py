@@ -30,11 +30,10 @@ def document(
         command: What makes the study again.
     """
     parts = [
-        f"# The study of language pairs: {study.settings.name}",
+        f"# The study `{study.settings.name}`",
         (
-            "How does retrieval in low-resource languages change as a training has more language pairs? This document is "
-            f"written by\n\n    {command}\n\nIt begins with a page that needs no knowledge of the code. The tables behind "
-            "it follow."
+            f"This document is written by\n\n    {command}\n\nIt begins with a page that needs no knowledge of the code. The "
+            "tables behind it follow."
         ),
         *page(study, summary, figures),
         _design(study, summary, records),

@@ -105,7 +105,7 @@ def _curves(summary: StudySummary, budget: str) -> Figure:
     for axis in axes[:, 0]:
         axis.set_ylabel(f"{NAME} x 100")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=max(len(labels), 1), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

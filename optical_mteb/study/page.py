@@ -9,20 +9,42 @@ from optical_mteb.study.analysis import Difference
 from optical_mteb.study.contrasts import Added
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Study
-from optical_mteb.study.markdown import bold_if_not_zero, listed, shown_p, signed, table
-from optical_mteb.study.replicates import GROUPS, LOW, LOW_TRAINED, MEASURE, NAME
+from optical_mteb.study.markdown import bold_if_not_zero, interval, listed, shown_p, signed, table
+from optical_mteb.study.replicates import CHANGING, GROUPS, LOW, LOW_TRAINED, MEASURE, NAME, NEVER
 from optical_mteb.study.summary import AIM, Slope, StudySummary
 from optical_mteb.study.table import language_of
 
 SIGNIFICANT = 0.05
 
-_QUESTION = (
+_BEGINNING = (
     "A retrieval model finds documents for a query. One that is good in English can be taught other languages from "
-    "translated sentences alone. A *language pair* is English and one other language with such sentences. Low-resource "
-    "languages have few of them. Does a low-resource language gain if a training has more language pairs? Does one gain "
-    "that the training does not have? And what do *hybrid* batches add, which mix English alone, translations, and pairs "
-    "of two other languages?"
+    "translated sentences alone: a *student* learns to answer a translation as a frozen *teacher* answers the English "
+    "sentence. "
 )
+_PAIRS = (
+    "A *language pair* is English and one other language with such sentences. Low-resource languages have few of them. "
+    "Does a low-resource language gain if a training has more language pairs? Does a language gain that is not in the "
+    "training? A training reads the sentences in batches. What do *hybrid* batches add, which mix English alone, "
+    "translations, and pairs of two other languages?"
+)
+_APPROACHES = "Which objective teaches most, on the same examples?"
+
+_TERMS = {
+    "sentence": "a translation gets the teacher's vector of the English sentence",
+    "contrastive": "what must stay apart",
+    "optical": "which tokens belong together",
+    "transport_contrastive": "what must stay apart, by its tokens",
+    "rank": "what the teacher ranks above what",
+    "rank_documents": "the same for translated documents",
+    "anchor": "the student's English stays",
+}
+"""What each term of an objective says."""
+
+_FORMS = {
+    "straight": "a straight line (the same change with every doubling)",
+    "broken": "a line that becomes level",
+    "power": "a power law (smaller and smaller changes)",
+}
 
 
 def page(study: Study, summary: StudySummary, figures: Mapping[str, str]) -> list[str]:
@@ -35,10 +57,10 @@ def page(study: Study, summary: StudySummary, figures: Mapping[str, str]) -> lis
     """
     return [
         "## The question",
-        _QUESTION,
+        _BEGINNING + (_PAIRS if len(study.settings.pairs) > 1 else _APPROACHES),
         "## The design",
         "\n".join(f"- {line}" for line in _design(study, summary)),
-        *([f"## {_count(len(chosen), 'figure')}", *chosen] if (chosen := _figures(study, figures)) else []),
+        *(["## The figures", *chosen] if (chosen := _figures(study, figures)) else []),
         "## The answer",
         *(f"- {line}" if not line.startswith("|") else line for line in _answer(study, summary)),
         "## Limits",
@@ -55,36 +77,45 @@ def _design(study: Study, summary: StudySummary) -> Iterator[str]:
     never = sorted(asked - set(languages))
     if recipe is not None:
         yield (
-            f"All trainings start from the same model, `{recipe.student.base}`, and differ in their languages, batches, "
-            "steps and seeds."
+            f"All students start from the same model, `{recipe.student.base}`; the teacher is `{recipe.teacher.base}`. "
+            "Trainings differ in languages, objective (what is learned), batches, steps (batches that are read) and seeds "
+            "(random draws)."
         )
     yield (
         f"Trainings have {listed([str(number) for number in settings.pairs])} of {len(languages)} language pairs. "
         f"{len(low)} of these languages are low-resource: {_named(low)}."
     )
+    shown = min(settings.pairs, key=lambda number: abs(number - 4))
     yield (
         f"Languages join in {_count(len(study.orders), 'order')}: {listed([f'`{name}`' for name in study.orders])}. A "
-        "training with a number of pairs has the first languages of its order."
+        f"training with {_count(shown, 'pair')} has the first {shown} of its order."
     )
     whole = len(study.orders) * len(settings.pairs) * len(settings.approaches)
     whole *= len(settings.budgets) * len(settings.seeds)
     if len(study.cells) < whole:
-        yield f"{len(study.cells)} of {whole} combinations are run, those that the comparisons below need."
+        yield (
+            f"Of {whole:,} combinations of order, number of pairs, approach, budget and seed, the {len(study.cells)} that "
+            "the comparisons below need are run. Some of them are the same training."
+        )
+    trained = sum(bool(job.training.languages) for job in study.jobs.values())
+    untrained = " and the model as it is" if trained < len(study.jobs) else ""
+    scored = "All are scored" if summary.done == summary.trainings else f"{summary.done} are scored so far"
+    yield f"These are {_count(trained, 'training')}{untrained}. {scored}."
     for budget, steps in settings.budgets.items():
         each = " for every pair" if budget == "per_pair" else " in all, however many pairs there are"
         yield f"Budget `{budget}`: {_count(steps, 'step')}{each}."
     for name in settings.approaches:
         yield f"`{name}`: {_approach(study, name)}."
     yield (
-        f"All students answer the same queries, in {_count(len(asked), 'language')} besides English. "
+        f"All models answer the same queries, in {_count(len(asked), 'language')} besides English. "
         f"{f'No training has {len(never)} of them' if never else 'All of them are in the orders'}. Documents are in English."
     )
     yield (
-        f"The score is {NAME} x 100, called points below. It is 100 if what a query asks for always comes "
-        "first. Brackets hold 95% intervals, over orders, seeds and queries. *Measurable* is a difference whose interval is "
-        f"without 0, and whose p-value, over queries, is below {SIGNIFICANT}."
+        f"The score is {NAME} x 100, called points below: the mean average precision of the first 100 documents. It is 100 "
+        "if what a query asks for always comes first. Brackets hold 95% intervals. A change per doubling of the pairs is "
+        "*measurable* if its interval is without 0. A difference is measurable if, besides, its p-value is below "
+        f"{SIGNIFICANT}. p-values are corrected for the number of comparisons (Holm), which makes many of them 1."
     )
-    yield f"{summary.done} of {summary.trainings} trainings are done."
 
 
 def _approach(study: Study, name: str) -> str:
@@ -99,9 +130,12 @@ def _approach(study: Study, name: str) -> str:
         ),
         None,
     )
-    terms = [key for key, term in (recipe.objective.model_dump() if recipe else {}).items() if term]
-    if recipe is None or not all(each.startswith("batches.") for each in overrides):
-        return f"the objective {listed([f'`{term}`' for term in terms])}" if terms else "another training"
+    if recipe is None:
+        return "another training"
+    terms = [key for key, term in recipe.objective.model_dump().items() if term]
+    learned = f"the objective {listed([f'`{term}` ({_TERMS[term]})' for term in terms])}"
+    if not all(each.startswith("batches.") for each in overrides):
+        return learned
     shares = {
         "English alone": recipe.batches.monolingual,
         "translations": recipe.batches.cross_lingual,
@@ -109,7 +143,14 @@ def _approach(study: Study, name: str) -> str:
     }
     whole = sum(shares.values())
     mixed = listed([f"{share / whole:.0%} {what}" for what, share in shares.items() if share])
-    return f"the objective {listed([f'`{term}`' for term in terms])}; a batch is {mixed}"
+    alone = ", without the last at 1 pair" if recipe.batches.multilingual and 1 in study.settings.pairs else ""
+    plain = _plain(study)
+    return f"{f'as {plain}' if overrides and plain else learned}; a batch is {mixed}{alone}"
+
+
+def _plain(study: Study) -> str:
+    """The approach that is the recipe as it is."""
+    return next((f"`{name}`" for name, own in study.settings.approaches.items() if not own and name != ZERO_SHOT), "")
 
 
 def _figures(study: Study, figures: Mapping[str, str]) -> list[str]:
@@ -127,16 +168,33 @@ def _figures(study: Study, figures: Mapping[str, str]) -> list[str]:
 def _answer(study: Study, summary: StudySummary) -> Iterator[str]:
     slopes = summary.slopes
     if not slopes:
-        yield "No two numbers of pairs are done, so nothing can be said about more of them."
+        yield from _scores(study, summary)
         return
     first, *others = [name for name in study.settings.budgets if any(each.budget == name for each in slopes)]
-    yield from _more_pairs(summary, [each for each in slopes if each.budget == first], first)
+    for budget in (first, *others):
+        yield from _more_pairs(summary, [each for each in slopes if each.budget == budget], budget)
     yield from _form([each for each in slopes if each.budget == first])
     yield from _related(summary, first)
-    yield from _batches(summary, first)
+    yield from _batches(study, summary, first)
     yield from _interference(summary, first)
-    for budget in others:
-        yield from _doublings([each for each in slopes if each.budget == budget], _main(summary, slopes), budget)
+
+
+def _scores(study: Study, summary: StudySummary) -> Iterator[str]:
+    """The scores of a study that has one number of pairs."""
+    means = {(each.approach, each.group): each.estimate for each in summary.means}
+    groups = [group for group in GROUPS if any(group == found for _, found in means)]
+    if not means:
+        yield "No number of pairs is done, so nothing can be said yet."
+        return
+    yield f"Scores with {_count(max(study.settings.pairs), 'pair')}; the last table says which differences are measurable:"
+    yield table(
+        ["approach", *groups],
+        [
+            [f"`{name}`", *(interval(means[name, group]) if (name, group) in means else "" for group in groups)]
+            for name in study.settings.approaches
+            if any((name, group) in means for group in groups)
+        ],
+    )
 
 
 def _main(summary: StudySummary, slopes: Sequence[Slope]) -> list[str]:
@@ -147,25 +205,34 @@ def _main(summary: StudySummary, slopes: Sequence[Slope]) -> list[str]:
 
 
 def _more_pairs(summary: StudySummary, slopes: Sequence[Slope], budget: str) -> Iterator[str]:
-    main = _main(summary, slopes)
+    main = _main(summary, summary.slopes)
     for approach in main:
         low = next((e for e in slopes if (e.approach, e.group) == (approach, LOW)), None)
-        means = {
-            each.pairs: 100 * each.estimate.value
-            for each in summary.means
-            if (each.approach, each.budget, each.group) == (approach, budget, LOW)
-        }
-        if low is None or not means:
+        scores = _from_to(summary, approach, budget, LOW)
+        if low is None or not scores:
             continue
-        base = next((m for m in summary.means if (m.approach, m.group) == (ZERO_SHOT, LOW)), None)
-        untrained = f"{100 * base.estimate.value:.1f} untrained, " if base else ""
-        first, last = min(means), max(means)
+        never = _from_to(summary, approach, budget, NEVER)
+        others = f" In the languages that no training has, it is {never}." if never else ""
         yield (
-            f"**Low-resource languages, `{approach}`, budget `{budget}`.** They are at {untrained}"
-            f"{means[first]:.1f} with {_count(first, 'pair')}, and {means[last]:.1f} with {last}. A doubling of the pairs "
-            f"changes them by {signed(low.estimate)} points: {_verdict(low)}."
+            f"**Low-resource languages, `{approach}`, budget `{budget}`.** Their score is {scores}. A doubling of the pairs "
+            f"changes it by {signed(low.estimate)} points: {_verdict(low)}.{others}"
         )
     yield from _doublings(slopes, main, budget)
+
+
+def _from_to(summary: StudySummary, approach: str, budget: str, group: str) -> str:
+    """The scores of a group: untrained, with the fewest pairs, and with the most."""
+    means = {
+        each.pairs: 100 * each.estimate.value
+        for each in summary.means
+        if (each.approach, each.budget, each.group) == (approach, budget, group)
+    }
+    if not means:
+        return ""
+    base = next((m for m in summary.means if (m.approach, m.group) == (ZERO_SHOT, group)), None)
+    untrained = f"{100 * base.estimate.value:.1f} untrained, " if base else ""
+    first, last = min(means), max(means)
+    return f"{untrained}{means[first]:.1f} with {_count(first, 'pair')}, and {means[last]:.1f} with {last}"
 
 
 def _doublings(slopes: Sequence[Slope], main: Sequence[str], budget: str) -> Iterator[str]:
@@ -174,7 +241,10 @@ def _doublings(slopes: Sequence[Slope], main: Sequence[str], budget: str) -> Ite
         for group in GROUPS
         if any(_cell(slopes, approach, group) for approach in main)
     ]
-    yield f"Points per doubling of the pairs by group of languages, budget `{budget}` (bold: an interval without 0):"
+    gains = ""
+    if any(row[0] in CHANGING for row in rows):
+        gains = f" The languages of {listed([f'*{group}*' for group in CHANGING])} change with the pairs; their rows are of the gain on the untrained model."
+    yield f"Points per doubling of the pairs, budget `{budget}`. Bold: measurable.{gains}"
     yield table(["queries in", *(f"`{name}`" for name in main)], rows)
 
 
@@ -194,22 +264,19 @@ def _form(slopes: Sequence[Slope]) -> Iterator[str]:
         if each.group != LOW or not each.fits:
             continue
         best = each.fits[0]
-        straight = next(fit for fit in each.fits if fit.form == "straight")
-        what = {
-            "straight": "A straight line, the same change with every doubling, predicts left-out numbers of pairs best",
-            "broken": "A line that becomes level predicts left-out numbers of pairs best",
-            "power": "A power law, whose changes become smaller with every doubling, predicts left-out numbers of pairs best",
-        }[best.form]
         end = ""
         if best.form == "broken" and best.parameter is not None:
             at = best.parameter
             end = f" It is level from {at.value:.0f} pairs on [{at.low:.0f}, {at.high:.0f}]."
         elif best.parameter is not None:
             end = f" Its exponent is {best.parameter.value:.2f} [{best.parameter.low:.2f}, {best.parameter.high:.2f}]."
-        against = "" if best is straight else f", a straight line {100 * straight.error:.2f}"
+        others = [f"{_FORMS[fit.form]} has {100 * fit.error:.2f}" for fit in each.fits[1:]]
+        first = _FORMS[best.form]
         yield (
-            f"**Does it end? `{each.approach}`, budget `{each.budget}`.** {what}: the error is {100 * best.error:.2f} "
-            f"points{against}. It does so in {best.chosen:.0%} of the resamples.{end}"
+            f"**Does the gain become smaller? `{each.approach}`, budget `{each.budget}`.** {first[0].upper()}{first[1:]} "
+            f"predicts the score at one number of pairs from the others best, with an error of {100 * best.error:.2f} points. "
+            f"{'; '.join(others).capitalize()}. The first stays the best in {best.chosen:.0%} of the draws of queries and "
+            f"trainings.{end}"
         )
 
 
@@ -222,20 +289,22 @@ def _related(summary: StudySummary, budget: str) -> Iterator[str]:
             rows.append([each.relation, f"`{each.approach}`", signed(effect.estimate), shown_p(effect.p), measurable])
     if rows:
         yield (
-            f"**Does a related language help?** Budget `{budget}`. The table has the points by which a language that is not "
-            "trained on is better if the training has a related one. The number of pairs is the same on both sides."
+            f"**Does a related language help?** Budget `{budget}`. How many points a language outside the training gains if "
+            "a related one is in it, at the same number of pairs. These p-values are not corrected; measurable is p below "
+            f"{SIGNIFICANT}."
         )
         yield table(["related by", "approach", "points", "p", "measurable"], rows)
 
 
-def _batches(summary: StudySummary, budget: str) -> Iterator[str]:
+def _batches(study: Study, summary: StudySummary, budget: str) -> Iterator[str]:
+    plain = _plain(study)
     for approach in dict.fromkeys(each.approach for each in summary.added):
         own = [each for each in summary.added if (each.approach, each.budget, each.group) == (approach, budget, LOW)]
         steps, tokens = ({e.pairs: e for e in own if e.equal == equal} for equal in ("steps", "tokens"))
         if not steps:
             continue
         last = max(steps)
-        at_tokens = f", and by {_shown(tokens[last])} at equal tokens" if last in tokens else ""
+        at_tokens = f", and by {_shown(tokens[last])} after as much text" if last in tokens else ""
         slope = next(
             (e for e in summary.steeper if (e.approach, e.budget, e.group) == (approach, budget, LOW)),
             None,
@@ -244,8 +313,8 @@ def _batches(summary: StudySummary, budget: str) -> Iterator[str]:
             f" With every doubling of the pairs the difference changes by {signed(slope.estimate)}." if slope else ""
         )
         yield (
-            f"**Batches of `{approach}`, budget `{budget}`.** In the place of the recipe's own, they change low-resource "
-            f"languages by {_shown(steps[last])} at {_count(last, 'pair')} and equal steps{at_tokens}. "
+            f"**Batches of `{approach}`, budget `{budget}`.** Compared with {plain or 'the recipe'}, they change low-resource "
+            f"languages by {_shown(steps[last])} with {_count(last, 'pair')} after as many steps{at_tokens}. "
             f"{_counted(list(steps.values()))}{trend}"
         )
 
@@ -266,7 +335,7 @@ def _counted(found: Sequence[Added]) -> str:
     if not clear:
         return f"The difference is measurable at none of {_count(len(found), 'number')} of pairs."
     parts = [f"better at {listed(better)}"] * bool(better) + [f"worse at {listed(worse)}"] * bool(worse)
-    return f"At equal steps they are measurably {listed(parts)} pairs."
+    return f"After as many steps they are measurably {listed(parts)} pairs."
 
 
 def _interference(summary: StudySummary, budget: str) -> Iterator[str]:
@@ -297,7 +366,7 @@ def _limits(study: Study, summary: StudySummary) -> Iterator[str]:
     chosen = len(settings.orders)
     yield (
         f"{_count(chosen, 'order')} of {len(study.orders)} {'was' if chosen == 1 else 'were'} chosen, the others are random. "
-        "An interval takes all of them as drawn from the orders that there could be."
+        "An interval treats them all as if they were drawn at random."
     )
     fewer = [
         name for name in settings.approaches if 0 < summary.orders(name) < max(map(summary.orders, settings.approaches))
@@ -305,24 +374,25 @@ def _limits(study: Study, summary: StudySummary) -> Iterator[str]:
     if fewer:
         yield (
             f"{listed([f'`{name}`' for name in fewer])} {'has' if len(fewer) == 1 else 'have'} fewer orders than the "
-            "others. Their rows can be read against others only where orders are the same, as in the tables of differences."
+            "others. Compare them in the tables of differences, whose two sides have the same orders."
         )
     for each in summary.slopes:
         if each.group != LOW or summary.orders(each.approach) <= 1 or each.orders <= 1:
             continue
         width = each.estimate.width
         name = (
-            f"The interval of the slope of `{each.approach}`, budget `{each.budget}`, is {100 * width:.2f} points wide"
+            f"The interval of the change per doubling, `{each.approach}`, budget `{each.budget}`, is {100 * width:.2f} points "
+            "wide"
         )
         if width <= AIM:
             yield f"{name}: no more than the {100 * AIM:.1f} that were the aim."
         elif each.orders_needed is None:
-            yield f"{name}. More trainings would not bring it to {100 * AIM:.1f}: the queries alone make it wider."
+            yield f"{name}. More trainings would not bring it to {100 * AIM:.1f}: there are too few queries."
         else:
             needed = max(int(each.orders_needed) + 1, each.orders + 1)
             more = (needed - each.orders) * len(settings.pairs)
             yield (
-                f"{name}. For {100 * AIM:.1f} it would take about {needed} orders in the place of {each.orders}, which is "
+                f"{name}. For {100 * AIM:.1f} it would take about {needed} orders instead of {each.orders}, which is "
                 f"about {more} more trainings."
             )
     if summary.done < summary.trainings:

@@ -155,7 +155,7 @@ def test_a_bend_a_relative_and_batches():
     text = document(study, summary, records, figures={}, command="make it")
     assert "It is level from" in text
     assert re.search(r"\| family \| `plain` \|[^\n]*\| yes \|", text)
-    assert "At equal steps they are measurably better at 1, 2, 4, 6, 8 and 12 pairs." in text
+    assert "After as many steps they are measurably better at 1, 2, 4, 6, 8 and 12 pairs." in text
     numbers = set(
         re.findall(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.])", text.partition("## The answer")[2].partition("## All")[0])
     )
