@@ -70,6 +70,7 @@ def page(study: Study, summary: StudySummary, figures: Mapping[str, str]) -> lis
 
 def _design(study: Study, summary: StudySummary) -> Iterator[str]:
     settings = study.settings
+    several = len(settings.pairs) > 1
     recipe = next((job.recipe for job in study.jobs.values() if job.training.languages), None)
     languages = next(iter(study.orders.values()))
     low = [name for name in languages if name not in settings.high_resource]
@@ -78,18 +79,19 @@ def _design(study: Study, summary: StudySummary) -> Iterator[str]:
     if recipe is not None:
         yield (
             f"All students start from the same model, `{recipe.student.base}`; the teacher is `{recipe.teacher.base}`. "
-            "Trainings differ in languages, objective (what is learned), batches, steps (batches that are read) and seeds "
-            "(random draws)."
+            f"Trainings differ in {'languages, ' * several}objective (what is learned), batches, steps (batches that are read) and "
+            "seeds (random draws)."
         )
     yield (
         f"Trainings have {listed([str(number) for number in settings.pairs])} of {len(languages)} language pairs. "
         f"{len(low)} of these languages are low-resource: {_named(low)}."
     )
     shown = min(settings.pairs, key=lambda number: abs(number - 4))
-    yield (
-        f"Languages join in {_count(len(study.orders), 'order')}: {listed([f'`{name}`' for name in study.orders])}. A "
-        f"training with {_count(shown, 'pair')} has the first {shown} of its order."
-    )
+    if several:
+        yield (
+            f"Languages join in {_count(len(study.orders), 'order')}: {listed([f'`{name}`' for name in study.orders])}. A "
+            f"training with {_count(shown, 'pair')} has the first {shown} of its order."
+        )
     whole = len(study.orders) * len(settings.pairs) * len(settings.approaches)
     whole *= len(settings.budgets) * len(settings.seeds)
     if len(study.cells) < whole:
@@ -102,7 +104,7 @@ def _design(study: Study, summary: StudySummary) -> Iterator[str]:
     scored = "All are scored" if summary.done == summary.trainings else f"{summary.done} are scored so far"
     yield f"These are {_count(trained, 'training')}{untrained}. {scored}."
     for budget, steps in settings.budgets.items():
-        each = " for every pair" if budget == "per_pair" else " in all, however many pairs there are"
+        each = " for every pair" if budget == "per_pair" else " in all, however many pairs there are" * several
         yield f"Budget `{budget}`: {_count(steps, 'step')}{each}."
     for name in settings.approaches:
         yield f"`{name}`: {_approach(study, name)}."
@@ -112,9 +114,9 @@ def _design(study: Study, summary: StudySummary) -> Iterator[str]:
     )
     yield (
         f"The score is {NAME} x 100, called points below: the mean average precision of the first 100 documents. It is 100 "
-        "if what a query asks for always comes first. Brackets hold 95% intervals. A change per doubling of the pairs is "
-        "*measurable* if its interval is without 0. A difference is measurable if, besides, its p-value is below "
-        f"{SIGNIFICANT}. p-values are corrected for the number of comparisons (Holm), which makes many of them 1."
+        "if what a query asks for always comes first. Brackets hold 95% intervals. "
+        f"{'A change per doubling of the pairs is *measurable* if its interval is without 0. ' * several}A difference is "
+        f"*measurable* if its interval is without 0 and its p-value below {SIGNIFICANT}. p-values are corrected for the number of comparisons (Holm), which makes many of them 1."
     )
 
 
@@ -364,10 +366,11 @@ def _limits(study: Study, summary: StudySummary) -> Iterator[str]:
         "behave otherwise."
     )
     chosen = len(settings.orders)
-    yield (
-        f"{_count(chosen, 'order')} of {len(study.orders)} {'was' if chosen == 1 else 'were'} chosen, the others are random. "
-        "An interval treats them all as if they were drawn at random."
-    )
+    if len(study.orders) > 1:
+        yield (
+            f"{_count(chosen, 'order')} of {len(study.orders)} {'was' if chosen == 1 else 'were'} chosen, the others are "
+            "random. An interval treats them all as if they were drawn at random."
+        )
     fewer = [
         name for name in settings.approaches if 0 < summary.orders(name) < max(map(summary.orders, settings.approaches))
     ]
