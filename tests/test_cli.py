@@ -79,6 +79,7 @@ def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
             ["run", "-m", "half", "-t", "x"],
             "model 'half' is not trained yet: its training was interrupted; continue it",
         ),
+        (["run", "-m", "pypi:all-MiniLM-L6-v2", "-t", "CLDRNamesRetrieval"], "did you mean 'CLDRNameRetrieval'"),
         (["models", "tico19-student"], "run: optical-mteb train tico19"),
         (["compare", "a/b", "c/d", "-t", "CLDRNameRetrieval", "--results", "."], "no results of a/b"),
     ],

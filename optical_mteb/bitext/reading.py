@@ -87,7 +87,7 @@ def find_file(name: str, base_folder: Path | None = None) -> Path:
     """
     found = _lookup(name, base_folder)
     if found is None or not found.is_file():
-        places = ", ".join(str(folder) for folder in _folders(base_folder))
+        places = ", ".join(dict.fromkeys(str(folder.resolve()) for folder in _folders(base_folder)))
         hint = "" if local_data() else " or set OPTICAL_MTEB_DATA to your data folder"
         where = "there" if Path(name).is_absolute() else f"in {places}"
         raise InputError(f"{name}: no such file {where}; correct the path{hint}")

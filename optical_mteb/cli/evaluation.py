@@ -54,7 +54,7 @@ def run(
     register()
     from optical_mteb.cli.task_lines import evaluate_by_lines
 
-    _check_model(context.args)
+    _check_names(context.args)
     evaluate_by_lines()
     searched = search_by_index(settings.spec, settings.recall) if spec is not None else None
     from mteb.cli import main as mteb_main
@@ -66,11 +66,13 @@ def run(
         raise InputError(without_index(settings.spec))
 
 
-def _check_model(arguments: list[str]) -> None:
-    """Refuse a model's name that nobody knows, where mteb would ask the Hub for it: names of the Hub have a slash."""
+def _check_names(arguments: list[str]) -> None:
+    """Refuse names that nobody knows: of a task, and of a model, for which mteb would ask the Hub (there, names have a slash)."""
     parser = argparse.ArgumentParser("optical-mteb run", add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--model")
-    name = parser.parse_known_args(arguments)[0].model
+    parser.add_argument("-t", "--tasks", nargs="+", default=[])
+    given = parser.parse_known_args(arguments)[0]
+    name = given.model
     known = [*model_renames(), *model_registry()]
     if name and "/" not in name and name not in known and not Path(name).exists():
         if (runs_folder() / name).is_dir():
@@ -80,6 +82,10 @@ def _check_model(arguments: list[str]) -> None:
             )
         hint = did_you_mean(name, known) or "list them: optical-mteb models, optical-mteb bases"
         raise InputError(f"model {name!r} is unknown; {hint}")
+    from optical_mteb.collection.text_retrieval import task_named
+
+    for task in given.tasks:
+        task_named(task)
 
 
 class TableFormat(StrEnum):

@@ -133,6 +133,8 @@ def _show(study: Study, cells: CellFolder, jobs: list[Job]) -> None:
         table.add_row(job.fingerprint, describe(job.training), f"{job.pairs_read:,}", f"{seconds / 60:.1f}", state)
     Console().print(table)
     left = costs.words([job for job in jobs if job.fingerprint not in done])
+    trained = sum(bool(job.training.languages) for job in study.jobs.values())
+    untrained = " and the untrained model" if trained < len(study.jobs) else ""
     typer.echo(
-        f"{len(study.cells):,} cells are {len(study.jobs):,} trainings, {len(jobs):,} of them chosen, {len(done):,} done; {left}"
+        f"{len(study.cells):,} cells are {trained:,} trainings{untrained}; {len(jobs):,} chosen, {len(done):,} done; {left}"
     )

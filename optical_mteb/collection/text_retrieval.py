@@ -1,15 +1,32 @@
-"""A text retrieval task of MTEB, found and loaded to be written to files: documents, queries and judgements alone."""
+"""Tasks of MTEB by name, and text retrieval tasks loaded to be written to files: documents, queries and judgements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, did_you_mean
+from optical_mteb.mteb_compat import task_registry
 
 if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
     from mteb.abstasks.retrieval import AbsTaskRetrieval
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+
+def task_named(name: str) -> AbsTask:
+    """The task of a name.
+
+    Raises:
+        InputError: There is no such task.
+    """
+    import mteb
+
+    try:
+        return mteb.get_task(name)
+    except KeyError as error:
+        near = did_you_mean(name, task_registry(), most=3) or "list them: mteb available-tasks"
+        raise InputError(f"task {name!r} is unknown to mteb; {near}") from error
 
 
 def text_retrieval_task(name: str) -> AbsTaskRetrieval:
@@ -18,13 +35,9 @@ def text_retrieval_task(name: str) -> AbsTaskRetrieval:
     Raises:
         InputError: There is no such task, or it is no retrieval of text.
     """
-    import mteb
     from mteb.abstasks.retrieval import AbsTaskRetrieval
 
-    try:
-        task = mteb.get_task(name)
-    except KeyError as error:
-        raise InputError(f"task {name}: {str(error.args[0]).removeprefix('KeyError: ')}") from error
+    task = task_named(name)
     about = task.metadata
     if not isinstance(task, AbsTaskRetrieval) or about.type != "Retrieval" or list(about.modalities) != ["text"]:
         kind = f"{about.type} of {', '.join(about.modalities)}"

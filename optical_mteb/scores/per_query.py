@@ -95,7 +95,7 @@ def read_scores(results: ModelResults, task: str, metrics: Sequence[str], *, spl
     """
     path, result = _read(results, task)
     if split not in result.scores:
-        raise MissingScoreError(f"{path}: no split {split!r}; it has {', '.join(result.scores)}")
+        raise MissingScoreError(f"{path}: no split {split!r}; choose one by --split: {', '.join(result.scores)}")
     values: dict[str, Metrics] = {}
     per_query: dict[str, dict[str, QueryScores]] = {}
     for row in sorted(result.scores[split], key=lambda row: str(row["hf_subset"])):

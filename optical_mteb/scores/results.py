@@ -140,7 +140,7 @@ def _folder_of(name: str, revision: str, cache: Path, tasks: Sequence[str]) -> P
     folders = [folder for folder in folders if _revision_folder(folder).name.startswith(revision)]
     if not folders:
         which = f"{name} at revision {revision[:12]}" if revision else name
-        run = f"mteb run -m {name} -t {' '.join(tasks) or 'TASK'} --output-folder {cache}"
+        run = f"optical-mteb run -m {name} -t {' '.join(tasks) or 'TASK'} --output-folder {cache}"
         raise InputError(f"{cache}: no results of {which}{_on(tasks)}; run: {run}")
     if len({_revision_folder(folder) for folder in folders}) > 1:
         found = sorted({_revision_folder(folder).name[:12] for folder in folders})

@@ -9,14 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import mteb
 from mteb.abstasks import AbsTaskRetrieval
 
 from optical_mteb.bases import base_revision, is_hub_id
 from optical_mteb.bitext import BitextSource, ParallelCorpus
 from optical_mteb.collection.task import CollectionRetrieval
-from optical_mteb.errors import InputError, did_you_mean
-from optical_mteb.mteb_compat import task_registry
+from optical_mteb.collection.text_retrieval import task_named
+from optical_mteb.errors import InputError
 from optical_mteb.recipes import shipped_recipes
 from optical_mteb.registry import register
 from optical_mteb.study.cells import fingerprint_of, settings_of
@@ -128,11 +127,7 @@ def retrieval_task(name: str) -> AbsTaskRetrieval:
     Raises:
         InputError: There is no such task, or it is of another type.
     """
-    known = task_registry()
-    if name not in known:
-        near = did_you_mean(name, known, most=3) or "list them: mteb available-tasks"
-        raise InputError(f"task {name!r} is unknown to mteb; {near}")
-    task = mteb.get_task(name)
+    task = task_named(name)
     if not isinstance(task, AbsTaskRetrieval):
         raise InputError(f"task {name!r} is of type {task.metadata.type}, expected a retrieval task")
     return task

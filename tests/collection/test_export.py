@@ -322,7 +322,7 @@ def test_mtebs_own_mock_task(tasks, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("OdRetrieval", "beir"), "task OdRetrieval: 'OdRetrieval' not found. Did you mean: 'OddRetrieval'"),
+        (("OdRetrieval", "beir"), "task 'OdRetrieval' is unknown to mteb; did you mean 'OddRetrieval'"),
         (("OddRetrieval", "json"), "format 'json' is unknown; write one of beir, trec"),
     ],
 )

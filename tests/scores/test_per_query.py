@@ -125,7 +125,7 @@ def test_scores_that_are_not_there_are_named(write, cache):
     write("a/base", SCORES)
     with pytest.raises(MissingScoreError, match="no score 'ndcg_at_7' of som-eng; expected one such as ndcg_at_10"):
         read(cache, metrics=["ndcg_at_7"])
-    with pytest.raises(MissingScoreError, match="no split 'dev'; it has test"):
+    with pytest.raises(MissingScoreError, match="no split 'dev'; choose one by --split: test"):
         read_scores(find_results("a/base", cache), "CLDRNameRetrieval", METRICS, split="dev")
     with pytest.raises(InputError, match="no results on NTREXRetrieval; there are CLDRNameRetrieval"):
         read_scores(find_results("a/base", cache), "NTREXRetrieval", METRICS)

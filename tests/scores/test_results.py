@@ -99,7 +99,7 @@ def test_copies_in_reports_and_submissions_are_no_results(write, cache):
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path):
     """Guards against a folder of a mistyped name that the next command finds empty."""
-    with pytest.raises(InputError, match="NOTHERE: no results of a/base; run: mteb run -m a/base"):
+    with pytest.raises(InputError, match="NOTHERE: no results of a/base; run: optical-mteb run -m a/base"):
         find_results("a/base", tmp_path / "NOTHERE")
     assert not (tmp_path / "NOTHERE").exists()
 
@@ -107,7 +107,10 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("a/other", r"no results of a/other on CLDRNameRetrieval; run: mteb run -m a/other -t CLDRNameRetrieval"),
+        (
+            "a/other",
+            r"no results of a/other on CLDRNameRetrieval; run: optical-mteb run -m a/other -t CLDRNameRetrieval",
+        ),
         ("./a/other", r"a/other: no results on CLDRNameRetrieval; expected a folder .* or the name of a model"),
         ("empty", r"empty: no results on CLDRNameRetrieval"),
         ("a__base/r1", r"a__base/r1/model_meta.json: not JSON"),

@@ -153,7 +153,7 @@ def test_cli(study_file, tmp_path):
     shown = CliRunner().invoke(app, [*common, "--dry-run"])
     assert shown.exit_code == 0
     assert "12 cells" not in shown.output
-    assert "8 cells are 5 trainings, 5 of them chosen, 0 done" in " ".join(shown.output.split())
+    assert "8 cells are 4 trainings and the untrained model; 5 chosen, 0 done" in " ".join(shown.output.split())
     assert not (tmp_path / "out").exists()
     done = CliRunner().invoke(app, [*common, "--only", "zero*"])
     assert done.exit_code == 0, done.output
