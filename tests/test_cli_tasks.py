@@ -102,7 +102,7 @@ def test_a_damaged_task_is_listed_with_what_is_wrong(monkeypatch, capsys, place:
         (["add", "nowhere"], "nowhere/task.toml: not a readable TOML file"),
         (["add", "bad"], "bad/queries.jsonl:2: query id 'q1' appears twice, the first at "),
         (["remove", "NothingRetrieval"], "no task 'NothingRetrieval' was added; list the tasks: optical-mteb tasks"),
-        (["export", "NothingRetrieval"], "task NothingRetrieval: 'NothingRetrieval' not found"),
+        (["export", "NothingRetrieval"], "task 'NothingRetrieval' is unknown to mteb"),
         (["export", "STS12"], "task STS12: is STS of text; only Retrieval of text"),
         (["export", "CLDRNameRetrieval", "--format", "csv"], "format 'csv' is unknown; write one of beir, trec"),
     ],

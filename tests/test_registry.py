@@ -213,6 +213,6 @@ def test_an_index_that_was_passed_by_is_said(monkeypatch):
     asked = search_by_index("flat")
     assert not asked()
     monkeypatch.setattr("mteb.cli.main", lambda: None)
-    result = CliRunner().invoke(cli.app, ["run", "--index", "flat", "-m", "a/x", "-t", "y"])
+    result = CliRunner().invoke(cli.app, ["run", "--index", "flat", "-m", "a/x", "-t", "NTREXRetrieval"])
     assert isinstance(result.exception, InputError)
     assert "did not search by the index flat" in str(result.exception)

@@ -462,9 +462,34 @@ def test_the_command_keeps_its_own_options_to_itself(monkeypatch, stock):
     monkeypatch.setattr("mteb.cli.main", main)
     monkeypatch.setenv("OPTICAL_MTEB_INDEX", "flat")
     monkeypatch.setattr(BuildSettings, "shard_size", SHARD)
-    given = ["-m", "tests/tiny", "--recall", "0.5", "-t", "A", "B", "--index=hnsw8", "-l", "som", "--batch-size", "8"]
+    given = [
+        "-m",
+        "tests/tiny",
+        "--recall",
+        "0.5",
+        "-t",
+        "CLDRNameRetrieval",
+        "NTREXRetrieval",
+        "--index=hnsw8",
+        "-l",
+        "som",
+        "--batch-size",
+        "8",
+    ]
     assert CliRunner().invoke(cli.app, ["run", *given]).exit_code == 0
-    kept = ["-m", "tests/tiny", "-t", "A", "B", "-l", "som", "--batch-size", "8", "--verbosity", "1"]
+    kept = [
+        "-m",
+        "tests/tiny",
+        "-t",
+        "CLDRNameRetrieval",
+        "NTREXRetrieval",
+        "-l",
+        "som",
+        "--batch-size",
+        "8",
+        "--verbosity",
+        "1",
+    ]
     assert handed == [["mteb", "run", *kept]]
     assert [path.name for path in places()[0].glob("hnsw*")] == ["hnsw8-0.5"]
 
