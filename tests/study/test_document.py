@@ -10,6 +10,7 @@ import pytest
 
 from optical_mteb.study.cells import CellFolder, CellRecord
 from optical_mteb.study.jobs import load_study
+from optical_mteb.study.page import page
 from optical_mteb.study.summary import summarise
 from optical_mteb.study.table import read_records, read_table, rows, write_table
 from optical_mteb.study.writing import write
@@ -96,6 +97,20 @@ def test_every_number_of_the_document_is_in_the_summary(recorded, tmp_path):
     assert len(figures) > 100
     assert set(figures) <= known
     assert "make it" in text
+
+
+def test_one_number_of_pairs_is_a_comparison_of_approaches(recorded, study_file):
+    """Guards against a page that speaks of doublings and orders where there are none, and gives no score."""
+    _, cells, _ = recorded
+    edit(study_file, "pairs = [1, 2, 3]", "pairs = [3]")
+    study = load_study(study_file)
+    records = {job.fingerprint: record for job in study.jobs.values() if (record := cells.read(job.fingerprint))}
+    summary = summarise(study, records)
+    text = "\n".join(page(study, summary, {}))
+    low = next(e for e in summary.means if (e.approach, e.group) == ("contrastive", "low-resource")).estimate
+    assert f"| `contrastive` | {100 * low.value:.1f} [" in text
+    assert "Which objective teaches most" in text
+    assert "doubling" not in text
 
 
 def test_what_is_not_done_is_left_out(recorded, tmp_path):
