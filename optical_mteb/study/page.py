@@ -183,20 +183,25 @@ def _answer(study: Study, summary: StudySummary) -> Iterator[str]:
 
 def _scores(study: Study, summary: StudySummary) -> Iterator[str]:
     """The scores of a study that has one number of pairs."""
-    means = {(each.approach, each.group): each.estimate for each in summary.means}
-    groups = [group for group in GROUPS if any(group == found for _, found in means)]
-    if not means:
+    if not summary.means:
         yield "No number of pairs is done, so nothing can be said yet."
-        return
-    yield f"Scores with {_count(max(study.settings.pairs), 'pair')}; the last table says which differences are measurable:"
-    yield table(
-        ["approach", *groups],
-        [
-            [f"`{name}`", *(interval(means[name, group]) if (name, group) in means else "" for group in groups)]
-            for name in study.settings.approaches
-            if any((name, group) in means for group in groups)
-        ],
-    )
+    for budget in study.settings.budgets:
+        means = {(each.approach, each.group): each.estimate for each in summary.means if each.budget == budget}
+        groups = [group for group in GROUPS if any(group == found for _, found in means)]
+        if not means:
+            continue
+        yield (
+            f"Scores with {_count(max(study.settings.pairs), 'pair')}, budget `{budget}`; the last table says which "
+            "differences are measurable:"
+        )
+        yield table(
+            ["approach", *groups],
+            [
+                [f"`{name}`", *(interval(means[name, group]) if (name, group) in means else "" for group in groups)]
+                for name in study.settings.approaches
+                if any((name, group) in means for group in groups)
+            ],
+        )
 
 
 def _main(summary: StudySummary, slopes: Sequence[Slope]) -> list[str]:
@@ -273,11 +278,11 @@ def _form(slopes: Sequence[Slope]) -> Iterator[str]:
         elif best.parameter is not None:
             end = f" Its exponent is {best.parameter.value:.2f} [{best.parameter.low:.2f}, {best.parameter.high:.2f}]."
         others = [f"{_FORMS[fit.form]} has {100 * fit.error:.2f}" for fit in each.fits[1:]]
-        first = _FORMS[best.form]
+        first, second = _FORMS[best.form], "; ".join(others)
         yield (
             f"**Does the gain become smaller? `{each.approach}`, budget `{each.budget}`.** {first[0].upper()}{first[1:]} "
             f"predicts the score at one number of pairs from the others best, with an error of {100 * best.error:.2f} points. "
-            f"{'; '.join(others).capitalize()}. The first stays the best in {best.chosen:.0%} of the draws of queries and "
+            f"{second[:1].upper()}{second[1:]}. The first stays the best in {best.chosen:.0%} of the draws of queries and "
             f"trainings.{end}"
         )
 
