@@ -70,6 +70,7 @@ def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
     ("arguments", "message"),
     [
         (["train", "nothing.toml"], "recipe 'nothing.toml': no such file"),
+        (["train", "quickstart", "--set", "bitext=[{source='b.tsv', language='swh'}]"], "b.tsv: no such file in"),
         (["train", "quickstart", "--set", "training.stps=1"], "unknown key 'training.stps'; did you mean 'steps'?"),
         (
             ["run", "-m", "pypi:all-minilm-l6-v2", "-t", "x"],

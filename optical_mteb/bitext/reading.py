@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from optical_mteb.bitext.cldr import read_cldr
@@ -32,6 +33,19 @@ def read_source(source: BitextSource, *, base_folder: Path | None = None) -> Raw
     """
     records = _published_order(source, base_folder)
     return realign(records, source.shift, source.source) if source.shift else records
+
+
+def check_files(sources: Iterable[BitextSource], base_folder: Path | None = None) -> None:
+    """Look for the files of sources that are published nowhere; nothing is read.
+
+    Raises:
+        InputError: A file is not there.
+    """
+    for source in sources:
+        if source.kind not in ("cldr", "hub"):
+            for name, url in ((source.place, source.url), (source.translation, source.translation_url)):
+                if name is not None and url is None:
+                    find_file(name, base_folder)
 
 
 def _published_order(source: BitextSource, base_folder: Path | None) -> RawRecords:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from typer.core import TyperCommand
 from optical_mteb.cli.guard import rank
 from optical_mteb.errors import InputError
 from optical_mteb.terminal_table import TerminalTable
+
+if TYPE_CHECKING:
+    from optical_mteb.training.recipe import Recipe
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -37,16 +40,11 @@ def train(
     The same command continues a training that was interrupted. On several devices:
     torchrun --nproc-per-node 2 -m optical_mteb train RECIPE.
     """
-    from optical_mteb.training.recipe import find_recipe, read_recipe
-
-    path = find_recipe(recipe)
-    checked = read_recipe(path, override or ())
+    checked, folder = _read(recipe, override)
     if sentences is not None:
         from optical_mteb.training.explain import as_text, explain
 
-        alignments = explain(
-            checked, *sentences, recipe_folder=path.parent, device=device, output=output, say=typer.echo
-        )
+        alignments = explain(checked, *sentences, recipe_folder=folder, device=device, output=output, say=typer.echo)
         Console().print(as_text(alignments))
         return
     if output is not None:
@@ -60,7 +58,7 @@ def train(
             raise InputError("--dry-run trains nothing; leave --resume and --fresh out")
         from optical_mteb.training.run import count_examples
 
-        composition = count_examples(checked, recipe_folder=path.parent, device=device, tasks=tasks, say=typer.echo)
+        composition = count_examples(checked, recipe_folder=folder, device=device, tasks=tasks, say=typer.echo)
         Console().print(composition.table())
         epochs = composition.steps / composition.steps_per_epoch
         typer.echo(f"{composition.steps:,} steps, {epochs:.2f} epochs of {composition.steps_per_epoch:,} steps")
@@ -69,12 +67,23 @@ def train(
     from optical_mteb.training.run import train as run_training
 
     sidecar = run_training(
-        checked, recipe_folder=path.parent, device=device, resume=resume, fresh=fresh, tasks=tasks, say=typer.echo
+        checked, recipe_folder=folder, device=device, resume=resume, fresh=fresh, tasks=tasks, say=typer.echo
     )
     if process:
         return
     typer.echo(f"evaluate it: optical-mteb run -m {sidecar.name} -t CLDRNameRetrieval")
     typer.echo(f"compare it: optical-mteb compare {sidecar.base} {sidecar.name} -t CLDRNameRetrieval")
+
+
+def _read(name: str, override: list[str] | None) -> tuple[Recipe, Path]:
+    """A recipe and its folder; a file that it lacks is named here, before the slow imports."""
+    from optical_mteb.bitext.reading import check_files
+    from optical_mteb.training.recipe import find_recipe, read_recipe
+
+    path = find_recipe(name)
+    recipe = read_recipe(path, override or ())
+    check_files(recipe.bitext, path.parent)
+    return recipe, path.parent
 
 
 @app.command(epilog="Example: optical-mteb models optical-student")
@@ -186,10 +195,7 @@ def baselines(
     device: Annotated[str | None, typer.Option(help="Torch device; the best one there is by default.")] = None,
 ) -> None:
     """Train a recipe under each objective, and score all beside the untrained base."""
-    from optical_mteb.training.recipe import find_recipe, read_recipe
-
-    path = find_recipe(recipe)
-    checked = read_recipe(path, override or ())
+    checked, folder = _read(recipe, override)
     from optical_mteb.study.baselines import compare_objectives, tables
 
     comparison = compare_objectives(
@@ -198,7 +204,7 @@ def baselines(
         only=only,
         translator=translator,
         results=output_folder,
-        recipe_folder=path.parent,
+        recipe_folder=folder,
         device=device,
         say=typer.echo,
     )

@@ -136,12 +136,14 @@ def _folder_of(name: str, revision: str, cache: Path, tasks: Sequence[str]) -> P
             require_model_meta=False,
             load_experiments="match_name",
         )
-    folders = _plain_ones(path.parent for path in paths if _is_result(path))
-    folders = [folder for folder in folders if _revision_folder(folder).name.startswith(revision)]
+    all_folders = _plain_ones(path.parent for path in paths if _is_result(path))
+    folders = [folder for folder in all_folders if _revision_folder(folder).name.startswith(revision)]
     if not folders:
         which = f"{name} at revision {revision[:12]}" if revision else name
         run = f"optical-mteb run -m {name} -t {' '.join(tasks) or 'TASK'} --output-folder {cache}"
-        raise InputError(f"{cache}: no results of {which}{_on(tasks)}; run: {run}")
+        others = ", ".join(sorted({f"{name}@{_revision_folder(folder).name[:12]}" for folder in all_folders}))
+        there = f", but of {others}; name that, or" if others else ";"
+        raise InputError(f"{cache}: no results of {which}{_on(tasks)}{there} run: {run}")
     if len({_revision_folder(folder) for folder in folders}) > 1:
         found = sorted({_revision_folder(folder).name[:12] for folder in folders})
         raise InputError(

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from optical_mteb.bitext import BitextSource
-from optical_mteb.bitext.reading import find_file
+from optical_mteb.bitext.reading import check_files, find_file
 from optical_mteb.errors import InputError
 
 SHIFTED = {"source": "a.tsv", "language": "sw"}
@@ -98,3 +98,13 @@ def test_missing_file_says_where_it_was_sought(tmp_path, monkeypatch):
         find_file("b.tsv")
     with pytest.raises(InputError, match="no such file there"):
         find_file(str(tmp_path / "b.tsv"))
+
+
+def test_a_file_is_missed_before_anything_is_read_or_fetched(tmp_path, monkeypatch):
+    """Guards against half a minute of imports before a wrong path is named, and against a download that is not due."""
+    monkeypatch.chdir(tmp_path)
+    published = BitextSource(source="a.tsv", language="swh", url="https://example.org/a.tsv", sha256="0" * 64)
+    check_files([BitextSource(source="cldr:sw"), BitextSource(source="hub:a/b", language="sw", **COLUMNS), published])
+    (tmp_path / "en.txt").touch()
+    with pytest.raises(InputError, match=r"^sw\.txt: no such file in"):
+        check_files([published, BitextSource(source="en.txt", translation="sw.txt", language="swh")])

@@ -29,7 +29,7 @@ def test_two_revisions_are_never_mixed(write, cache):
     with pytest.raises(InputError, match=rf"several revisions on {TASK} \(r1, r9\); choose one, as in a/base@r1"):
         find_results("a/base", cache, [TASK])
     assert find_results("a/base@r9", cache).revision == "r9"
-    with pytest.raises(InputError, match="no results of a/base at revision r7"):
+    with pytest.raises(InputError, match="a/base at revision r7, but of a/base@r1, a/base@r9; name that, or run: "):
         find_results("a/base@r7", cache)
     with pytest.raises(InputError, match=r"models or revisions \(r1, r9\); name one of these folders"):
         find_results(str(folder.parent), cache)
