@@ -12,19 +12,16 @@ from optical_mteb.hardware import computes_in_bfloat16
 from optical_mteb.mteb_compat import use_one_gpu
 from optical_mteb.storage import logs_folder, runs_folder
 from optical_mteb.training.models import Models
-from optical_mteb.training.recipe import Recipe, TrainingSettings
+from optical_mteb.training.recipe import Recipe
 
 
-def training_arguments(
-    recipe: Recipe, models: Models, processes: int, *, save: bool
-) -> SentenceTransformerTrainingArguments:
+def training_arguments(recipe: Recipe, models: Models, processes: int) -> SentenceTransformerTrainingArguments:
     """The trainer's settings.
 
     Args:
         recipe: The recipe.
         models: Student and teacher.
         processes: Processes that share every batch.
-        save: Write checkpoints.
 
     Raises:
         InputError: TensorBoard is asked for and not installed.
@@ -37,7 +34,7 @@ def training_arguments(
         "document": models.target_prompt,
         "partner": models.target_prompt,
         "askedpartner": models.student_prompt,
-        "monolingual": monolingual_prompt(recipe, models),
+        "monolingual": models.monolingual_prompt(recipe.objective),
     }
     if settings.tensorboard:
         if find_spec("tensorboard") is None:
@@ -51,7 +48,8 @@ def training_arguments(
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size // processes,
         learning_rate=settings.learning_rate,
-        learning_rate_mapping=_rate_mapping(settings),
+        # Of weights that have their own, by a pattern of their names.
+        learning_rate_mapping={} if settings.embedding_rate is None else {r"\.trained$": settings.embedding_rate},
         warmup_steps=round(settings.warmup_ratio * settings.steps),
         weight_decay=settings.weight_decay,
         bf16=settings.precision == "bfloat16" or (settings.precision == "auto" and computes_in_bfloat16(device)),
@@ -60,7 +58,7 @@ def training_arguments(
         prompts={column: prompt for column, prompt in prompts.items() if prompt or column == "monolingual"},
         logging_steps=settings.log_every,
         logging_nan_inf_filter=False,
-        save_strategy="steps" if save else "no",
+        save_strategy="steps",
         save_steps=settings.checkpoint_every,
         ddp_broadcast_buffers=False,
         report_to="tensorboard" if settings.tensorboard else "none",
@@ -69,14 +67,3 @@ def training_arguments(
     arguments.mixed_precision = "bf16" if arguments.bf16 else "no"
     use_one_gpu(arguments)
     return arguments
-
-
-def monolingual_prompt(recipe: Recipe, models: Models) -> str:
-    """Text before an English sentence that the student reads in a translation's place: as what it is compared with."""
-    asked = any(term.target == "query" for term in recipe.objective.terms.values())
-    return models.student_prompt if asked else models.monolingual_prompt
-
-
-def _rate_mapping(settings: TrainingSettings) -> dict[str, float]:
-    """Learning rates of weights that have their own, by a pattern of their names."""
-    return {} if settings.embedding_rate is None else {r"\.trained$": settings.embedding_rate}

@@ -13,7 +13,7 @@ Everything follows from the seed and the number of the step, so that a training 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from optical_mteb.errors import InputError
+from optical_mteb.training.recipe import BatchSettings
 
 Kind = Literal["monolingual", "cross_lingual", "multilingual"]
 """What an example is made of."""
@@ -75,31 +76,6 @@ class Pool:
         return int((self.english_tokens if example.kind == "monolingual" else self.tokens)[example.pair])
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """What batches are mixed from.
-
-    Attributes:
-        monolingual: Share of examples of that kind; the three are relative to their sum.
-        cross_lingual: The same.
-        multilingual: The same.
-        alpha: Languages are drawn with p ~ n^alpha, n their number of pairs: 1 as they come, 0 all alike.
-        caps: Most pairs of a language, by its code.
-        passages: Share of the cross-lingual examples that are passages, where a language has some.
-        most_repeats: Times that an English sentence may be a target; None for any number.
-        window: Batches whose examples are sorted by length together.
-    """
-
-    monolingual: float = 0.0
-    cross_lingual: float = 1.0
-    multilingual: float = 0.0
-    alpha: float = 1.0
-    caps: Mapping[str, int] | None = None
-    passages: float = 0.0
-    most_repeats: int | None = None
-    window: int = 32
-
-
 class HybridBatchSampler(Sampler[list[Example]]):
     """Batches of a training of a given number of steps.
 
@@ -109,12 +85,15 @@ class HybridBatchSampler(Sampler[list[Example]]):
 
     Args:
         pool: The pairs.
-        mixture: Shares of kinds and languages.
+        mixture: Shares of kinds and languages; caps by ISO 639-3 code.
         batch_size: Examples in a step, all devices together.
         steps: Batches to yield.
         seed: Seed of the order.
         rank: Which of several processes this is; each gets every `world`-th example of a batch.
         world: Number of processes; divides the batch size.
+
+    Attributes:
+        batches_per_epoch: Batches after which as many examples have been drawn as there are pairs.
 
     Raises:
         InputError: A language has too few pairs, nothing joins for multilingual examples, or the batch cannot be
@@ -124,7 +103,7 @@ class HybridBatchSampler(Sampler[list[Example]]):
     def __init__(
         self,
         pool: Pool,
-        mixture: Mixture,
+        mixture: BatchSettings,
         *,
         batch_size: int,
         steps: int,
@@ -142,8 +121,8 @@ class HybridBatchSampler(Sampler[list[Example]]):
         self._capped = [self._pairs_of(index) for index in range(len(pool.languages))]
         self._passages = [self._passages_of(index) for index in range(len(pool.languages))]
         total = sum(len(pairs) for pairs in self._capped)
-        self._batches = max(1, total // batch_size)
-        self._sources = self._plan(self._batches * batch_size)
+        self.batches_per_epoch = max(1, total // batch_size)
+        self._sources = self._plan(self.batches_per_epoch * batch_size)
         self._epoch: Callable[[int], list[list[Example]]] = lru_cache(maxsize=1)(self._draw)
         if mixture.most_repeats is not None:
             limited = self._within_limit(mixture.most_repeats)
@@ -160,13 +139,8 @@ class HybridBatchSampler(Sampler[list[Example]]):
 
     def batch(self, step: int) -> list[Example]:
         """The examples of a step, counted from 0, of all processes."""
-        epoch, place = divmod(step, self._batches)
+        epoch, place = divmod(step, self.batches_per_epoch)
         return self._epoch(epoch)[place]
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Batches after which as many examples have been drawn as there are pairs."""
-        return self._batches
 
     def _pairs_of(self, language: int) -> Integers:
         """Pairs of a language that take part, at most its cap."""
@@ -177,7 +151,7 @@ class HybridBatchSampler(Sampler[list[Example]]):
                 f"bitext of {code!r}: {len(pairs)} pairs are too few to train on, expected {FEWEST_PAIRS} or more; "
                 "add to its bitext, or leave the language out"
             )
-        cap = (self._mixture.caps or {}).get(code)
+        cap = self._mixture.caps.get(code)
         if cap is not None and cap < len(pairs):
             pairs = np.sort(self._generator(0, language).permutation(pairs)[:cap])
         return pairs
@@ -247,30 +221,24 @@ class HybridBatchSampler(Sampler[list[Example]]):
         times = np.zeros(int(self._pool.english.max()) + 1, np.int64)
         quotas = [quota for _, _, quota in self._sources]
         chance = self._generator(3)
-        streams: list[Iterator[Example] | None] = [
-            self._fresh(number, *source[:2], times, most, chance) for number, source in enumerate(self._sources)
-        ]
+        streams = {
+            number: self._fresh(number, *source[:2], times, most, chance) for number, source in enumerate(self._sources)
+        }
         drawn = [0] * len(streams)
         epochs: list[list[list[Example]]] = []
         left = self._steps * self._batch_size
         while left > 0:
             examples: list[Example] = []
-            while len(examples) < min(self._batches * self._batch_size, left):
-                turn = min(
-                    (number for number, stream in enumerate(streams) if stream is not None),
-                    key=lambda number: ((drawn[number] + 1) / quotas[number], number),
-                    default=None,
-                )
+            while len(examples) < min(self.batches_per_epoch * self._batch_size, left):
+                turn = min(streams, key=lambda number: ((drawn[number] + 1) / quotas[number], number), default=None)
                 if turn is None:
                     done = self._steps * self._batch_size - left + len(examples)
                     raise InputError(
                         f"batches.most_repeats = {most}: the bitext gives {done:,} examples, and {self._steps:,} steps of "
                         f"{self._batch_size} read more; train {done // self._batch_size:,} steps, or raise it"
                     )
-                stream = streams[turn]
-                example = next(stream, None) if stream is not None else None
-                if example is None:
-                    streams[turn] = None
+                if (example := next(streams[turn], None)) is None:
+                    del streams[turn]
                     continue
                 drawn[turn] += 1
                 examples.append(example)
@@ -290,7 +258,7 @@ class HybridBatchSampler(Sampler[list[Example]]):
                 if times[english] < most:
                     times[english] += 1
                     given = True
-                    yield Example(kind, pair, self._partner(pair, chance) if kind == "multilingual" else pair)
+                    yield self._example(kind, pair, chance)
             if not given:
                 return
             lap += 1
@@ -318,12 +286,14 @@ class HybridBatchSampler(Sampler[list[Example]]):
             lap, offset = divmod(place, len(pairs))
             drawn = self._generator(2, number, lap).permutation(pairs)[offset : offset + end - place]
             for pair in drawn.tolist():
-                yield Example(kind, pair, self._partner(pair, generator) if kind == "multilingual" else pair)
+                yield self._example(kind, pair, generator)
             place += len(drawn)
 
-    def _partner(self, pair: int, generator: np.random.Generator) -> int:
+    def _example(self, kind: Kind, pair: int, generator: np.random.Generator) -> Example:
+        if kind != "multilingual":
+            return Example(kind, pair, pair)
         same = self._partners[int(self._pool.english[pair])]
-        return int(generator.choice(same[self._pool.language[same] != self._pool.language[pair]]))
+        return Example(kind, pair, int(generator.choice(same[self._pool.language[same] != self._pool.language[pair]])))
 
     def _generator(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *purpose])

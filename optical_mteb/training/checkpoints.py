@@ -37,25 +37,23 @@ class Checkpoints:
 
     Args:
         folder: Folder of the run.
+        record: What this start has.
         keep: Checkpoints that are kept, the newest ones.
 
     Attributes:
         progress: Further JSON to save with a checkpoint; what the last one had, once `latest` was asked for.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path, record: RunRecord, keep: int = 2) -> None:
         self._folder = Path(os.path.realpath(folder))
+        self._record = record
         self._keep = keep
-        self._run: RunRecord | None = None
         self.progress: dict[str, Any] = {}
 
-    def begin(
-        self, record: RunRecord, *, resume: bool = False, fresh: bool = False, say: Callable[[str], None] = print
-    ) -> None:
+    def begin(self, *, resume: bool = False, fresh: bool = False, say: Callable[[str], None] = print) -> None:
         """Take up the run that is there, or begin one; no other process may have it.
 
         Args:
-            record: What this start has.
             resume: There must be a checkpoint to go on from.
             fresh: Forget one that is there.
             say: Takes a line for each checkpoint that is damaged.
@@ -64,14 +62,13 @@ class Checkpoints:
             InputError: There is nothing to resume, or the run that is there was started with something else, or the
                 folder cannot be written to.
         """
-        self._run = record
         try:
             collect(self._folder.parent)
             if fresh:
                 remove(self._folder)
             found = self._newest_whole(say)
             if found is not None:
-                self._check(found, record)
+                self._check(found)
             elif resume:
                 raise InputError(
                     f"nothing to resume: {self._folder} has no checkpoint; leave --resume out to start the training"
@@ -102,9 +99,9 @@ class Checkpoints:
             say(f"no checkpoint of {self._folder.name!r} is whole: the training starts over")
         return None
 
-    def _check(self, checkpoint: Path, record: RunRecord) -> None:
+    def _check(self, checkpoint: Path) -> None:
         found = RunRecord.model_validate_json((checkpoint / RUN).read_bytes())
-        if (difference := found.difference(record)) is not None:
+        if (difference := found.difference(self._record)) is not None:
             raise InputError(
                 f"an interrupted training of {self._folder.name!r} was started {difference}; "
                 "undo that to continue it, or start over with --fresh"
@@ -132,8 +129,6 @@ class Checkpoints:
         Raises:
             InputError: The folder cannot be written to, or the disk is full; the last checkpoint is whole.
         """
-        if (run := self._run) is None:
-            raise RuntimeError("Checkpoints.begin comes first")
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         moments = {
             f"{names[id(parameter)]}/{key}": value.contiguous()
@@ -151,7 +146,7 @@ class Checkpoints:
             save_file(trained_weights(model), scratch / WEIGHTS)
             save_file(moments, scratch / OPTIMIZER)
             (scratch / PROGRESS).write_text(json.dumps(progress) + "\n", encoding="utf-8")
-            (scratch / RUN).write_text(run.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            (scratch / RUN).write_text(self._record.model_dump_json(indent=2) + "\n", encoding="utf-8")
             state.save_to_json(str(scratch / TRAINER_STATE_NAME))
 
         self._write("checkpoint", state.global_step, write)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from optical_mteb.terminal_table import TerminalTable
-from optical_mteb.training.batching import Example, HybridBatchSampler, Pool
+from optical_mteb.training.batching import HybridBatchSampler, Pool
 
 
 @dataclass
@@ -27,13 +27,6 @@ class Part:
         """Share of the slots that is padding."""
         return 1 - self.tokens / self.slots if self.slots else 0.0
 
-    def __iadd__(self, other: Part) -> Part:
-        """Add up."""
-        self.examples += other.examples
-        self.tokens += other.tokens
-        self.slots += other.slots
-        return self
-
 
 @dataclass
 class Composition:
@@ -52,10 +45,7 @@ class Composition:
     @property
     def total(self) -> Part:
         """All of it."""
-        total = Part()
-        for part in self.parts.values():
-            total += part
-        return total
+        return Part(*map(sum, zip(*map(astuple, self.parts.values()), strict=True)))
 
     def table(self) -> TerminalTable:
         """As a table: a row a kind and language, and the sum."""
@@ -89,10 +79,9 @@ def composition(sampler: HybridBatchSampler, pool: Pool, steps: int) -> Composit
         batch = sampler.batch(step)
         longest = max(pool.length(example) for example in batch)
         for example in batch:
-            part = parts.setdefault((example.kind, _language(example, pool)), Part())
-            part += Part(1, pool.length(example), longest)
+            language = "eng" if example.kind == "monolingual" else pool.languages[int(pool.language[example.pair])]
+            part = parts.setdefault((example.kind, language), Part())
+            part.examples += 1
+            part.tokens += pool.length(example)
+            part.slots += longest
     return Composition(steps, sampler.batches_per_epoch, dict(sorted(parts.items())))
-
-
-def _language(example: Example, pool: Pool) -> str:
-    return "eng" if example.kind == "monolingual" else pool.languages[int(pool.language[example.pair])]

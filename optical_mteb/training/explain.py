@@ -14,20 +14,21 @@ from rich.table import Table
 from rich.text import Text
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from optical_mteb.bases import load_base
-from optical_mteb.bitext import ParallelCorpus
+from optical_mteb.bitext import Pair, ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device
 from optical_mteb.students import read_student, student_names, student_path
 from optical_mteb.training.explain_picture import check_output, draw
 from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.losses.token_transport import TokenTransport
-from optical_mteb.training.losses.weights import token_weights
 from optical_mteb.training.models import prompt_text
+from optical_mteb.training.objective import weigh
 from optical_mteb.training.projection import token_width
 from optical_mteb.training.reader import Reader, token_counts
-from optical_mteb.training.recipe import ObjectiveSettings, OpticalTerm, Recipe, TransportContrastiveTerm
+from optical_mteb.training.recipe import OpticalTerm, Recipe, TransportContrastiveTerm
 from optical_mteb.transport import cosine_cost
 
 STRONGEST = 3
@@ -159,7 +160,9 @@ def explain(
         InputError: A sentence is empty, a base or prompt does not exist, the picture cannot be written, or there is no
             student to align.
     """
-    _check_sentences(english, translation)
+    for text, what in ((english, "English sentence"), (translation, "translation")):
+        if not text.strip():
+            raise InputError(f"{what} {text!r}: is empty; expected a sentence")
     if output is not None:
         check_output(output)
     check_device(device)
@@ -181,7 +184,9 @@ def explain(
     for model in students.values():
         if _say_if_cut(model, student_prompt, translation, "translation", say):
             break
-    texts = _texts(recipe, recipe_folder)
+    objective = recipe.objective
+    term = objective.optical or objective.transport_contrastive or OpticalTerm()
+    corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder) if term.marginals == "idf" else ()
     alignments = [
         align(
             model,
@@ -190,7 +195,7 @@ def explain(
             translation,
             student_prompt=student_prompt,
             teacher_prompt=teacher_prompt,
-            transport=_transport(recipe.objective, model, teacher, texts),
+            transport=_transport(term, model, teacher, corpus),
             label=label,
         )
         for label, model in students.items()
@@ -278,7 +283,7 @@ def _visible(token: str) -> str:
 
 def _from_bytes(token: str) -> str:
     """A byte-level token as text; pieces of a character as hexadecimal bytes."""
-    shifted = _shifted_bytes()
+    shifted = {character: byte for byte, character in bytes_to_unicode().items()}  # type: ignore[no-untyped-call]
     if any(character not in shifted for character in token):
         return token
     raw = bytes(shifted[character] for character in token)
@@ -287,19 +292,6 @@ def _from_bytes(token: str) -> str:
     except UnicodeDecodeError:
         return f"<{raw.hex(' ').upper()}>"
     return "·" + text[1:] if text.startswith(" ") else text
-
-
-def _shifted_bytes() -> dict[str, int]:
-    """Characters that byte-level tokenizers write for bytes (GPT-2): printable ones for themselves, others moved up."""
-    kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    moved = [byte for byte in range(256) if byte not in kept]
-    return {chr(byte): byte for byte in kept} | {chr(256 + place): byte for place, byte in enumerate(moved)}
-
-
-def _check_sentences(english: str, translation: str) -> None:
-    for text, what in ((english, "English sentence"), (translation, "translation")):
-        if not text.strip():
-            raise InputError(f"{what} {text!r}: is empty; expected a sentence")
 
 
 def _students(
@@ -320,15 +312,15 @@ def _students(
             "it cannot be aligned before it is trained"
         )
     if recipe.name in student_names():
-        trained = load_trained(recipe.name, device)
-        if not recipe.is_recorded_as(read_student(recipe.name).recipe):
+        trained, record = load_base(str(student_path(recipe.name)), device=device), read_student(recipe.name)
+        if not recipe.is_recorded_as(record.recipe):
             say(f"student {recipe.name} in the store was trained with other settings than this recipe's")
         if len(trained.tokenizer) < len(base.tokenizer):
             say(
                 f"student {recipe.name}: its vocabulary is pruned to its bitext, other words are split into more tokens"
             )
         if token_width(trained) == wide:
-            students[f"{recipe.name}, trained {read_student(recipe.name).steps} steps"] = trained
+            students[f"{recipe.name}, trained {record.steps} steps"] = trained
         else:
             say(
                 f"student {recipe.name} in the store: its tokens have {token_width(trained)} dimensions, the teacher's "
@@ -337,15 +329,6 @@ def _students(
     if not students:
         raise InputError(f"recipe {recipe.name!r}: no student to align; train it first, without --explain")
     return students
-
-
-def load_trained(name: str, device: str | None) -> SentenceTransformer:
-    """Load a student of the store, dense or of late interaction: `load_base` tells which.
-
-    Raises:
-        InputError: Its files are damaged.
-    """
-    return load_base(str(student_path(name)), device=device)
 
 
 def _say_if_cut(model: SentenceTransformer, prompt: str, text: str, what: str, say: Callable[[str], None]) -> bool:
@@ -357,33 +340,18 @@ def _say_if_cut(model: SentenceTransformer, prompt: str, text: str, what: str, s
     return cut
 
 
-def _transport_term(objective: ObjectiveSettings) -> OpticalTerm | TransportContrastiveTerm:
-    return objective.optical or objective.transport_contrastive or OpticalTerm()
-
-
 def _transport(
-    objective: ObjectiveSettings,
+    term: OpticalTerm | TransportContrastiveTerm,
     student: SentenceTransformer,
     teacher: SentenceTransformer,
-    texts: tuple[list[str], list[str]],
+    corpus: Sequence[Pair],
 ) -> TokenTransport:
-    """What the recipe's transport term does to tokens; `texts` are English sides and translations to count."""
-    term = _transport_term(objective)
-    keys = term.model_dump(exclude={"weight", "temperature", "marginals", "target"})
-    if term.marginals != "uniform":
-        keys["student_weights"] = token_weights(term.marginals, student, texts[1])
-        keys["teacher_weights"] = token_weights(term.marginals, teacher, texts[0])
+    """What the recipe's transport term does to tokens; its weights may count those of a corpus."""
+    keys = term.model_dump(exclude={"weight", "temperature", "target"})
+    weigh(keys, student, teacher, [pair.english for pair in corpus], [pair.translation for pair in corpus])
     transport = TokenTransport(**keys)
     try:
         transport.check(student, teacher)
     except ValueError as error:
         raise InputError(f"objective: {error}") from error
     return transport
-
-
-def _texts(recipe: Recipe, recipe_folder: Path | None) -> tuple[list[str], list[str]]:
-    """The two sides of the bitext, where the marginals count tokens in them."""
-    if _transport_term(recipe.objective).marginals != "idf":
-        return [], []
-    corpus = ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
-    return [pair.english for pair in corpus], [pair.translation for pair in corpus]

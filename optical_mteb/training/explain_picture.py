@@ -107,18 +107,25 @@ def _figure(alignments: Sequence[Alignment], missing: set[str]) -> Figure:
     most = max(max(a.plan.shape) for a in alignments)
     cell = max(_SMALLEST_CELL, min(_CELL, 12 / most))
     type_size = max(4.5, min(10.0, cell * 72 * 0.42))
-    widths = [_panel_width(a, missing, cell, type_size) for a in alignments]
-    beside = sum(widths) <= _LONGEST_SIDE
-    heights = [_panel_height(a, missing, cell, type_size) for a in alignments]
-    size = (sum(widths) + 1, max(heights)) if beside else (max(widths) + 1, sum(heights))
+    widths, heights = [], []
+    for a in alignments:
+        # About the widths of the longest labels; those of the columns are slanted.
+        above, beside = (
+            max(map(cell_len, _labels(tokens, missing))) * type_size * 0.62 / 72
+            for tokens in (a.english, a.translation)
+        )
+        widths.append(max(4.2, len(a.english) * cell + 0.7 * above) + beside + 0.3)
+        heights.append(len(a.translation) * cell + 0.7 * above + 1.0)
+    in_a_row = sum(widths) <= _LONGEST_SIDE
+    size = (sum(widths) + 1, max(heights)) if in_a_row else (max(widths) + 1, sum(heights))
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15), facecolor="white")
-    rows, columns = (1, len(alignments)) if beside else (len(alignments), 1)
+    rows, columns = (1, len(alignments)) if in_a_row else (len(alignments), 1)
     panels = figure.subplots(
         rows,
         columns,
         squeeze=False,
-        width_ratios=widths if beside else None,
-        height_ratios=None if beside else heights,
+        width_ratios=widths if in_a_row else None,
+        height_ratios=None if in_a_row else heights,
     ).flatten()
     top = max(float(a.shares.max()) for a in alignments)
     for panel, alignment in zip(panels, alignments, strict=True):
@@ -135,9 +142,12 @@ def _figure(alignments: Sequence[Alignment], missing: set[str]) -> Figure:
 
 
 def _panel(panel: Axes, alignment: Alignment, missing: set[str], top: float, cell: float, type_size: float) -> Any:  # noqa: ANN401 - matplotlib's AxesImage
+    from matplotlib.colors import LinearSegmentedColormap
+
     shares = alignment.shares
     rows, columns = shares.shape
-    image = panel.imshow(shares.numpy(), cmap=_colours(), vmin=0, vmax=top, aspect="equal", interpolation="nearest")
+    colours = LinearSegmentedColormap.from_list("mass", ["#f4f6f8", "#c6e2e6", "#6fb7c4", "#23809b", "#0b3c5d"])
+    image = panel.imshow(shares.numpy(), cmap=colours, vmin=0, vmax=top, aspect="equal", interpolation="nearest")
     panel.xaxis.tick_top()
     labels: dict[str, Any] = {"fontsize": type_size, "color": _INK, "parse_math": False}
     panel.set_xticks(
@@ -168,29 +178,9 @@ def _panel(panel: Axes, alignment: Alignment, missing: set[str], top: float, cel
     return image
 
 
-def _colours() -> Any:  # noqa: ANN401 - matplotlib's Colormap
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("mass", ["#f4f6f8", "#c6e2e6", "#6fb7c4", "#23809b", "#0b3c5d"])
-
-
 def _labels(tokens: Sequence[str], missing: set[str]) -> list[str]:
     """Tokens, or their numbers where no font has them."""
     return [str(number) if missing & set(token) else token for number, token in enumerate(tokens, start=1)]
-
-
-def _longest(tokens: Sequence[str], missing: set[str], type_size: float) -> float:
-    """About the width of the longest label."""
-    return max(cell_len(label) for label in _labels(tokens, missing)) * type_size * 0.62 / 72
-
-
-def _panel_width(alignment: Alignment, missing: set[str], cell: float, type_size: float) -> float:
-    tokens = len(alignment.english) * cell + _longest(alignment.english, missing, type_size) * 0.7
-    return max(4.2, tokens) + _longest(alignment.translation, missing, type_size) + 0.3
-
-
-def _panel_height(alignment: Alignment, missing: set[str], cell: float, type_size: float) -> float:
-    return len(alignment.translation) * cell + _longest(alignment.english, missing, type_size) * 0.7 + 1.0
 
 
 def _fonts(characters: set[str]) -> tuple[list[str], set[str]]:
@@ -203,13 +193,11 @@ def _fonts(characters: set[str]) -> tuple[list[str], set[str]]:
     if not missing:
         return families, missing
     # Last Resort draws boxes; it covers everything and shows nothing.
-    upright = sorted({e.name for e in fontManager.ttflist if e.style == "normal" and "Last Resort" not in e.name})
-    coverage = {family: covered & missing for family, covered in _coverage(upright)}
-    while missing and (best := max(coverage, key=lambda family: len(coverage[family] & missing), default=None)):
-        if not coverage[best] & missing:
-            break
-        families.append(best)
-        missing -= coverage[best]
+    upright = {e.name for e in fontManager.ttflist if e.style == "normal" and "Last Resort" not in e.name}
+    for family, covered in sorted(_coverage(sorted(upright)), key=lambda found: -len(found[1] & missing)):
+        if covered & missing:
+            families.append(family)
+            missing -= covered
     return families, missing
 
 

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import PartialState
 from sentence_transformers import SentenceTransformer
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback
 
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import use_quick_attention
 from optical_mteb.progress import progress_line
-from optical_mteb.training.arguments import monolingual_prompt, training_arguments
+from optical_mteb.training.arguments import training_arguments
 from optical_mteb.training.batching import HybridBatchSampler, Pool
+from optical_mteb.training.callbacks import Clock, DevEvaluation, LogLastStep, TrainingProgress
 from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.composition import composition
-from optical_mteb.training.dev_evaluation import DevEvaluation
 from optical_mteb.training.evaluation import DevEvaluator
 from optical_mteb.training.examples import Examples, pool_of, with_passages
+from optical_mteb.training.freezing import keep_whole_words
 from optical_mteb.training.frozen_layers import kept_outputs, shared_layers
 from optical_mteb.training.losses.distillation import check_widths
 from optical_mteb.training.models import Models
 from optical_mteb.training.objective import build_loss
-from optical_mteb.training.progress import TrainingProgress
 from optical_mteb.training.readings import Reading
 from optical_mteb.training.recipe import Recipe
 from optical_mteb.training.record import card_data
-from optical_mteb.training.summary import Summary, peak_memory
 from optical_mteb.training.teacher_cache import TeacherCache
 from optical_mteb.training.teacher_reading import read_banks, taught, teacher_cache
-from optical_mteb.training.trainer import DistillationTrainer, LogLastStep
-from optical_mteb.training.used_words import keep_whole_words
+from optical_mteb.training.trainer import DistillationTrainer
 
 Say = Callable[[str], None]
 
@@ -47,37 +44,27 @@ class Fitted:
 
     Attributes:
         steps: Steps that the student has taken: those of the best student where there is a dev split.
-        metrics: Last logged figures, the best dev scores, and the summary.
-        summary: What it read, and in what time.
+        metrics: Last logged figures, the best dev scores, and what the training read, in what time and memory.
+        summary: What it read, and in what time, in a line.
     """
 
     steps: int
     metrics: dict[str, float]
-    summary: Summary
-
-
-def examples_of(recipe: Recipe, corpus: ParallelCorpus) -> ParallelCorpus:
-    """The pairs to draw examples from: those of the corpus and, where the recipe asks for them, its passages."""
-    return with_passages(corpus, seed=recipe.seed) if recipe.batches.passages else corpus
+    summary: str
 
 
 def batches(
-    recipe: Recipe,
-    models: Models,
-    corpus: ParallelCorpus,
-    *,
-    sentences: int | None = None,
-    rank: int = 0,
-    world: int = 1,
-) -> tuple[Pool, HybridBatchSampler]:
-    """The pairs as numbers, and the batches that are drawn from them; the first `sentences` pairs are no passages."""
+    recipe: Recipe, models: Models, corpus: ParallelCorpus, *, rank: int = 0, world: int = 1
+) -> tuple[ParallelCorpus, Pool, HybridBatchSampler]:
+    """The pairs to draw examples from, passages behind sentences; these as numbers; and the batches drawn from them."""
+    examples = with_passages(corpus, seed=recipe.seed) if recipe.batches.passages else corpus
     pool = pool_of(
-        corpus,
+        examples,
         models.student,
         prompt=models.student_prompt,
-        english_prompt=monolingual_prompt(recipe, models),
+        english_prompt=models.monolingual_prompt(recipe.objective),
         max_tokens=recipe.student.max_tokens,
-        sentences=sentences,
+        sentences=len(corpus),
     )
     sampler = HybridBatchSampler(
         pool,
@@ -88,18 +75,18 @@ def batches(
         rank=rank,
         world=world,
     )
-    return pool, sampler
+    return examples, pool, sampler
 
 
 def fit(
     recipe: Recipe,
     models: Models,
     corpus: ParallelCorpus,
+    checkpoints: Checkpoints,
     *,
-    dev: ParallelCorpus | None = None,
-    checkpoints: Checkpoints | None = None,
-    keep_frozen: bool = False,
-    say: Say = print,
+    dev: ParallelCorpus | None,
+    keep_frozen: bool,
+    say: Say,
 ) -> Fitted:
     """Train the student in place.
 
@@ -107,8 +94,8 @@ def fit(
         recipe: The recipe.
         models: Student and teacher.
         corpus: The pairs to train on.
-        dev: Pairs to evaluate on; needs checkpoints, which keep the best student.
-        checkpoints: Where to save the training and to go on from; None to save nothing.
+        checkpoints: Where to save the training and to go on from.
+        dev: Pairs to evaluate on.
         keep_frozen: As in `train`.
         say: Takes the lines that report progress.
 
@@ -122,20 +109,13 @@ def fit(
         model.max_seq_length = min(recipe.student.max_tokens, model.max_seq_length or recipe.student.max_tokens)
     student.model_card_data = card_data(recipe, corpus)
     student.model_card_data.register_model(student)
-    examples = examples_of(recipe, corpus)
-    pool, sampler = batches(
-        recipe,
-        models,
-        examples,
-        sentences=len(corpus),
-        rank=processes.process_index,
-        world=processes.num_processes,
+    examples, pool, sampler = batches(
+        recipe, models, corpus, rank=processes.process_index, world=processes.num_processes
     )
     if recipe.batches.multilingual:
         _check_comparable(student, teacher)
     pairs = examples.to_dataset().select_columns(["english", "translation"])
-    first = processes.main_process_first if processes.num_processes > 1 else nullcontext
-    with first():
+    with processes.main_process_first():
         banks = read_banks(recipe, models, corpus, say)
     loss = build_loss(
         recipe.objective,
@@ -149,15 +129,15 @@ def fit(
     caches: dict[Reading, TeacherCache] = {}
     if recipe.teacher.cache:
         read = taught(sampler, pairs["english"])
-        with first():
+        with processes.main_process_first():
             for reading in loss.readings:
                 caches[reading] = teacher_cache(recipe, models, read, reading=reading, layers=loss.layers, say=say)
-    latest = checkpoints.latest() if checkpoints is not None else None
+    latest = checkpoints.latest()
     trainer = DistillationTrainer(
         student,
         teacher,
         loss,
-        args=training_arguments(recipe, models, processes.num_processes, save=checkpoints is not None),
+        args=training_arguments(recipe, models, processes.num_processes),
         train_dataset=pairs,
         sampler=sampler,
         examples=Examples(examples),
@@ -169,7 +149,7 @@ def fit(
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     evaluation = None
-    if dev is not None and recipe.evaluation is not None and checkpoints is not None:
+    if dev is not None and recipe.evaluation is not None:
         evaluator = DevEvaluator(
             student,
             teacher,
@@ -183,9 +163,8 @@ def fit(
         trainer.add_callback(evaluation)
     if latest is not None:
         say(f"an interrupted training of {recipe.name!r} continues from {latest.name}")
-    started, before = time.perf_counter(), checkpoints.progress.get("seconds", 0.0) if checkpoints else 0.0
-    if checkpoints is not None:
-        trainer.add_callback(_Clock(checkpoints, started, before))
+    clock = Clock(checkpoints)
+    trainer.add_callback(clock)
     if (transformer := student.transformers_model) is not None:
         use_quick_attention(transformer, bfloat16=trainer.args.bf16, tokens=recipe.student.max_tokens)
     with ExitStack() as training:
@@ -194,16 +173,16 @@ def fit(
             trainer.add_callback(TrainingProgress(line, say))
         training.enter_context(kept_outputs(student, shared_layers(recipe.student) if keep_frozen else 0))
         trainer.train(resume_from_checkpoint=str(latest) if latest is not None else None)
-    taken, seconds = trainer.state.global_step, before + time.perf_counter() - started
+    taken, seconds = trainer.state.global_step, clock.seconds
     figures = _last_figures(trainer.state.log_history)
-    if evaluation is not None and evaluation.best.step is not None and checkpoints is not None:
-        best = evaluation.best.step
+    best = evaluation.best.step if evaluation is not None else None
+    if best is not None:
         processes.wait_for_everyone()
         checkpoints.restore_best(student, best)
         logged = [entry for entry in trainer.state.log_history if entry.get("step") == best]
         figures |= {key: value for entry in logged for key, value in entry.items() if key.startswith("dev_")}
         say(f"best on the dev split: step {best} of {taken}, translation accuracy {figures['dev_accuracy']:.1%}")
-    if recipe.training.average > 1 and checkpoints is not None:
+    if recipe.training.average > 1:
         processes.wait_for_everyone()
         checkpoints.restore_average(student, recipe.training.average)
         say(f"the student is the mean of the last {recipe.training.average} checkpoints")
@@ -214,12 +193,20 @@ def fit(
             f"training of {recipe.name!r} diverged: weights are not finite; nothing was saved; "
             f"lower training.learning_rate ({recipe.training.learning_rate:g}) or raise the temperature of the objective"
         )
-    total = composition(sampler, pool, taken).total
-    summary = Summary(
-        steps=taken, examples=total.examples, tokens=total.tokens, seconds=seconds, peak_memory=peak_memory()
+    total, memory = composition(sampler, pool, taken).total, peak_memory()
+    rate = total.examples / seconds if seconds else 0.0
+    figures |= {
+        "pairs": float(total.examples),
+        "tokens": float(total.tokens),
+        "seconds": round(seconds, 1),
+        "pairs_per_second": round(rate, 2),
+        "peak_memory_gb": round(memory / 1e9, 3),
+    }
+    summary = (
+        f"trained {taken:,} steps: {total.examples:,} pairs, {total.tokens:,} tokens in {seconds:.0f} s, "
+        f"{rate:.1f} pairs/s, peak memory {memory / 1e9:.2f} GB"
     )
-    kept = evaluation.best.step if evaluation is not None and evaluation.best.step is not None else taken
-    return Fitted(kept, {**figures, **summary.figures()}, summary)
+    return Fitted(taken if best is None else best, figures, summary)
 
 
 def _check_comparable(student: SentenceTransformer, teacher: SentenceTransformer) -> None:
@@ -233,14 +220,15 @@ def _check_comparable(student: SentenceTransformer, teacher: SentenceTransformer
         ) from error
 
 
-class _Clock(TrainerCallback):
-    """Puts the seconds of a training into its checkpoints."""
+def peak_memory() -> int:
+    """Largest memory that this process has held, in bytes: of the GPU where one is in use, resident otherwise."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
 
-    def __init__(self, checkpoints: Checkpoints, started: float, before: float) -> None:
-        self._checkpoints, self._started, self._before = checkpoints, started, before
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002
-        self._checkpoints.progress["seconds"] = self._before + time.perf_counter() - self._started
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _last_figures(history: list[dict[str, float]]) -> dict[str, float]:

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -62,9 +61,7 @@ def shared_layers(student: StudentSettings) -> int:
 
 
 @contextmanager
-def kept_outputs(
-    model: SentenceTransformer | MultiVectorEncoder, layers: int, *, folder: Path | None = None
-) -> Iterator[None]:
+def kept_outputs(model: SentenceTransformer | MultiVectorEncoder, layers: int) -> Iterator[None]:
     """Take what the lower layers of a model give for a text from disk inside the block; what is missing is computed once.
 
     Modules and the names of weights stay as they are. A model on a GPU or of another form than BERT's, layers that use
@@ -73,7 +70,6 @@ def kept_outputs(
     Args:
         model: The model; its lower layers must not change inside the block.
         layers: How many layers, counted from the first; 0 for none.
-        folder: Folder of all stores, by default `frozen-layers` in `optical_mteb.storage.home()`.
 
     Raises:
         InputError: The layers cannot be told.
@@ -81,7 +77,7 @@ def kept_outputs(
     if not layers:
         yield
         return
-    lower = _LowerLayers(model, layers, folder or home() / "frozen-layers")
+    lower = _LowerLayers(model, layers)
     with ExitStack() as stack:
         if lower.fits():
             stack.callback(lower.write)
@@ -98,13 +94,13 @@ class _Reached(Exception):  # noqa: N818 - no error
 
 
 class _LowerLayers:
-    def __init__(self, model: SentenceTransformer | MultiVectorEncoder, layers: int, folder: Path) -> None:
+    def __init__(self, model: SentenceTransformer | MultiVectorEncoder, layers: int) -> None:
         self._transformer = cast("PreTrainedModel", model.transformers_model)
         found = list(transformer_layers(model))
         self._lower, self._next = found[:layers], found[layers]
         embedding = embedding_modules(model)
         self._embeddings = embedding[0] if len(embedding) == 1 else None
-        self._folder = folder
+        self._folder = home() / "frozen-layers"
         self._weights = ""
         self._stores: dict[str, ShardStore] = {}
         self._keys: dict[str, LayersKey] = {}
@@ -198,7 +194,8 @@ class _LowerLayers:
         if args or read - _READ or ids is None or mask is None or mask.shape != ids.shape:
             return
         lengths = mask.sum(1)
-        if (types is not None and types.any()) or (mask.bool() != _until(lengths, mask.shape[1])).any():
+        until = torch.arange(mask.shape[1], device=mask.device) < lengths.unsqueeze(1)
+        if (types is not None and types.any()) or (mask.bool() != until).any():
             return
         self._given = self._outputs(kwargs, ids, lengths.tolist())
 
@@ -322,8 +319,3 @@ def _drops(module: nn.Module) -> bool:
         (isinstance(each, nn.Dropout) and each.p > 0) or bool(getattr(each, "attention_dropout", 0.0))
         for each in module.modules()
     )
-
-
-def _until(lengths: Tensor, columns: int) -> Tensor:
-    """The first columns of each row, [B, n], boolean."""
-    return torch.arange(columns, device=lengths.device) < lengths.unsqueeze(1)

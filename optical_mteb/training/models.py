@@ -24,11 +24,12 @@ from optical_mteb.bases import (
 )
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
-from optical_mteb.training.freezing import freeze, word_embeddings
+from optical_mteb.training.freezing import freeze, train_used_words, word_embeddings
 from optical_mteb.training.narrowing import narrow
 from optical_mteb.training.objective import compares_sentences
 from optical_mteb.training.projection import (
     drop_behind_pooling,
+    embedding_width,
     only_pools,
     project_sentences,
     project_tokens,
@@ -36,8 +37,7 @@ from optical_mteb.training.projection import (
 )
 from optical_mteb.training.reader import token_counts
 from optical_mteb.training.readings import Reading
-from optical_mteb.training.recipe import Recipe, StudentSettings
-from optical_mteb.training.used_words import train_used_words
+from optical_mteb.training.recipe import ObjectiveSettings, Recipe, StudentSettings
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,15 @@ class Models:
         known = list(self.student.prompts.values())
         return self.teacher_prompt if self.teacher_prompt in known else self.student.prompts.get("document") or ""
 
-    @property
-    def monolingual_prompt(self) -> str:
-        """Text before an English sentence that the student reads as the teacher does.
+    def monolingual_prompt(self, objective: ObjectiveSettings) -> str:
+        """Text before an English sentence that the student reads in a translation's place: as what it is compared with.
 
-        It is that of documents, but where the student's pooling leaves prompts out: it takes them all to be of one length.
+        It is that of queries, too, where the student's pooling leaves prompts out: it takes them all to be of one length.
         """
+        asked = any(term.target == "query" for term in objective.terms.values())
         poolings = [module for module in self.student.modules() if isinstance(module, Pooling)]
-        return self.target_prompt if all(module.include_prompt for module in poolings) else self.student_prompt
+        one_length = not all(module.include_prompt for module in poolings)
+        return self.student_prompt if asked or one_length else self.target_prompt
 
 
 def load_models(
@@ -236,18 +237,6 @@ def _check_tokens(model: SentenceTransformer, spec: str) -> None:
         only_pools(model)
     except ValueError as error:
         raise InputError(f"[student] {spec}: {error}; use kind = 'dense', or another base") from error
-
-
-def embedding_width(model: SentenceTransformer) -> int:
-    """Width of a model's embeddings.
-
-    Raises:
-        InputError: The model does not say.
-    """
-    width = model.get_embedding_dimension()
-    if width is None:
-        raise InputError(f"{model}: does not say how wide its embeddings are; expected a transformer with pooling")
-    return width
 
 
 def prompt_text(model: SentenceTransformer, name: str | None, where: str, max_tokens: int) -> str:

@@ -23,7 +23,7 @@ from optical_mteb.training.losses import (
 from optical_mteb.training.losses.combined import Term
 from optical_mteb.training.losses.distillation import DistillationLoss, check_widths
 from optical_mteb.training.losses.weights import token_weights
-from optical_mteb.training.recipe import ObjectiveSettings
+from optical_mteb.training.recipe import DocumentRankTerm, ObjectiveSettings, ObjectiveTerm
 
 LOSSES: dict[str, type[DistillationLoss]] = {
     "optical": OpticalLoss,
@@ -61,29 +61,38 @@ def build_loss(
         InputError: A term cannot compare student and teacher.
     """
 
-    def term(name: str, keys: dict[str, Any]) -> Term:
+    def term(name: str, table: ObjectiveTerm) -> Term:
+        keys = table.model_dump(exclude={"weight", "target"})
         if name == "sentence":
             check_widths(student, teacher, "sentence")
             return EmbedDistillLoss(student, **keys)
-        if "score" in keys and name != "rank_documents":
-            keys["score"] = _score(keys["score"], kind)
+        if "score" in keys:
+            keys["score"] = score_of(table, kind)
         if "bank" in keys:
-            keys = {key: value for key, value in keys.items() if key != "bank_size" and value is not None}
+            del keys["bank_size"]
             keys["bank"] = (banks or {})[name]
-        marginals = keys.pop("marginals", "uniform")
-        if marginals != "uniform":
-            keys["student_weights"] = token_weights(marginals, student, translations)
-            keys["teacher_weights"] = token_weights(marginals, teacher, english)
+        weigh(keys, student, teacher, english, translations)
         return LOSSES[name](student, teacher, **keys)
 
     try:
-        terms = {
-            name: (table.weight, term(name, table.model_dump(exclude={"weight", "target"})))
-            for name, table in settings.terms.items()
-        }
+        terms = {name: (table.weight, term(name, table)) for name, table in settings.terms.items()}
         return CombinedLoss(student, teacher, terms, {name: table.target for name, table in settings.terms.items()})
     except ValueError as error:
         raise InputError(f"objective: {error}") from error
+
+
+def weigh(
+    keys: dict[str, Any],
+    student: SentenceTransformer,
+    teacher: SentenceTransformer,
+    english: Sequence[str],
+    translations: Sequence[str],
+) -> None:
+    """Put the weights of tokens in the place of their name, `marginals`, among the keys of a term, where it has some."""
+    marginals = keys.pop("marginals", "uniform")
+    if marginals != "uniform":
+        keys["student_weights"] = token_weights(marginals, student, translations)
+        keys["teacher_weights"] = token_weights(marginals, teacher, english)
 
 
 def compares_sentences(settings: ObjectiveSettings, kind: Kind) -> bool:
@@ -93,15 +102,15 @@ def compares_sentences(settings: ObjectiveSettings, kind: Kind) -> bool:
         settings: The `[objective]` table.
         kind: Kind of the student.
     """
-    scored = {name: getattr(table, "score", "cosine") for name, table in settings.terms.items()}
-    # What `build_loss` hands on: documents are ranked by their sentence embeddings alone.
-    scored |= dict.fromkeys({"rank_documents"} & scored.keys(), "cosine")
     sentence = {name for name, loss in LOSSES.items() if loss.compares == "sentence"} | {"sentence"}
-    return any(name in sentence and _score(score, kind) != "maxsim" for name, score in scored.items())
+    return any(name in sentence and score_of(table, kind) != "maxsim" for name, table in settings.terms.items())
 
 
-def _score(named: str | None, kind: Kind) -> str:
-    """The score of a term: that of the student's kind where its table names none."""
+def score_of(term: ObjectiveTerm, kind: Kind) -> str:
+    """How a term scores: as its table says, or else as a student of this kind; documents are ranked by cosine alone."""
+    if isinstance(term, DocumentRankTerm):
+        return "cosine"
+    named: str | None = getattr(term, "score", "cosine")
     return named or ("maxsim" if kind == "late_interaction" else "cosine")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
@@ -61,11 +62,8 @@ def project_sentences(model: SentenceTransformer, width: int) -> SentenceTransfo
         ValueError: The model has no pooling, or more than one.
     """
     modules, _ = _modules(model)
-    own = model.get_embedding_dimension()
-    if own is None:
-        raise ValueError(f"a model of the form {_form(modules)} does not say its width")
     place = len(modules) - int(isinstance(modules[-1], Normalize))
-    modules.insert(place, Dense(own, width, bias=False, activation_function=None).to(model.device))
+    modules.insert(place, Dense(embedding_width(model), width, bias=False, activation_function=None).to(model.device))
     return _put(model, modules)
 
 
@@ -90,22 +88,20 @@ def only_pools(model: SentenceTransformer) -> bool:
     return all(isinstance(module, Normalize) for module in modules[place + 1 :])
 
 
-def token_width(model: SentenceTransformer) -> int:
-    """Width of the token embeddings that a model gives out; that of its embeddings where it has no pooling.
+def embedding_width(model: SentenceTransformer) -> int:
+    """Width of a model's embeddings, which every model with a transformer can say."""
+    return cast("int", model.get_embedding_dimension())
 
-    Raises:
-        ValueError: The model does not say.
-    """
+
+def token_width(model: SentenceTransformer) -> int:
+    """Width of the token embeddings that a model gives out; that of its embeddings where it has no pooling."""
     width = None
     for module in model.modules():
         if isinstance(module, Pooling):
             width = module.embedding_dimension
         elif isinstance(module, Dense) and module.module_output_name == _TOKENS:
             width = module.out_features
-    width = model.get_embedding_dimension() if width is None else width
-    if width is None:
-        raise ValueError(f"a model of the form {_form(model)} does not say its width")
-    return int(width)
+    return embedding_width(model) if width is None else int(width)
 
 
 def _modules(model: SentenceTransformer) -> tuple[list[nn.Module], int]:

@@ -17,7 +17,6 @@ from optical_mteb.recipes import shipped_recipes
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.students.store import NAME_PATTERN
 from optical_mteb.toml_file import MOST, Count, Seed, find_toml, read_table, read_toml
-from optical_mteb.training.batching import Mixture
 from optical_mteb.training.readings import Reading
 
 Length = Annotated[int, Field(ge=0, le=MOST)]
@@ -99,7 +98,7 @@ class TeacherSettings(_Table):
     cache: bool = False
 
 
-class _Term(_Table):
+class ObjectiveTerm(_Table):
     """A term of the loss.
 
     Attributes:
@@ -112,7 +111,7 @@ class _Term(_Table):
     target: Reading = "document"
 
 
-class _TransportTerm(_Term):
+class _TransportTerm(ObjectiveTerm):
     """How tokens are transported; see `optical_mteb.training.losses.TokenTransport`.
 
     Attributes:
@@ -150,7 +149,7 @@ class OpticalTerm(_TransportTerm):
     """`[objective.optical]`: <T, C> between the tokens of a pair."""
 
 
-class ContrastiveTerm(_Term):
+class ContrastiveTerm(ObjectiveTerm):
     """`[objective.contrastive]`: in-batch contrast; the score is that of the student's kind unless one is named.
 
     Attributes:
@@ -176,7 +175,7 @@ class TransportContrastiveTerm(_TransportTerm):
     iterations: Iterations = 20
 
 
-class SentenceTerm(_Term):
+class SentenceTerm(ObjectiveTerm):
     """`[objective.sentence]`: distance of the student's sentence embedding from the teacher's (`EmbedDistillLoss`).
 
     Attributes:
@@ -186,11 +185,11 @@ class SentenceTerm(_Term):
     distance_metric: Literal["cosine", "mse", "l2"] = "cosine"
 
 
-class AnchorTerm(_Term):
+class AnchorTerm(ObjectiveTerm):
     """`[objective.anchor]`: the student's English tokens stay at the teacher's."""
 
 
-class RankTerm(_Term):
+class RankTerm(ObjectiveTerm):
     """`[objective.rank]`: the student ranks a bank of documents for a translation as the teacher does for the English.
 
     Attributes:
@@ -241,7 +240,7 @@ class ObjectiveSettings(_Table):
         return self
 
     @property
-    def terms(self) -> dict[str, _Term]:
+    def terms(self) -> dict[str, ObjectiveTerm]:
         """The terms that are there, by name."""
         named = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: term for name, term in named.items() if term is not None}
@@ -436,10 +435,10 @@ class Recipe(_Table):
             return False
 
     @property
-    def mixture(self) -> Mixture:
+    def mixture(self) -> BatchSettings:
         """What the batch sampler mixes, caps by ISO 639-3 code."""
         caps = {find_language(spelling).code: cap for spelling, cap in self.batches.caps.items()}
-        return Mixture(**self.batches.model_dump(exclude={"caps"}), caps=caps)
+        return self.batches.model_copy(update={"caps": caps})
 
 
 def find_recipe(spec: str) -> Path:

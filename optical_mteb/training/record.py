@@ -17,9 +17,9 @@ from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.students.sidecar import BitextRecord, OverlapRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION
 from optical_mteb.training.freezing import word_embeddings
-from optical_mteb.training.models import Models, embedding_width
+from optical_mteb.training.models import Models
 from optical_mteb.training.objective import describe
-from optical_mteb.training.projection import token_width
+from optical_mteb.training.projection import embedding_width, token_width
 from optical_mteb.training.recipe import Recipe
 
 TRAINING_RECORD = (

@@ -22,7 +22,7 @@ from optical_mteb.students.store import ORGANISATION, student_names, student_pat
 from optical_mteb.training.checkpoint_record import RunRecord
 from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.composition import Composition, composition
-from optical_mteb.training.fit import Fitted, batches, examples_of, fit
+from optical_mteb.training.fit import Fitted, batches, fit
 from optical_mteb.training.models import Models, load_models
 from optical_mteb.training.overlap import leave_out_overlaps
 from optical_mteb.training.recipe import Recipe
@@ -73,7 +73,7 @@ def train(
     check_device(device)
     processes = PartialState(cpu=on_cpu(device))
     if not processes.is_main_process:
-        say = _silent
+        say = lambda _: None  # noqa: E731
     if processes.num_processes > 1:
         device = str(processes.device)
     target = student_path(recipe.name)
@@ -81,72 +81,41 @@ def train(
         f"student {recipe.name}: another process is training it; wait for its end, or give this one another name "
         "(--set name=NAME)"
     )
-    lock = held(runs_folder() / f".{recipe.name}.lock", taken) if processes.is_main_process else nullcontext()
-    with lock:
-        return _train(
-            recipe,
-            target,
-            recipe_folder,
-            device,
-            processes,
-            resume=resume,
-            fresh=fresh,
-            tasks=tasks,
-            keep_frozen=keep_frozen,
-            say=say,
-        )
-
-
-def _train(
-    recipe: Recipe,
-    target: Path,
-    recipe_folder: Path | None,
-    device: str | None,
-    processes: PartialState,
-    *,
-    resume: bool,
-    fresh: bool,
-    tasks: Sequence[CollectionRetrieval],
-    keep_frozen: bool,
-    say: Say,
-) -> Sidecar:
-    """`train`, in the one process that trains a student of that name, or the processes that share its batches."""
-    set_seed(recipe.seed)
-    if recipe.name in student_names():
-        say(f"student {recipe.name} is in the store; the new one takes its place once it is trained")
-    check_writable(target)
-    checkpoints = Checkpoints(
-        runs_folder() / recipe.name, keep=max(recipe.training.keep_checkpoints, recipe.training.average)
-    )
-    with processes.main_process_first() if processes.num_processes > 1 else nullcontext():
-        corpus, overlaps = _bitext(recipe, recipe_folder, tasks, say)
-        training, dev = split(recipe, corpus)
-        models = load_models(recipe, training, device=device, say=say)
-        started_with = RunRecord(
-            recipe=recipe.model_dump(mode="json"),
-            bitext_fingerprint=corpus.fingerprint,
-            base_revision=models.base_revision,
-            teacher_revision=models.teacher_revision,
-        )
+    with held(runs_folder() / f".{recipe.name}.lock", taken) if processes.is_main_process else nullcontext():
+        set_seed(recipe.seed)
+        if recipe.name in student_names():
+            say(f"student {recipe.name} is in the store; the new one takes its place once it is trained")
+        check_writable(target)
+        with processes.main_process_first():
+            corpus, overlaps = _bitext(recipe, recipe_folder, tasks, say)
+            training, dev = split(recipe, corpus)
+            models = load_models(recipe, training, device=device, say=say)
+            started_with = RunRecord(
+                recipe=recipe.model_dump(mode="json"),
+                bitext_fingerprint=corpus.fingerprint,
+                base_revision=models.base_revision,
+                teacher_revision=models.teacher_revision,
+            )
+            keep = max(recipe.training.keep_checkpoints, recipe.training.average)
+            checkpoints = Checkpoints(runs_folder() / recipe.name, started_with, keep)
+            if processes.is_main_process:
+                checkpoints.begin(resume=resume, fresh=fresh, say=say)
+        fitted = fit(recipe, models, training, checkpoints, dev=dev, keep_frozen=keep_frozen, say=say)
+        processes.wait_for_everyone()
         if processes.is_main_process:
-            checkpoints.begin(started_with, resume=resume, fresh=fresh, say=say)
-    fitted = fit(recipe, models, training, dev=dev, checkpoints=checkpoints, keep_frozen=keep_frozen, say=say)
-    processes.wait_for_everyone()
-    if processes.is_main_process:
-        try:
-            with atomic_folder(target) as folder:
-                save(recipe, models, training, fitted, folder)
-                record = sidecar(
-                    recipe, corpus, models, base_revision(str(folder)), fitted.steps, fitted.metrics, overlaps
-                )
-                record.write(folder)
-        except (OSError, SafetensorError) as error:
-            raise not_writable(target, error) from error
-        checkpoints.end()
-        say(str(fitted.summary))
-        say(f"student {record.name} ({record.parameters / 1e6:.1f} million parameters): {target}")
-    processes.wait_for_everyone()
-    return Sidecar.read(target)
+            try:
+                with atomic_folder(target) as folder:
+                    save(recipe, models, training, fitted, folder)
+                    weights = base_revision(str(folder))
+                    record = sidecar(recipe, corpus, models, weights, fitted.steps, fitted.metrics, overlaps)
+                    record.write(folder)
+            except (OSError, SafetensorError) as error:
+                raise not_writable(target, error) from error
+            checkpoints.end()
+            say(fitted.summary)
+            say(f"student {record.name} ({record.parameters / 1e6:.1f} million parameters): {target}")
+        processes.wait_for_everyone()
+        return Sidecar.read(target)
 
 
 def count_examples(
@@ -168,7 +137,7 @@ def count_examples(
     if dev is not None:
         say(f"held out for evaluation: {len(dev):,} pairs; left to train on: {len(training):,}")
     models = load_models(recipe, training, device=device, say=say)
-    pool, sampler = batches(recipe, models, examples_of(recipe, training), sentences=len(training))
+    _, pool, sampler = batches(recipe, models, training)
     return composition(sampler, pool, recipe.training.steps)
 
 
@@ -191,14 +160,9 @@ def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, fitted: Fitted,
     name = f"{ORGANISATION}/{recipe.name}"
     if recipe.student.kind == "dense":
         models.student.save_pretrained(str(folder), model_name=name)
-        add_to_card(folder, recipe, corpus, fitted.metrics)
-        return
-    student = as_late_interaction(models.student)
-    student.model_card_data = late_interaction_card(recipe, corpus, models.student.model_card_data)
-    student.model_card_data.register_model(student)
-    student.save_pretrained(str(folder), model_name=name)
+    else:
+        student = as_late_interaction(models.student)
+        student.model_card_data = late_interaction_card(recipe, corpus, models.student.model_card_data)
+        student.model_card_data.register_model(student)
+        student.save_pretrained(str(folder), model_name=name)
     add_to_card(folder, recipe, corpus, fitted.metrics)
-
-
-def _silent(_: str) -> None:
-    """What processes but the first say."""

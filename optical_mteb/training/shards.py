@@ -12,7 +12,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -167,9 +167,12 @@ class ShardStore:
             collect(store)
         # A name of its own: two processes that write the same texts at once never touch each other's shard.
         target = self._folder / f"shard-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
-        with atomic_folder(target) as scratch, ShardWriter(scratch, target) as shard:
-            yield shard
-            shard.finish(self._key)
+        try:
+            with atomic_folder(target) as scratch, closing(ShardWriter(scratch)) as shard:
+                yield shard
+                shard.finish(self._key)
+        except OSError as error:
+            raise not_writable(target, error) from error
         for path in self._damaged:
             remove(path)
         self._damaged.clear()
@@ -197,21 +200,13 @@ class ShardStore:
 
 
 class ShardWriter:
-    """Writes the files of a shard batch by batch, to `scratch`, which will stand at `target`."""
+    """Writes the files of a shard batch by batch."""
 
-    def __init__(self, scratch: Path, target: Path) -> None:
-        self._scratch = scratch
-        self._target = target
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._columns: dict[str, _Column] = {}
         self._count = 0
         self._offsets = [0]
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        with self._storing():
-            self._close()
 
     def append(self, digests: Sequence[bytes], flat: Mapping[str, Tensor]) -> None:
         """Write the outputs for some texts by column, and `lengths`, the tokens of each, where they have columns.
@@ -228,39 +223,31 @@ class ShardWriter:
         before = self._offsets[-1]
         self._offsets.extend(before + end for end in ends)
         arrays["keys"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)
-        with self._storing():
-            for name, values in arrays.items():
-                if name not in self._columns:
-                    self._columns[name] = _Column(self._scratch / f"{name}.npy", values)
-                self._columns[name].append(values)
+        for name, values in arrays.items():
+            if name not in self._columns:
+                self._columns[name] = _Column(self._folder / f"{name}.npy", values)
+            self._columns[name].append(values)
 
     def finish(self, key: StoreKey) -> None:
         """Complete the files and write the manifest."""
-        with self._storing():
-            self._close()
-            if "offsets" in key.columns:
-                np.save(self._scratch / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
-            names = file_names(key)
-            manifest = ShardManifest(
-                key=key.model_dump(mode="json"),
-                count=self._count,
-                sizes=_sizes(self._scratch, names),
-                checksums=_checksums(self._scratch, names),
-            )
-            (self._scratch / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        self.close()
+        if "offsets" in key.columns:
+            np.save(self._folder / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
+        names = file_names(key)
+        manifest = ShardManifest(
+            key=key.model_dump(mode="json"),
+            count=self._count,
+            sizes=_sizes(self._folder, names),
+            checksums=_checksums(self._folder, names),
+        )
+        (self._folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the files; an error of one leaves none open."""
         with ExitStack() as stack:
             for column in self._columns.values():
                 stack.callback(column.close)
             self._columns = {}
-
-    @contextmanager
-    def _storing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise not_writable(self._target, error) from error
 
 
 class _Column:

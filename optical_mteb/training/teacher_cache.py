@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,21 +61,25 @@ class CacheKey(StoreKey):
 
 
 class TeacherCache:
-    """Outputs of a frozen teacher under one prompt and one length limit, kept as float16.
+    """Outputs of a frozen teacher under one prompt and one length limit, kept as float16 in `optical_mteb.storage.home()`.
 
-    A text takes 2·d·(1 + n) + 2·L·h·n + 5·n + 24 bytes on disk, for n tokens of width d and L layers of width h.
-    Use `open`; the constructor is for it alone.
+    A text takes 2·d·(1 + n) + 2·L·h·n + 5·n + 24 bytes on disk, for n tokens of width d and L layers of width h. Opening
+    a store writes nothing.
+
+    Args:
+        teacher: The teacher; its weights must be those of `revision`.
+        revision: What `base_revision` returns for the teacher.
+        prompt: Text before every sentence, empty for none.
+        max_tokens: Longest input in tokens; the teacher's own limit holds where that is lower.
+        layers: Hidden layers to keep besides the token embeddings, as -1 for the last.
+        tokens: Keep what the teacher says of tokens; without, 2·d + 16 bytes a text.
+
+    Raises:
+        InputError: A layer is not counted from the last one.
     """
 
-    def __init__(self, teacher: SentenceTransformer, key: CacheKey, folder: Path) -> None:
-        self._teacher = teacher
-        self._key = key
-        self._folder = folder
-        self._store = ShardStore(folder, key, "teacher")
-
-    @classmethod
-    def open(
-        cls,
+    def __init__(
+        self,
         teacher: SentenceTransformer,
         *,
         revision: str,
@@ -84,26 +87,14 @@ class TeacherCache:
         max_tokens: int,
         layers: Sequence[int] = (),
         tokens: bool = True,
-        folder: Path | None = None,
-    ) -> TeacherCache:
-        """Open the store of a teacher; writes nothing.
-
-        Args:
-            teacher: The teacher; its weights must be those of `revision`.
-            revision: What `base_revision` returns for the teacher.
-            prompt: Text before every sentence, empty for none.
-            max_tokens: Longest input in tokens; the teacher's own limit holds where that is lower.
-            layers: Hidden layers to keep besides the token embeddings, as -1 for the last.
-            tokens: Keep what the teacher says of tokens; without, 2·d + 16 bytes a text.
-            folder: Folder of all stores, by default `teacher` in `optical_mteb.storage.home()`.
-
-        Raises:
-            InputError: A layer is not counted from the last one.
-        """
+    ) -> None:
         if any(layer >= 0 for layer in layers):
             raise InputError(f"layers {list(layers)}: expected negative numbers, counted from the last layer, -1")
-        key = CacheKey(revision=revision, prompt=prompt, max_tokens=max_tokens, layers=tuple(layers), tokens=tokens)
-        return cls(teacher, key, (folder or home() / "teacher") / key.digest())
+        self._teacher = teacher
+        self._key = CacheKey(
+            revision=revision, prompt=prompt, max_tokens=max_tokens, layers=tuple(layers), tokens=tokens
+        )
+        self._store = ShardStore(home() / "teacher" / self._key.digest(), self._key, "teacher")
 
     def __len__(self) -> int:
         return len(self._store)

@@ -14,7 +14,6 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from optical_mteb.errors import InputError
 from optical_mteb.training.batching import HybridBatchSampler
@@ -102,21 +101,6 @@ class DistillationCollator(SentenceTransformerDataCollator):
 def _named(column: str, features: Mapping[str, Any]) -> dict[str, Any]:
     """Features under the names that sentence-transformers' trainer gives them in a batch."""
     return {f"{column}_{name}": value for name, value in features.items()}
-
-
-class LogLastStep(TrainerCallback):
-    """Logs the last step, which the logging interval may miss."""
-
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - the parent's signature
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401, ARG002
-    ) -> None:
-        """Ask for a log line after the last step."""
-        if state.global_step >= state.max_steps:
-            control.should_log = True
 
 
 class DistillationTrainer(SentenceTransformerTrainer):

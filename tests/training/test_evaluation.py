@@ -7,8 +7,8 @@ import ot
 import pytest
 import torch
 
-from optical_mteb.bitext import Pair, ParallelCorpus, Report
 from optical_mteb.training.evaluation import DevEvaluator, DevScores, accuracy
+from tests.training.conftest import bitext
 
 ENGLISH = ["water", "good morning", "the house is red", "wash your hands", "stay at home today", "he is ill", "fever"]
 SWAHILI = ["maji", "habari ya asubuhi", "nyumba ni nyekundu", "nawa mikono", "kaa nyumbani leo", "ni mgonjwa", "homa"]
@@ -17,18 +17,8 @@ PROMPTS = {"student_prompt": "query: ", "english_prompt": "passage: ", "teacher_
 NONE = dict.fromkeys(PROMPTS, "")
 
 
-@pytest.fixture
-def models(tiny_model):
-    return tiny_model(seed=1), tiny_model(seed=2)
-
-
 def corpus(**languages):
-    pairs = [(e, t, code) for code, texts in languages.items() for e, t in zip(ENGLISH, texts, strict=False)]
-    return of_rows(pairs)
-
-
-def of_rows(rows):
-    return ParallelCorpus([Pair(*row, "dev", str(number)) for number, row in enumerate(rows)], Report())
+    return bitext([(e, t, code) for code, texts in languages.items() for e, t in zip(ENGLISH, texts, strict=False)])
 
 
 def evaluator(models, dev, prompts=NONE, kind="dense", **options):
@@ -85,13 +75,8 @@ def test_each_side_has_its_own_prompt(models):
     scores = evaluator(models, corpus(swh=SWAHILI), prompts, batch_size=3)()
     found_now = scores.accuracy_to_english["swh"], scores.accuracy_from_english["swh"]
     assert found_now == accuracies(translation, sought)
-    for mixed_up in (
-        (sought, translation),
-        (translation, translation),
-        (sought, sought),
-        (translation, ""),
-        ("", sought),
-    ):
+    wrong = [(sought, translation), (translation, translation), (sought, sought), (translation, ""), ("", sought)]
+    for mixed_up in wrong:
         assert found_now != accuracies(*mixed_up), "the tiny model must tell the prompts apart"
 
 
@@ -125,28 +110,11 @@ def test_transport_cost_is_that_of_pot(models, batch_size):
         assert scores.transport_cost[code] == pytest.approx(np.mean(costs), abs=1e-4)
 
 
-def test_the_blank_of_a_prompt_is_no_token_of_its_own(models, monkeypatch):
-    """Guards against losing the first word with a byte-level tokenizer, which joins the prompt's blank to it."""
-    student, teacher = models
-    monkeypatch.setattr("optical_mteb.training.reader.blank_tokens", lambda preprocess, prompt: 1)
-    scores = evaluator(models, of_rows([("water", "maji", "swh")]), PROMPTS)()
-    # One token more of the prompt counts, as [CLS] is one token ahead of what add_special_tokens=False gives.
-    own, taught = (
-        model.encode(text, prompt=prompt, output_value="token_embeddings")[
-            len(model.tokenizer(prompt, add_special_tokens=False)["input_ids"]) : -1
-        ]
-        for model, text, prompt in ((student, "maji", "query: "), (teacher, "water", "doc - "))
-    )
-    assert scores.transport_cost["swh"] == pytest.approx(
-        pot_cost(own.double().numpy(), taught.double().numpy()), abs=1e-4
-    )
-
-
 def test_a_pair_without_tokens_costs_nothing_and_counts_for_nothing(models):
     """Guards against a mean that a sentence of no content token pulls down."""
     rows = [("water", "maji", "swh"), ("fever", "homa", "swh")]
-    full = evaluator(models, of_rows(rows))()
-    empty = evaluator(models, of_rows([*rows, ("he is ill", "\u200b", "swh")]))()
+    full = evaluator(models, bitext(rows))()
+    empty = evaluator(models, bitext([*rows, ("he is ill", "\u200b", "swh")]))()
     assert empty.transport_cost["swh"] == pytest.approx(full.transport_cost["swh"], abs=1e-6)
 
 
@@ -165,7 +133,7 @@ def test_a_collapsed_student_finds_nothing(models, kind):
 @pytest.mark.parametrize("kind", ["dense", "late_interaction"])
 def test_a_perfect_student_finds_everything(models, kind):
     """Guards against a scale that does not reach 1: the student reads the same text on both sides."""
-    assert evaluator(models, of_rows([(t, t, "swh") for t in SWAHILI]), kind=kind)().mean_accuracy == 1
+    assert evaluator(models, bitext([(t, t, "swh") for t in SWAHILI]), kind=kind)().mean_accuracy == 1
 
 
 def test_pairs_that_share_a_side_are_right_answers(models):
@@ -176,7 +144,7 @@ def test_pairs_that_share_a_side_are_right_answers(models):
         ("fever", "maji", "swh"),
         ("he is ill", "maji", "swh"),
     ]
-    scores = evaluator(models, of_rows(rows))()
+    scores = evaluator(models, bitext(rows))()
     embedded = {text: unit(models[0].encode(text)) for text in ("water", "fever", "he is ill", "maji")}
     english = [embedded[row[0].lower()] for row in rows]
     own = [embedded[row[1]] for row in rows]
@@ -194,15 +162,11 @@ def test_pairs_that_share_a_side_are_right_answers(models):
     assert scores.accuracy_from_english["swh"] == share(english, own)
 
 
-def test_accuracy_of_ties_and_of_broken_scores():
-    """Guards against a hit by rounding alone, and NaN as a hit."""
+def test_accuracy_of_ties_of_broken_scores_and_of_several_right_answers():
+    """Guards against a hit by rounding alone, NaN as a hit, and a miss where another right answer comes first."""
     same = torch.eye(3, dtype=torch.bool)
     scores = torch.tensor([[0.5, 0.5 - 1e-7, 0.1], [0.2, 0.3, 0.1], [0.1, torch.nan, 0.9]])
     assert accuracy(scores, same) == pytest.approx(1 / 3)
-
-
-def test_the_best_of_several_right_answers_counts():
-    """Guards against a miss where another right answer than the query's own pair comes first."""
     same = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.3, 0.4], [0.1, 0.2, 0.9]])
     assert accuracy(scores, same) == pytest.approx(2 / 3)
@@ -260,17 +224,6 @@ def test_texts_are_cut_where_the_trainer_cuts_them(models):
     assert scores[0].accuracy_to_english == scores[1].accuracy_to_english
 
 
-def test_a_projected_student(tiny_model):
-    """Guards against an evaluation that needs a student of the teacher's own width."""
-    from optical_mteb.training.projection import project_tokens
-
-    narrow, teacher = tiny_model(hidden=16), tiny_model(hidden=32)
-    with pytest.raises(ValueError, match="16 wide and the teacher's 32"):
-        evaluator((narrow, teacher), corpus(swh=SWAHILI))
-    scores = evaluator((project_tokens(narrow, 32), teacher), corpus(swh=SWAHILI))()
-    assert 0 < scores.transport_cost["swh"] < 2
-
-
 def test_figures_of_the_log():
     """Guards against a mean weighted by pairs or over one way alone, and names that the log does not expect."""
     scores = DevScores({"som": 0.2, "swh": 0.4}, {"som": 0.6, "swh": 1.0}, {"som": 0.3, "swh": 0.5})
@@ -287,7 +240,9 @@ def test_figures_of_the_log():
     }
 
 
-def test_no_dev_pair(models):
-    """Guards against a division by zero, steps later."""
+def test_what_cannot_be_evaluated(models, tiny_model):
+    """Guards against a division by zero, or a product of unequal widths, steps later."""
     with pytest.raises(ValueError, match="no dev pair"):
-        evaluator(models, of_rows([]))
+        evaluator(models, bitext([]))
+    with pytest.raises(ValueError, match="16 wide and the teacher's 32"):
+        evaluator((tiny_model(hidden=16), models[1]), corpus(swh=SWAHILI))

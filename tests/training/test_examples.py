@@ -6,22 +6,20 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from optical_mteb.bitext import ParallelCorpus
-from optical_mteb.bitext.corpus import Pair
-from optical_mteb.bitext.report import Report
-from optical_mteb.training.batching import Example, HybridBatchSampler, Mixture
+from optical_mteb.training.batching import Example, HybridBatchSampler
 from optical_mteb.training.composition import composition
 from optical_mteb.training.examples import Examples, group_of, meanings, pool_of
 from optical_mteb.training.reader import token_counts
+from optical_mteb.training.recipe import BatchSettings
+from tests.training.conftest import bitext
 
 TEXTS = ["a", "the house is red", "neno " * 100, "水水水", "[SEP] [CLS]", "!?", "long" * 31, "long" * 32]
 
 
 def corpus_of(**languages):
     """A corpus of (English, translation) pairs by language, the languages interleaved."""
-    pairs = [(language, *pair, place) for language, own in languages.items() for place, pair in enumerate(own)]
-    pairs.sort(key=lambda row: row[3])
-    return ParallelCorpus([Pair(english, text, code, "here", str(n)) for code, english, text, n in pairs], Report([]))
+    rows = [(place, (*pair, code)) for code, own in languages.items() for place, pair in enumerate(own)]
+    return bitext([row for _, row in sorted(rows, key=lambda each: each[0])])
 
 
 @pytest.fixture
@@ -120,7 +118,7 @@ def test_the_composition_is_that_of_the_batches(tiny_model, corpus):
     """Guards against a table that counts other examples than those trained on: against a loop over the texts of every batch."""
     model = tiny_model()
     pool = pool_of(corpus, model, prompt="query: ", max_tokens=30)
-    mixture = Mixture(monolingual=1, cross_lingual=2, multilingual=1, alpha=0.5)
+    mixture = BatchSettings(monolingual=1, cross_lingual=2, multilingual=1, alpha=0.5)
     sampler = HybridBatchSampler(pool, mixture, batch_size=8, steps=17, seed=3, rank=1, world=2)
     examples, codes = Examples(corpus), {pair.translation: pair.language for pair in corpus}
     rows, tokens, slots = Counter(), Counter(), Counter()
@@ -150,7 +148,7 @@ def test_the_composition_is_that_of_the_batches(tiny_model, corpus):
 def test_the_table_says_what_was_counted(tiny_model, corpus):
     """Guards against shares and sums in the wrong cell."""
     pool = pool_of(corpus, tiny_model())
-    mixture = Mixture(monolingual=1, cross_lingual=2)
+    mixture = BatchSettings(monolingual=1, cross_lingual=2)
     found = composition(HybridBatchSampler(pool, mixture, batch_size=20, steps=3, seed=3), pool, 3)
     cells = [tuple(cell.plain for cell in row) for row in found.table().rows]
     assert [row[:4] for row in cells] == [

@@ -16,38 +16,15 @@ from optical_mteb.training.explain import Alignment, align, as_text, draw, expla
 from optical_mteb.training.losses.token_transport import TokenTransport
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
-
-RECIPE = """
-name = "explained"
-
-[student]
-base = "{base}"
-prompt = "query"
-max_tokens = 24
-
-[teacher]
-base = "{base}"
-prompt = "document"
-
-[[bitext]]
-source = "cldr:swh"
-
-[objective.optical]
-{objective}
-
-[training]
-steps = 2
-batch_size = 8
-precision = "float32"
-"""
+from tests.training.conftest import recipe_tables
 
 
 @pytest.fixture
-def recipe(tmp_path, tiny_base):
-    def read(objective="", base=tiny_base, overrides=()):
-        path = tmp_path / "explained.toml"
-        path.write_text(RECIPE.format(base=base, objective=objective))
-        return read_recipe(path, overrides)
+def recipe(tiny_base):
+    def read(*overrides):
+        training = {"steps": 2, "batch_size": 8}
+        tables = recipe_tables(tiny_base, student={"max_tokens": 24}, training=training, objective={"optical": {}})
+        return read_recipe(tables, overrides)
 
     return read
 
@@ -116,22 +93,23 @@ def test_before_and_after_training(recipe, tmp_path, tiny_base):
     """Guards against a trained student that is not shown, an explanation that writes to the store, and one that trains."""
     checked = recipe()
     assert [a.label for a in explain(checked, "water", "maji", device="cpu")] == [f"{tiny_base}, untrained"]
-    assert not student_path("explained").exists()
+    assert not student_path("tiny-student").exists()
     train(checked, device="cpu", say=lambda line: None)
-    store = student_path("explained").parent
+    store = student_path("tiny-student").parent
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     lines = []
     first, second = explain(checked, "water", "maji", device="cpu", output=tmp_path / "both.png", say=lines.append)
     assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
-    assert (first.label, second.label) == (f"{tiny_base}, untrained", "explained, trained 2 steps")
+    assert (first.label, second.label) == (f"{tiny_base}, untrained", "tiny-student, trained 2 steps")
     assert not torch.equal(first.cost, second.cost)
     assert lines == [f"picture: {tmp_path / 'both.png'}"]
 
 
-@pytest.mark.parametrize("objective", ['marginals = "idf"', 'solver = "ipot"', "layers = [-1, -2]"])
+@pytest.mark.parametrize("objective", ["marginals='idf'", "solver='ipot'", "layers=[-1, -2]"])
 def test_the_recipe_decides_on_the_transport(recipe, objective):
     """Guards against an explanation with another cost, marginal or solver than training has."""
-    plain, other = (explain(recipe(keys), "water is", "maji ya", device="cpu")[0] for keys in ("", objective))
+    recipes = recipe(), recipe(f"objective.optical.{objective}")
+    plain, other = (explain(checked, "water is", "maji ya", device="cpu")[0] for checked in recipes)
     assert not torch.allclose(plain.plan, other.plan, atol=1e-6)
     assert other.marginal_error < 0.05
 
@@ -147,7 +125,7 @@ def test_a_base_of_another_width_waits_for_its_training(recipe, tmp_path, tiny_b
     """Guards against a matrix product of unequal widths: the untrained base has no projection yet."""
     folder = tmp_path / "narrow"
     tiny_model(hidden=16).save_pretrained(str(folder), create_model_card=False)
-    checked = recipe(overrides=[f"student.base={folder}"])
+    checked = recipe(f"student.base={folder}")
     lines = []
     with pytest.raises(InputError, match="train it first"):
         explain(checked, "water", "maji", device="cpu", say=lines.append)
@@ -155,7 +133,7 @@ def test_a_base_of_another_width_waits_for_its_training(recipe, tmp_path, tiny_b
     assert "16 dimensions, the teacher's 32" in lines[0]
     train(checked, device="cpu", say=lambda line: None)
     (only,) = explain(checked, "water", "maji", device="cpu", say=lambda line: None)
-    assert only.label == "explained, trained 2 steps"
+    assert only.label == "tiny-student, trained 2 steps"
 
 
 @pytest.mark.parametrize(("english", "translation"), [("", "maji"), ("water", " \n"), ("[PAD]", "maji")])

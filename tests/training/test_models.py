@@ -8,39 +8,29 @@ from sentence_transformers.base.modules import Dense
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from optical_mteb.bases import as_late_interaction
-from optical_mteb.bitext import Pair, ParallelCorpus, Report
 from optical_mteb.training.arguments import training_arguments
 from optical_mteb.training.evaluation import DevEvaluator
 from optical_mteb.training.models import load_models
 from optical_mteb.training.objective import build_loss
 from optical_mteb.training.projection import token_width
-from optical_mteb.training.recipe import Recipe
+from optical_mteb.training.recipe import read_recipe
+from tests.conftest import build_tiny_model
+from tests.training.conftest import bitext, recipe_tables
 
 ENGLISH = ["good morning", "water", "the house is red", "seed"]
 SWAHILI = ["habari ya asubuhi", "maji", "nyumba ni nyekundu", "mbegu"]
-CORPUS = ParallelCorpus(
-    [Pair(e, t, "swh", "here", str(n)) for n, (e, t) in enumerate(zip(ENGLISH, SWAHILI, strict=True))], Report()
-)
+CORPUS = bitext([(english, swahili, "swh") for english, swahili in zip(ENGLISH, SWAHILI, strict=True)])
 
 
 def recipe(student, teacher, kind="dense", **objective):
-    return Recipe.model_validate(
-        {
-            "name": "tiny",
-            "student": {"base": str(student), "kind": kind, "prompt": "query"},
-            "teacher": {"base": str(teacher), "prompt": "document"},
-            "bitext": [{"source": "a.tsv", "language": "swh"}],
-            "objective": objective or {"contrastive": {}},
-            "training": {"steps": 1, "precision": "float32"},
-        }
-    )
+    tables = recipe_tables(student, student={"kind": kind}, training={"steps": 1})
+    tables |= {"teacher": {"base": str(teacher), "prompt": "document"}, "objective": objective or {"contrastive": {}}}
+    return read_recipe(tables)
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
     """Folders of tiny bases by the widths of their tokens and sentences."""
-    from tests.conftest import build_tiny_model
-
     folder = tmp_path_factory.mktemp("bases")
     for tokens, sentences in [(32, 32), (32, 16), (64, 32), (64, 16)]:
         model = build_tiny_model(hidden=tokens)
@@ -113,6 +103,6 @@ def test_the_recipe_sets_the_precision(bases, monkeypatch, named):
     checked = recipe(bases / "32-32", bases / "32-32")
     models = load_models(checked, CORPUS, device="cpu", say=lambda _: None)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", named)
-    assert training_arguments(checked, models, 1, save=False).mixed_precision == "no"
+    assert training_arguments(checked, models, 1).mixed_precision == "no"
     half = checked.model_copy(update={"training": checked.training.model_copy(update={"precision": "bfloat16"})})
-    assert training_arguments(half, models, 1, save=False).mixed_precision == "bf16"
+    assert training_arguments(half, models, 1).mixed_precision == "bf16"

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 import pytest
 from datasets import Dataset
 
-from optical_mteb.bitext import Pair, ParallelCorpus, Report
+from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.collection.published_data import offline
 from optical_mteb.errors import InputError
 from optical_mteb.students import read_student
 from optical_mteb.training.overlap import leave_out_overlaps
 from optical_mteb.training.recipe import find_recipe, read_recipe
 from optical_mteb.training.run import train
+from tests.training.conftest import bitext, recipe_tables
 
 
 class Task:
@@ -36,8 +37,7 @@ class Task:
 
 @pytest.fixture
 def corpus():
-    sides = [("Good morning", "Habari", "swh"), ("Good night", "Usiku", "swh"), ("Bread", "Rooti", "som")]
-    return ParallelCorpus([Pair(*side, "a.tsv", str(n)) for n, side in enumerate(sides)], Report())
+    return bitext([("Good morning", "Habari", "swh"), ("Good night", "Usiku", "swh"), ("Bread", "Rooti", "som")])
 
 
 def test_what_tasks_have_is_left_out_unless_they_are_named(corpus, monkeypatch):
@@ -74,14 +74,9 @@ def test_the_record_of_a_student_has_the_counts(tmp_path, tiny_base):
     words = [("good morning", "habari"), ("good night", "usiku mwema"), ("bread", "mkate"), ("water", "maji")] * 6
     table = "".join(f"{english} {n}\t{other} {n}\n" for n, (english, other) in enumerate(words))
     (tmp_path / "a.tsv").write_text(table)
-    overrides = [
-        f"student.base='{tiny_base}'",
-        f"teacher.base='{tiny_base}'",
-        "bitext=[{source='a.tsv', language='swh'}]",
-        "training={steps=1, batch_size=4}",
-        "student.prune_vocabulary=false",
-    ]
-    recipe = read_recipe(find_recipe("quickstart"), overrides)
+    own = {"source": "a.tsv", "language": "swh"}
+    training = {"steps": 1, "batch_size": 4}
+    recipe = read_recipe(recipe_tables(tiny_base, bitext=[own], training=training, objective={"optical": {}}))
     lines = []
     train(recipe, recipe_folder=tmp_path, tasks=[Task("Other", ["Bread 2", "MAJI 3"])], say=lines.append)
     record = read_student(recipe.name)

@@ -5,12 +5,9 @@ import pytest
 import torch
 from scipy.special import rel_entr, softmax
 
-from optical_mteb.bitext import Pair, ParallelCorpus
 from optical_mteb.bitext.passages import passages
-from optical_mteb.bitext.report import Report
 from optical_mteb.errors import InputError
-from optical_mteb.training import bank as bank_module
-from optical_mteb.training.bank import bank_texts, read_bank
+from optical_mteb.training import teacher_reading
 from optical_mteb.training.losses import (
     Bank,
     CombinedLoss,
@@ -20,25 +17,13 @@ from optical_mteb.training.losses import (
     RankDistillationLoss,
 )
 from optical_mteb.training.losses.contrastive import maxsim, maxsim_of_chosen
-from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.recipe import RankTerm
 from optical_mteb.training.teacher_cache import TeacherCache
+from optical_mteb.training.teacher_reading import bank_texts, read_bank
 from optical_mteb.training.trainer import DistillationCollator, by_column
+from tests.training.conftest import bitext, handmade
 
 TEXTS = ["good morning", "a red house", "water", "the sun", "rain and wind", "bread"]
-
-
-@pytest.fixture
-def models(tiny_model):
-    return tiny_model(seed=1), tiny_model(seed=2)
-
-
-def handmade(rows, seed, width=32, tokens=4):
-    """Encoded sentences of random tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    own = torch.randn(rows, tokens, width, generator=generator)
-    content = torch.arange(tokens) < torch.arange(rows).unsqueeze(-1) % tokens + 1
-    return Encoded(own, content, torch.randn(rows, width, generator=generator), torch.zeros(rows, tokens).long())
 
 
 def bank_of(model, texts=TEXTS):
@@ -66,7 +51,7 @@ def unit(values):
 def test_value_and_gradient_by_hand(models):
     """Guards against a wrong divergence or gradient: KL from the teacher's score distribution to the student's."""
     bank = bank_of(models[1])
-    student, teacher = handmade(3, 0), handmade(5, 1)
+    student, teacher = handmade([1, 2, 3], 0, 32), handmade([1, 2, 3, 4, 1], 1, 32)
     moving = student.sentence.clone().requires_grad_()
     loss = RankDistillationLoss(*models, bank, temperature=0.1)
     value = loss.compute_loss_from_encoded(student._replace(sentence=moving), teacher)
@@ -90,7 +75,7 @@ def test_value_and_gradient_by_hand(models):
 def test_candidates_and_maxsim_by_hand(models):
     """Guards against candidates that miss the teacher's best, and MaxSim of a query with another query's documents."""
     bank = bank_of(models[1])
-    student, teacher = handmade(2, 0), handmade(2, 1)
+    student, teacher = handmade([1, 2], 0, 32), handmade([1, 2], 1, 32)
     loss = RankDistillationLoss(*models, bank, temperature=0.1, score="maxsim", candidates=4)
     scores = torch.from_numpy(unit(teacher.sentence) @ unit(bank.embeddings).T).float()
     chosen = loss._candidates(scores)
@@ -130,7 +115,7 @@ def test_what_a_rank_loss_refuses(models, tiny_model):
 
 def test_margin_leaves_out_what_the_teacher_finds_alike(models):
     """Guards against English sentences that say nearly the same being told apart."""
-    student, teacher = handmade(3, 0), handmade(3, 1)
+    student, teacher = handmade([1, 2, 4], 0, 32), handmade([1, 2, 4], 1, 32)
     near = teacher.sentence.clone()
     near[1] = near[0] + 0.01
     teacher = teacher._replace(sentence=near, ids=torch.arange(12).reshape(3, 4))
@@ -168,11 +153,8 @@ def test_each_term_is_compared_with_its_reading(models):
     values = loss.weighted_terms(columns, targets)
 
     def read(model, texts, prompt):
-        return (
-            loss.encode_student(model.preprocess(texts, prompt=prompt))
-            if model is student
-            else loss.encode_teacher(model.preprocess(texts, prompt=prompt))
-        )
+        encode = loss.encode_student if model is student else loss.encode_teacher
+        return encode(model.preprocess(texts, prompt=prompt))
 
     english, translations = ["good morning", "water"], ["habari", "maji"]
     asked, documents = read(teacher, english, "query: "), read(teacher, english, "passage: ")
@@ -193,20 +175,16 @@ def test_each_term_is_compared_with_its_reading(models):
     }  # fmt: skip
 
 
-def corpus(*documents, language="swh", source="here"):
-    return ParallelCorpus(
-        [
-            Pair(f"{name} says {number}", f"{language} {number}", language, source, f"{name}:{number}")
-            for name, numbers in documents
-            for number in numbers
-        ],
-        Report([]),
+def documents(**numbers):
+    """Sentences of documents, by the numbers that they have there."""
+    return bitext(
+        [(f"{name} says {n}", f"swh {n}", "swh", f"{name}:{n}") for name, own in numbers.items() for n in own]
     )
 
 
 def test_passages_are_consecutive_sentences():
     """Guards against passages across documents or gaps, a sentence in two of them, and one-sided joins."""
-    found = passages(corpus(("a", [1, 2, 3, 5, 6]), ("b", [7, 8, 9, 10, 11])), shortest=2, longest=3, seed=3)
+    found = passages(documents(a=[1, 2, 3, 5, 6], b=[7, 8, 9, 10, 11]), shortest=2, longest=3, seed=3)
     assert {pair.id.partition(":")[0] for pair in found} == {"a", "b"}
     used = []
     for pair in found:
@@ -218,32 +196,32 @@ def test_passages_are_consecutive_sentences():
         used += range(first, last + 1)
     assert len(used) == len(set(used))
     assert 4 not in used
-    assert passages([Pair("a", "b", "swh", "x.tsv", str(n)) for n in range(9)]) == []
+    assert passages(bitext([("a", "b", "swh")] * 9)) == []
     with pytest.raises(InputError, match="expected 2 or more"):
         passages([], shortest=3, longest=2)
 
 
 def test_bank_texts_and_their_embeddings(tiny_model, monkeypatch):
     """Guards against repeated texts, a bank beyond its size or the memory, and embeddings of another text."""
-    bitext = corpus(("a", range(1, 13)))
-    sentences, texts = [pair.english for pair in bitext], bank_texts(bitext, RankTerm(), seed=1)
+    corpus = documents(a=range(1, 13))
+    sentences, texts = [pair.english for pair in corpus], bank_texts(corpus, RankTerm(), seed=1)
     assert texts[:12] == sentences
     assert all(text.count("says") in (3, 4, 5) for text in texts[12:])
-    assert bank_texts(bitext, RankTerm(bank="sentences"), seed=1) == sentences
-    assert bank_texts(bitext, RankTerm(bank="passages"), seed=1) == texts[12:]
-    few = bank_texts(bitext, RankTerm(bank_size=5), seed=1)
+    assert bank_texts(corpus, RankTerm(bank="sentences"), seed=1) == sentences
+    assert bank_texts(corpus, RankTerm(bank="passages"), seed=1) == texts[12:]
+    few = bank_texts(corpus, RankTerm(bank_size=5), seed=1)
     assert len(set(few)) == 5
     assert set(few) < set(texts)
     teacher = tiny_model(seed=2)
     for tokens in (True, False):
-        cache = TeacherCache.open(teacher, revision="r", prompt="passage: ", max_tokens=64, tokens=tokens)
+        cache = TeacherCache(teacher, revision="r", prompt="passage: ", max_tokens=64, tokens=tokens)
         assert cache.ensure(texts) == len(texts)
         bank = read_bank(texts, cache, 32, tokens=tokens)
         direct = teacher.encode(texts, prompt="passage: ", convert_to_tensor=True)
         torch.testing.assert_close(bank.embeddings, direct, atol=1e-3, rtol=0)
-    numbered = ParallelCorpus([Pair("x", "y", "swh", "a.tsv", "1")], Report([]))
+    numbered = bitext([("x", "y", "swh")])
     with pytest.raises(InputError, match="no record of the bitext names its document"):
         bank_texts(numbered, RankTerm(bank="passages"), seed=1)
-    monkeypatch.setattr(bank_module, "free_memory", lambda: 1000)
+    monkeypatch.setattr(teacher_reading, "free_memory", lambda: 1000)
     with pytest.raises(InputError, match="set bank_size to 3 or less"):
         read_bank(texts, cache, 32, tokens=False)

@@ -15,62 +15,30 @@ from sentence_transformers import SentenceTransformer
 from optical_mteb.errors import InputError
 from optical_mteb.storage import held, runs_folder
 from optical_mteb.students import student_path
+from optical_mteb.toml_file import as_override
 from optical_mteb.training.checkpoint_record import RunRecord
 from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.evaluation import DevEvaluator, DevScores
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
 from optical_mteb.training.trainer import DistillationTrainer
+from tests.training.conftest import recipe_tables
 from tests.training.processes import ended, started
 
 pytestmark = pytest.mark.slow
 
-RECIPE = """
-name = "tiny-student"
-
-[student]
-base = "{base}"
-prompt = "query"
-dropout = {dropout}
-
-[teacher]
-base = "{base}"
-prompt = "document"
-
-[[bitext]]
-source = "cldr:swh"
-
-[[bitext]]
-source = "cldr:som"
-
-[batches]
-monolingual = 0.25
-cross_lingual = 0.5
-multilingual = 0.25
-alpha = 0.5
-
-[objective.optical]
-
-[objective.contrastive]
-
-[objective.anchor]
-
-[training]
-steps = {steps}
-batch_size = 16
-learning_rate = 1e-3
-checkpoint_every = 4
-precision = "float32"
-
-[evaluation]
-pairs = 12
-every = 5
-"""
-
 
 def write_recipe(folder: Path, base: Path, steps: int, dropout: float = 0.1) -> Path:
+    tables = recipe_tables(
+        base,
+        student={"dropout": dropout},
+        training={"steps": steps, "checkpoint_every": 4},
+        batches={"monolingual": 0.25, "cross_lingual": 0.5, "multilingual": 0.25, "alpha": 0.5},
+        objective={"optical": {}, "contrastive": {}, "anchor": {}},
+        evaluation={"pairs": 12, "every": 5},
+    )
     path = folder / "tiny.toml"
-    path.write_text(RECIPE.format(base=base, steps=steps, dropout=dropout))
+    path.write_text("\n".join(as_override(key, table) for key, table in tables.items()))
     return path
 
 
@@ -267,8 +235,8 @@ def test_a_damaged_checkpoint_counts_as_not_there(broken_off, recipe, whole, tmp
             shutil.copytree(run, copy)
             (copy / path.relative_to(run)).write_bytes(damaged)
             lines = []
-            checkpoints = Checkpoints(copy)
-            checkpoints.begin(manifest, say=lines.append)
+            checkpoints = Checkpoints(copy, manifest)
+            checkpoints.begin(say=lines.append)
             if path.name != "checksums.json" or parsed(damaged) != parsed(path.read_bytes()):
                 assert checkpoints.latest().name == "checkpoint-00000004", path
                 assert "checkpoint-00000008" in lines[0]

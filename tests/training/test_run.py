@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 
 from optical_mteb.bases import base_revision
 from optical_mteb.bitext import ParallelCorpus
@@ -12,67 +13,36 @@ from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names, student_path
 from optical_mteb.training.fit import batches
 from optical_mteb.training.models import load_models
-from optical_mteb.training.recipe import read_recipe
+from optical_mteb.training.objective import build_loss
+from optical_mteb.training.recipe import ObjectiveSettings, read_recipe
 from optical_mteb.training.run import train
+from tests.training.conftest import recipe_tables
 
 pytestmark = pytest.mark.long
 
-RECIPE = """
-name = "tiny-student"
-description = "A student for tests."
-license = "mit"
 
-[student]
-base = "{base}"
-prompt = "query"
-prune_vocabulary = true
-
-[teacher]
-base = "{base}"
-prompt = "document"
-
-[[bitext]]
-source = "cldr:swh"
-
-[[bitext]]
-source = "cldr:som"
-
-[objective.optical]
-weight = 0.2
-
-[objective.transport_contrastive]
-temperature = 0.1
-
-[training]
-steps = 6
-batch_size = 16
-learning_rate = 1e-3
-log_every = 2
-precision = "float32"
-"""
+def tables(base):
+    objective = {"optical": {"weight": 0.2}, "transport_contrastive": {"temperature": 0.1}}
+    student, training = {"prune_vocabulary": True}, {"steps": 6, "log_every": 2}
+    return recipe_tables(base, student=student, training=training, objective=objective, license="mit")
 
 
 @pytest.fixture
-def recipe(tmp_path, tiny_base):
-    path = tmp_path / "tiny.toml"
-    path.write_text(RECIPE.format(base=tiny_base))
-    return path
+def recipe(tiny_base):
+    return tables(tiny_base)
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory, tiny_base):
     """Record of the recipe's student, what its training said, and the home that it is in."""
-    folder, lines = tmp_path_factory.mktemp("plain"), []
-    (folder / "tiny.toml").write_text(RECIPE.format(base=tiny_base))
+    home, lines = tmp_path_factory.mktemp("plain") / "home", []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPTICAL_MTEB_HOME", str(folder / "home"))
-        return train(read_recipe(folder / "tiny.toml"), say=lines.append), lines, folder / "home"
+        patch.setenv("OPTICAL_MTEB_HOME", str(home))
+        return train(read_recipe(tables(tiny_base)), say=lines.append), lines, home
 
 
 def test_training_leaves_a_complete_student(recipe, tiny_base, plain, monkeypatch):
     """Guards against an incomplete checkpoint: native format, sidecar, card, a revision that is the hash of its weights."""
-    from sentence_transformers import SentenceTransformer
-
     trained, lines, home = plain
     monkeypatch.setenv("OPTICAL_MTEB_HOME", str(home))
     folder = student_path("tiny-student")
@@ -108,18 +78,6 @@ def test_the_same_seed_gives_the_same_weights(recipe, plain):
     assert train(checked.model_copy(update={"seed": 14}), say=lambda _: None).weights != plain[0].weights
 
 
-def test_frozen_embeddings_stay(recipe, tiny_base):
-    """Guards against word embeddings that train although the recipe freezes them."""
-    from sentence_transformers import SentenceTransformer
-
-    train(read_recipe(recipe, ["student.prune_vocabulary=false"]), say=lambda _: None)
-    student, base = (
-        SentenceTransformer(str(folder), device="cpu") for folder in (student_path("tiny-student"), tiny_base)
-    )
-    words = [model.transformers_model.get_input_embeddings().weight for model in (student, base)]
-    assert torch.equal(*words)
-
-
 def test_a_diverged_run_saves_nothing(recipe, plain, own_home):
     """Guards against a NaN checkpoint, and an older student that a failed run takes away."""
     older, _, home = plain
@@ -147,8 +105,6 @@ def test_a_language_that_the_package_does_not_know(recipe, tmp_path):
 
 def test_prompts_of_the_recipe_are_kept(recipe, tiny_model, tmp_path):
     """Guards against prompts lost where the base has none: the recipe names them, and the student has them at inference."""
-    from sentence_transformers import SentenceTransformer
-
     bare = tiny_model()
     bare.prompts = {}
     bare.save_pretrained(str(tmp_path / "bare"), create_model_card=False)
@@ -275,7 +231,7 @@ def test_the_teacher_reads_what_the_steps_need(recipe):
     lines = []
     train(checked, say=lines.append)
     corpus = ParallelCorpus.load(checked.bitext)
-    _, sampler = batches(checked, load_models(checked, corpus, say=lambda _: None), corpus)
+    _, _, sampler = batches(checked, load_models(checked, corpus, say=lambda _: None), corpus)
     seen = {corpus[example.pair].english for batch in sampler for example in batch if example.kind != "multilingual"}
     assert len(seen) < len({pair.english for pair in corpus}) / 2
     assert any(line.startswith(f"teacher: read {len(seen)} texts") for line in lines)
@@ -321,9 +277,6 @@ def test_hostile_sentences(recipe, tmp_path):
 
 def test_the_contrast_scores_as_the_student_does(tiny_model):
     """Guards against a late-interaction student trained by the pooling that it does not have."""
-    from optical_mteb.training.objective import build_loss
-    from optical_mteb.training.recipe import ObjectiveSettings
-
     models = tiny_model(), tiny_model()
     plain, named = (ObjectiveSettings.model_validate({"contrastive": keys}) for keys in ({}, {"score": "cosine"}))
     scores = [build_loss(plain, *models, kind=kind).losses[0].score for kind in ("dense", "late_interaction")]
@@ -333,11 +286,7 @@ def test_the_contrast_scores_as_the_student_does(tiny_model):
 
 def test_sentences_of_different_width_are_refused(tiny_model):
     """Guards against a crash in the first step: the stock distillation loss compares any two tensors."""
-    from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense
-
-    from optical_mteb.training.objective import build_loss
-    from optical_mteb.training.recipe import ObjectiveSettings
 
     wide = tiny_model()
     teacher = SentenceTransformer(modules=[wide[0], wide[1], Dense(32, 16)], device="cpu")
@@ -356,10 +305,6 @@ def test_transport_settings_reach_the_training(recipe, plain, override):
 
 def test_dropout_is_the_recipes(recipe, tiny_base, tiny_model, tmp_path):
     """Guards against a base's own dropout that stays on, and a student whose saved configuration has lost it."""
-    from sentence_transformers import SentenceTransformer
-
-    from optical_mteb.training.models import load_models
-
     base = tiny_model()
     config = base.transformers_model.config
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.3

@@ -28,41 +28,12 @@ from optical_mteb.errors import InputError
 from optical_mteb.students import student_path
 from optical_mteb.training.models import load_models
 from optical_mteb.training.narrowing import narrow, principal_directions
-from optical_mteb.training.projection import project_tokens, token_width
+from optical_mteb.training.projection import token_width
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
+from tests.training.conftest import recipe_tables
 
 TEXTS = ["good morning", "the house is red", "water", "a long sentence about nothing at all"]
-
-RECIPE = """
-name = "small"
-license = "mit"
-
-[student]
-base = "{base}"
-prompt = "query"
-prune_vocabulary = true
-
-[teacher]
-base = "{base}"
-prompt = "document"
-
-[[bitext]]
-source = "cldr:swh"
-limit = 60
-
-[objective.optical]
-
-[objective.sentence]
-
-[objective.anchor]
-
-[training]
-steps = 3
-batch_size = 8
-learning_rate = 1e-3
-precision = "float32"
-"""
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 40}
 ENCODERS = [
@@ -74,10 +45,11 @@ ENCODERS = [
 
 
 @pytest.fixture
-def recipe(tmp_path, tiny_base):
-    path = tmp_path / "small.toml"
-    path.write_text(RECIPE.format(base=tiny_base))
-    return path
+def recipe(tiny_base):
+    student, training = {"prune_vocabulary": True}, {"steps": 3, "batch_size": 8}
+    objective = {"optical": {}, "sentence": {}, "anchor": {}}
+    bitext = [{"source": "cldr:swh", "limit": 60}]
+    return recipe_tables(tiny_base, student=student, training=training, objective=objective, bitext=bitext)
 
 
 @pytest.fixture
@@ -117,15 +89,6 @@ def swap_transformer(model, transformer):
 def test_which_layers_stay(layers, present, selection, expected):
     """Guards against a selection that loses the last layer, repeats one, or leaves a gap larger than it must."""
     assert layer_indices(layers, present, selection) == expected
-
-
-@pytest.mark.parametrize("first", [1, 2, 3])
-def test_the_first_layers_give_the_hidden_state_of_that_depth(tiny_model, first):
-    """Guards against a cut that reorders or mixes layers: n layers alone give the whole model's nth hidden state."""
-    model = tiny_model(layers=4)
-    whole = hidden_states(model)
-    select_layers(model, layer_indices(first, 4, "first"))
-    torch.testing.assert_close(hidden_states(model)[-1], whole[first], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("kind", "config"), ENCODERS, ids=lambda value: getattr(value, "__name__", ""))
@@ -212,18 +175,6 @@ def test_directions_are_those_of_the_singular_values(tiny_model):
     assert (directions.gather(1, directions.abs().argmax(1, keepdim=True)) > 0).all()
 
 
-def test_tokens_in_a_subspace_lose_nothing(tiny_model):
-    """Guards against a centred or unnormalised map: tokens of a 6-dimensional subspace keep their inner products in 6."""
-    torch.manual_seed(1)
-    model = project_tokens(tiny_model(), 32, weight=torch.randn(32, 6) @ torch.randn(6, 32))
-    wide = model.encode(TEXTS[0], output_value="token_embeddings")
-    directions = principal_directions(model, TEXTS, 6)
-    torch.testing.assert_close(directions @ directions.T, torch.eye(6), rtol=0, atol=1e-5)
-    mapped = wide @ directions.T
-    torch.testing.assert_close(mapped @ mapped.T, wide @ wide.T, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(mapped[:, :5] @ mapped[:, :5].T, wide @ wide.T, rtol=1e-2)
-
-
 def test_the_sample_is_the_same_for_every_order(tiny_model):
     """Guards against directions that depend on the order or repetition of the corpus, and a model left with other settings."""
     model, texts = tiny_model().train(), [f"sentence number {i}" for i in range(40)]
@@ -287,7 +238,9 @@ def test_frozen_layers_stay_as_they_are(recipe, load):
     """Guards against layers that are trained all the same, norms and positions below them included, or frozen with too many."""
     base = dict(load()[0].student.transformers_model.named_parameters())
     train(read_recipe(recipe, ["student.freeze_layers=1"]), device="cpu", say=lambda _: None)
-    trained = dict(SentenceTransformer(str(student_path("small")), device="cpu").transformers_model.named_parameters())
+    trained = dict(
+        SentenceTransformer(str(student_path("tiny-student")), device="cpu").transformers_model.named_parameters()
+    )
     moved = {name for name, weight in trained.items() if not torch.equal(weight, base[name])}
     upper = {name for name in base if name.startswith("encoder.layer.1.")}
     # The bias of the keys shifts all attention scores of a query alike, which the softmax takes away.
@@ -301,7 +254,9 @@ def test_training_ends_with_a_small_student(recipe, kind):
     """Guards against keys of the recipe that get lost on the way to the store."""
     overrides = ["student.layers=1", "student.width=16", "student.feed_forward=24", f"student.kind={kind}"]
     trained = train(read_recipe(recipe, overrides), device="cpu", say=lambda _: None)
-    student = (SentenceTransformer if kind == "dense" else MultiVectorEncoder)(str(student_path("small")), device="cpu")
+    student = (SentenceTransformer if kind == "dense" else MultiVectorEncoder)(
+        str(student_path("tiny-student")), device="cpu"
+    )
     config = student.transformers_model.config
     assert (trained.width, config.num_hidden_layers, config.intermediate_size) == (16, 1, 24)
     assert len(student.transformers_model.encoder.layer) == 1

@@ -12,19 +12,14 @@ from optical_mteb.training.losses import (
     TransportContrastiveLoss,
     targets,
 )
-from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.losses.targets import from_all_devices, joined
+from tests.training.conftest import handmade
 
 
-def some(lengths, seed, width=6):
-    """Encoded sentences of random tokens with a hidden layer and groups."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (len(lengths), max(lengths))
-    content = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(-1)
-    ids = torch.randint(5, 99, shape, generator=generator) * content
-    tokens, hidden = (torch.randn(*shape, width, generator=generator) for _ in range(2))
-    group = torch.randint(0, 2**62, shape[:1], generator=generator)
-    return Encoded(tokens, content, tokens.mean(1), ids, {-2: hidden}, group)
+def some(lengths, seed):
+    """Encoded sentences with a hidden layer and groups."""
+    group = torch.randint(0, 2**62, (len(lengths),), generator=torch.Generator().manual_seed(seed))
+    return handmade(lengths, seed)._replace(hidden={-2: handmade(lengths, 100 + seed).tokens}, group=group)
 
 
 def assert_rows(found, parts):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -16,6 +16,14 @@ from optical_mteb.training.losses.weights import TokenWeights
 
 Solver = Literal["sinkhorn", "ipot", "unbalanced", "exact"]
 """Names of transport solvers in recipes; see `optical_mteb.transport`."""
+
+SOLVERS: dict[Solver, tuple[Callable[..., Tensor], tuple[str, ...]]] = {
+    "sinkhorn": (transport.sinkhorn, ("epsilon", "iterations", "tolerance")),
+    "ipot": (transport.ipot, ("beta", "iterations", "tolerance")),
+    "unbalanced": (transport.unbalanced, ("epsilon", "relaxation", "iterations", "tolerance")),
+    "exact": (transport.exact, ()),
+}
+"""The solvers, and the settings that each reads."""
 
 
 class Solved(NamedTuple):
@@ -97,8 +105,8 @@ class TokenTransport(nn.Module):
         centre: bool = False,
     ) -> None:
         super().__init__()
-        if solver not in get_args(Solver):
-            raise ValueError(f"solver {solver!r}: expected one of {', '.join(get_args(Solver))}")
+        if solver not in SOLVERS:
+            raise ValueError(f"solver {solver!r}: expected one of {', '.join(SOLVERS)}")
         if not layers or any(layer >= 0 for layer in layers) or len(set(layers)) < len(layers):
             raise ValueError(f"layers {tuple(layers)}: expected different negative numbers, counted from the last, -1")
         if min(epsilon, beta, relaxation, iterations) <= 0:
@@ -157,30 +165,20 @@ class TokenTransport(nn.Module):
         content = teacher.content.unsqueeze(-1)
         return [(layer.float() * content).sum(dim=(0, 1)) / content.sum().clamp_min(1) for layer in tokens]
 
-    def weights(self, encoded: Encoded, tokens: Packed, which: TokenWeights | None) -> Tensor | None:
-        """Weights of the packed tokens, [B, k]."""
-        return None if which is None else tokens.gather(which(encoded))
-
     def solve(
         self,
         cost: Tensor,
         source_mask: Tensor,
         target_mask: Tensor,
-        *,
         source_weights: Tensor | None,
         target_weights: Tensor | None,
-    ) -> Tensor:
-        """Plans of P problems, [P, n, m], without gradient."""
+    ) -> tuple[Tensor, Solved]:
+        """Transport costs of P problems, [P], and the problems with their plans, which have no gradient."""
+        solver, read = SOLVERS[self.solver]
+        options: dict[str, Any] = {name: getattr(self, name) for name in read}
         weights = {"source_weights": source_weights, "target_weights": target_weights}
-        if self.solver == "exact":
-            return transport.exact(cost, source_mask, target_mask, **weights)
-        options: dict[str, Any] = {**weights, "iterations": self.iterations, "tolerance": self.tolerance}
-        if self.solver == "ipot":
-            return transport.ipot(cost, source_mask, target_mask, beta=self.beta, **options)
-        options["epsilon"] = self.epsilon
-        if self.solver == "unbalanced":
-            return transport.unbalanced(cost, source_mask, target_mask, relaxation=self.relaxation, **options)
-        return transport.sinkhorn(cost, source_mask, target_mask, **options)
+        plan = solver(cost, source_mask, target_mask, **weights, **options)
+        return transport.transport_cost(plan, cost), Solved(plan, source_mask, target_mask, **weights)
 
     def pairs(self, student: Encoded, teacher: Encoded) -> tuple[Tensor, Solved]:
         """Transport cost of each of A student sentences against its own, the teacher's first A; [A], and the plans."""
@@ -189,12 +187,9 @@ class TokenTransport(nn.Module):
         (source, source_vectors), (target, target_vectors) = self.pack(student, centers), self.pack(teacher, centers)
         layers = zip(source_vectors, target_vectors, strict=True)
         cost = _mean([transport.cosine_cost(own, other) for own, other in layers])
-        source_weights = self.weights(student, source, self.student_weights)
-        target_weights = self.weights(teacher, target, self.teacher_weights)
-        plan = self.solve(cost, source.mask, target.mask, source_weights=source_weights, target_weights=target_weights)
-        return transport.transport_cost(plan, cost), Solved(
-            plan, source.mask, target.mask, source_weights, target_weights
-        )
+        source_weights = _weights(self.student_weights, student, source)
+        target_weights = _weights(self.teacher_weights, teacher, target)
+        return self.solve(cost, source.mask, target.mask, source_weights, target_weights)
 
     def all_pairs(self, student: Encoded, teacher: Encoded) -> tuple[Tensor, Solved]:
         """Transport cost of each of A student sentences against each of B teacher sentences, [A, B], and A x B plans."""
@@ -210,35 +205,22 @@ class TokenTransport(nn.Module):
             ]
         )
         cost = flat.reshape(rows, n, columns, m).transpose(1, 2).reshape(rows * columns, n, m)
-        source_weights = self.weights(student, source, self.student_weights)
-        target_weights = self.weights(teacher, target, self.teacher_weights)
-        solved = Solved(
-            plan=cost,
-            source_mask=source.mask.repeat_interleave(columns, dim=0),
-            target_mask=target.mask.repeat(rows, 1),
-            source_weights=None if source_weights is None else source_weights.repeat_interleave(columns, dim=0),
-            target_weights=None if target_weights is None else target_weights.repeat(rows, 1),
-        )
-        plan = self.solve(
+        source_weights = _weights(self.student_weights, student, source)
+        target_weights = _weights(self.teacher_weights, teacher, target)
+        costs, solved = self.solve(
             cost,
-            solved.source_mask,
-            solved.target_mask,
-            source_weights=solved.source_weights,
-            target_weights=solved.target_weights,
+            source.mask.repeat_interleave(columns, dim=0),
+            target.mask.repeat(rows, 1),
+            None if source_weights is None else source_weights.repeat_interleave(columns, dim=0),
+            None if target_weights is None else target_weights.repeat(rows, 1),
         )
-        return transport.transport_cost(plan, cost).reshape(rows, columns), solved._replace(plan=plan)
+        return costs.reshape(rows, columns), solved
 
     def settings(self) -> dict[str, Any]:
         """Settings to print in a model card: those that the solver reads."""
-        read = {
-            "sinkhorn": ("epsilon", "iterations", "tolerance"),
-            "unbalanced": ("epsilon", "relaxation", "iterations", "tolerance"),
-            "ipot": ("beta", "iterations", "tolerance"),
-            "exact": (),
-        }
         return {
             "solver": self.solver,
-            **{name: getattr(self, name) for name in read[self.solver]},
+            **{name: getattr(self, name) for name in SOLVERS[self.solver][1]},
             "student_weights": type(self.student_weights or TokenWeights()).__name__,
             "teacher_weights": type(self.teacher_weights or TokenWeights()).__name__,
             "center": self.center,
@@ -248,6 +230,11 @@ class TokenTransport(nn.Module):
 
 def _mean(costs: list[Tensor]) -> Tensor:
     return costs[0] if len(costs) == 1 else torch.stack(costs).mean(0)
+
+
+def _weights(which: TokenWeights | None, encoded: Encoded, tokens: Packed) -> Tensor | None:
+    """Weights of the packed tokens, [B, k]; None for uniform ones."""
+    return None if which is None else tokens.gather(which(encoded))
 
 
 def _config(model: SentenceTransformer) -> Any:  # noqa: ANN401 - a transformers configuration

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -86,14 +86,7 @@ def token_weights(name: Marginals, model: SentenceTransformer, texts: Iterable[s
         name: One of `Marginals`.
         model: Whose tokens are weighted.
         texts: Texts that `idf` counts tokens in; the others do not read them.
-
-    Raises:
-        ValueError: There are no weights of that name.
     """
     if name == "idf":
         return IdfWeights.count(model, texts)
-    if name == "norm":
-        return NormWeights()
-    if name == "uniform":
-        return TokenWeights()
-    raise ValueError(f"marginals {name!r}: expected one of {', '.join(get_args(Marginals))}")
+    return NormWeights() if name == "norm" else TokenWeights()

@@ -2,8 +2,9 @@
 
 import json
 import math
+from dataclasses import asdict
 
-from optical_mteb.training.model_selection import BestCheckpoint
+from optical_mteb.training.callbacks import BestCheckpoint
 
 
 def test_the_best_is_the_first_maximum():
@@ -42,8 +43,8 @@ def test_a_restart_goes_on_where_it_was():
         best = BestCheckpoint()
         for step, score in enumerate(scores):
             best.update(step, score)
-        state = json.loads(json.dumps(best.state(), allow_nan=False))
-        restarted = BestCheckpoint.from_state(state)
+        state = json.loads(json.dumps(asdict(best), allow_nan=False))
+        restarted = BestCheckpoint(**state)
         assert restarted == best
         assert restarted.update(5, 0.35) == best.update(5, 0.35)
         assert restarted.should_stop(2) == best.should_stop(2) == bool(scores)

@@ -1,10 +1,8 @@
 """Word embeddings of which some rows are trained: what moves, what stays, and what is saved."""
 
-import pytest
 import torch
 
-from optical_mteb.training.recipe import Recipe
-from optical_mteb.training.used_words import PartlyTrainedEmbedding, keep_whole_words, train_used_words
+from optical_mteb.training.freezing import PartlyTrainedEmbedding, keep_whole_words, train_used_words
 
 
 def test_only_used_rows_move(tiny_model):
@@ -31,19 +29,3 @@ def test_only_used_rows_move(tiny_model):
     changed = (layer.weight != before).any(1).nonzero().flatten().tolist()
     assert 3 <= len(changed) <= len(used)
     assert set(changed) <= used
-
-
-def test_a_rate_that_nothing_reads():
-    """Guards against a learning rate of word embeddings that are frozen."""
-    recipe = {
-        "name": "x",
-        "student": {"base": "b"},
-        "teacher": {"base": "b"},
-        "bitext": [{"source": "a.tsv", "language": "swh"}],
-        "objective": {"rank": {}},
-        "training": {"steps": 1, "embedding_rate": 1e-4},
-    }
-    with pytest.raises(ValueError, match="embedding_rate is read with"):
-        Recipe.model_validate(recipe)
-    recipe["student"] |= {"freeze_embeddings": "unused"}
-    assert Recipe.model_validate(recipe).training.embedding_rate == 1e-4
