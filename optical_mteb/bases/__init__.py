@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, ClassVar
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
-    from optical_mteb.bases.feed_forward import prune_feed_forward
     from optical_mteb.bases.late_interaction import as_dense, as_late_interaction
-    from optical_mteb.bases.layer_selection import LayerSelection, layer_indices, select_layers, transformer_layers
+    from optical_mteb.bases.layers import (
+        LayerSelection,
+        layer_indices,
+        prune_feed_forward,
+        select_layers,
+        transformer_layers,
+    )
     from optical_mteb.bases.pruning import PruningReport, prune_vocabulary
     from optical_mteb.bases.resolve import (
         base_folder,
@@ -29,9 +34,8 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
-    "feed_forward": ("prune_feed_forward",),
     "late_interaction": ("as_dense", "as_late_interaction"),
-    "layer_selection": ("LayerSelection", "layer_indices", "select_layers", "transformer_layers"),
+    "layers": ("LayerSelection", "layer_indices", "prune_feed_forward", "select_layers", "transformer_layers"),
     "pruning": ("PruningReport", "prune_vocabulary"),
     "resolve": ("base_folder", "base_revision", "folder_revision", "is_hub_id", "load_as_saved", "load_base"),
 }

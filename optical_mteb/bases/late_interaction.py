@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,8 +76,3 @@ def as_dense(model: MultiVectorEncoder) -> SentenceTransformer:
     # Kept aside, not as a module: the mask is not part of the dense model's forward pass.
     dense.__dict__[_MASK] = next((module for module in children if isinstance(module, MultiVectorMask)), None)
     return dense
-
-
-def is_late_interaction(settings: Path) -> bool:
-    """Whether the `config_sentence_transformers.json` of a checkpoint is that of a late-interaction retriever."""
-    return json.loads(settings.read_text(encoding="utf-8")).get("model_type") in ("MultiVectorEncoder", "ColBERT")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,21 +78,15 @@ def convert(source: Path, folder: Path) -> None:
 
     file = read_q4_file(source)
     rows = len(file.tokenizer.pieces)
-    save_file(bert_weights(file), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(_bert_weights(file), folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", _bert_config(file.shape, file.tokenizer, rows))
     _save_tokenizer(file.tokenizer, file.shape.positions, folder)
     _write_modules(file.shape, folder)
     (folder / "README.md").write_text(_MODEL_CARD, encoding="utf-8")
 
 
-def bert_weights(file: Q4File) -> dict[str, NDArray[np.float32]]:
-    """All tensors of the file under the names of transformers' `BertModel`, linear weights as `[out, in]`.
-
-    The file has no pooler; the one here is zero.
-
-    Raises:
-        InputError: A tensor is missing or has another size than the header gives it.
-    """
+def _bert_weights(file: Q4File) -> dict[str, NDArray[np.float32]]:
+    """All tensors of the file under the names of transformers' `BertModel`, linear weights as `[out, in]`."""
     shape, rows = file.shape, len(file.tokenizer.pieces)
     hidden, wide = (shape.hidden,), (shape.feed_forward,)
     sizes = {
@@ -120,24 +113,16 @@ def bert_weights(file: Q4File) -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def unigram_tokenizer(source: Q4Tokenizer, where: Path | str = "tokenizer") -> Tokenizer:
-    """The fast tokenizer of XLM-R over the file's pieces: normalisation, metaspace, Unigram, `<s> text </s>`.
-
-    Args:
-        source: Pieces and normalisation map.
-        where: What an error names.
-
-    Raises:
-        InputError: The normalisation map is not NFKC apart from characters it drops or turns into a space.
-    """
+def _unigram_tokenizer(source: Q4Tokenizer, where: Path) -> Tokenizer:
+    """The fast tokenizer of XLM-R over the file's pieces: normalisation, metaspace, Unigram, `<s> text </s>`."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    dropped, spaced = split_normalisation(source.normalisation, where)
-    steps: list[normalizers.Normalizer] = [
-        normalizers.Replace(Regex(_character_class(points)), by)
-        for points, by in ((dropped, ""), (spaced, " "))
-        if points
-    ]
+    dropped, spaced = _dropped_and_spaced(source.normalisation, where)
+    steps: list[normalizers.Normalizer] = []
+    for points, by in ((dropped, ""), (spaced, " ")):
+        if points:
+            letters = "".join(f"\\x{{{point:X}}}" for point in points)
+            steps.append(normalizers.Replace(Regex(f"[{letters}]"), by))
     tokenizer = Tokenizer(models.Unigram(source.pieces, unk_id=source.unk))
     tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -153,14 +138,8 @@ def unigram_tokenizer(source: Q4Tokenizer, where: Path | str = "tokenizer") -> T
     return tokenizer
 
 
-def split_normalisation(
-    mapping: dict[int, tuple[int, ...]], where: Path | str = "tokenizer"
-) -> tuple[list[int], list[int]]:
-    """The code points that the map drops and those it turns into a space, where NFKC does neither.
-
-    Raises:
-        InputError: An entry is neither of these nor NFKC.
-    """
+def _dropped_and_spaced(mapping: dict[int, tuple[int, ...]], where: Path) -> tuple[list[int], list[int]]:
+    """The code points that the map drops and those it turns into a space, where NFKC does neither."""
     dropped: list[int] = []
     spaced: list[int] = []
     for source, target in mapping.items():
@@ -173,16 +152,12 @@ def split_normalisation(
     return dropped, spaced
 
 
-def _character_class(code_points: Iterable[int]) -> str:
-    return "[" + "".join(f"\\x{{{point:X}}}" for point in code_points) + "]"
-
-
 def _save_tokenizer(source: Q4Tokenizer, positions: int, folder: Path) -> None:
     from transformers import AddedToken, PreTrainedTokenizerFast
 
     bos, eos, pad, unk = (source.pieces[special][0] for special in (source.bos, source.eos, source.pad, source.unk))
     fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=unigram_tokenizer(source, folder),
+        tokenizer_object=_unigram_tokenizer(source, folder),
         model_max_length=positions,
         padding_side="right",
         model_input_names=["input_ids", "attention_mask"],

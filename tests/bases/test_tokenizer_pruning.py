@@ -2,13 +2,7 @@
 
 from tokenizers import Tokenizer, models, processors
 
-from optical_mteb.bases.tokenizer_pruning import (
-    essential_ids,
-    greedy_matches,
-    keep_pieces,
-    tokenizer_state,
-    used_ids,
-)
+from optical_mteb.bases.tokenizer_pruning import essential_ids, greedy_matches, keep_pieces, tokenizer_state, used_ids
 
 
 def _pruned(tokenizer: Tokenizer, texts: list[str]) -> Tokenizer:
@@ -49,9 +43,9 @@ def test_added_tokens_follow_the_pieces():
 def test_greedy_matches_end_where_no_piece_fits():
     """Guards against matches after the failure, or the shorter of two matches."""
     vocabulary = {"a": 0, "ab": 1, "##c": 2, "##cd": 3, "##e": 4}
-    assert greedy_matches("abcdxe", vocabulary, "##") == {1, 3}
-    assert greedy_matches("abce", vocabulary, "##") == {1, 2, 4}
-    assert greedy_matches("xab", vocabulary, "##") == set()
+    assert greedy_matches("abcdxe", vocabulary, "##", 4) == {1, 3}
+    assert greedy_matches("abce", vocabulary, "##", 4) == {1, 2, 4}
+    assert greedy_matches("xab", vocabulary, "##", 4) == set()
 
 
 def test_a_long_word_takes_few_look_ups():
@@ -65,5 +59,5 @@ def test_a_long_word_takes_few_look_ups():
             return super().__contains__(piece)
 
     vocabulary = Counting({"a": 0, "##a": 1, "##aab": 2, "##b": 3})
-    assert greedy_matches("ab" * 5_000, vocabulary, "##") == {0, 1, 3}
+    assert greedy_matches("ab" * 5_000, vocabulary, "##", 5) == {0, 1, 3}
     assert vocabulary.asked < 10_000 * 4 * 8
