@@ -56,9 +56,8 @@ def build(
     from optical_mteb.index.assembly import BuildSettings
     from optical_mteb.index.build import build_index
     from optical_mteb.index.choice import parse_memory
-    from optical_mteb.index.corpus_files import read_queries
     from optical_mteb.index.encoder import load_encoder
-    from optical_mteb.index.sources import open_corpus
+    from optical_mteb.index.sources import open_corpus, read_queries
 
     fill = None
     if check_engine(engine, address, workers):
@@ -94,8 +93,8 @@ def search(
 
     register()
     if queries is not None and output is not None:
-        from optical_mteb.index.corpus_files import read_queries
         from optical_mteb.index.runs import write_run
+        from optical_mteb.index.sources import read_queries
 
         write_run(index, read_queries(queries), output, k=1000 if top_k is None else top_k)
         typer.echo(f"wrote {output}")

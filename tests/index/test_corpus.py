@@ -9,8 +9,7 @@ from datasets import Dataset
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.corpus import Corpus
-from optical_mteb.index.corpus_files import read_queries
-from optical_mteb.index.sources import open_corpus
+from optical_mteb.index.sources import open_corpus, read_queries
 
 DOCUMENTS = [("a", "Mvua", "Mvua kubwa leo."), ("b", "", "የዛሬ ዜና"), ("c", "Only a title", "")]
 
