@@ -18,33 +18,14 @@ from optical_mteb.students import Sidecar, read_student, student_path
 from tests.conftest import build_tiny_model
 
 
-def sidecar_of(weights):
+def sidecar_of(weights, **more):
     """The record of a student that no training made."""
-    return Sidecar(
-        name="tiny-student",
-        weights=weights,
-        created="2026-01-02",
-        seed=1,
-        steps=1,
-        recipe={},
-        objective="1 x optical",
-        base="intfloat/multilingual-e5-small",
-        base_revision="0",
-        base_origin="intfloat/multilingual-e5-small",
-        teacher="intfloat/multilingual-e5-small",
-        teacher_revision="0",
-        teacher_origin="intfloat/multilingual-e5-small",
-        bitext=[],
-        bitext_fingerprint="0",
-        languages=["eng-Latn", "som-Latn"],
-        mteb_tasks=["CLDRNameRetrieval"],
-        license="mit",
-        parameters=1000,
-        embedding_parameters=100,
-        width=32,
-        max_tokens=128,
-        versions={},
-    )
+    facts = dict.fromkeys(("base", "base_origin", "teacher", "teacher_origin"), "intfloat/multilingual-e5-small")
+    facts |= dict.fromkeys(("base_revision", "teacher_revision", "bitext_fingerprint"), "0")
+    facts |= {"name": "tiny-student", "created": "2026-01-02", "objective": "1 x optical", "license": "mit"}
+    facts |= {"seed": 1, "steps": 1, "parameters": 1000, "embedding_parameters": 100, "width": 32, "max_tokens": 128}
+    facts |= {"recipe": {}, "versions": {}, "bitext": [], "languages": ["eng-Latn", "som-Latn"]}
+    return Sidecar.model_validate(facts | {"weights": weights, "mteb_tasks": ["CLDRNameRetrieval"]} | more)
 
 
 @pytest.fixture

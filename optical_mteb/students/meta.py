@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 
     from optical_mteb.bases import PypiBase
-    from optical_mteb.students.sidecar import Sidecar
 
 
 def load_student(
@@ -74,7 +73,30 @@ def student_meta(name: str) -> ModelMeta:
         sidecar = read_student(name)
     except (InputError, OSError):
         return _meta(load_student, f"{ORGANISATION}/{name}", None)
-    return _student_meta(sidecar)
+    from mteb.models.model_implementations import MODEL_REGISTRY
+    from mteb.models.model_meta import ScoringFunction
+
+    # What base or teacher was trained on counts as the student's own; unknown stays unknown.
+    origins = (MODEL_REGISTRY.get(origin or "") for origin in (sidecar.base_origin, sidecar.teacher_origin))
+    inherited = [origin.training_datasets if origin else None for origin in origins]
+    late = sidecar.kind == "late_interaction"
+    known = None if None in inherited else set(sidecar.mteb_tasks).union(*(tasks or () for tasks in inherited))
+    return _meta(
+        load_student,
+        f"{ORGANISATION}/{sidecar.name}",
+        sidecar.weights,
+        release_date=sidecar.created,
+        languages=sidecar.languages,
+        n_parameters=sidecar.parameters,
+        n_embedding_parameters=sidecar.embedding_parameters,
+        memory_usage_mb=round(sidecar.parameters * 4 / 2**20),
+        max_tokens=sidecar.max_tokens,
+        embed_dim=sidecar.width,
+        license=sidecar.license,
+        training_datasets=known,
+        adapted_from=sidecar.base_origin,
+        **({"model_type": ["late-interaction"], "similarity_fn_name": ScoringFunction.MAX_SIM} if late else {}),
+    )
 
 
 def pypi_base_meta(base: PypiBase) -> ModelMeta:
@@ -101,33 +123,6 @@ def _wheel_revision(base: PypiBase) -> str | None:
         return f"{base.wheel}-{version(base.wheel)}"
     except PackageNotFoundError:
         return None
-
-
-def _student_meta(sidecar: Sidecar) -> ModelMeta:
-    from mteb.models.model_implementations import MODEL_REGISTRY
-    from mteb.models.model_meta import ScoringFunction
-
-    # What base or teacher was trained on counts as the student's own; unknown stays unknown.
-    origins = (MODEL_REGISTRY.get(origin or "") for origin in (sidecar.base_origin, sidecar.teacher_origin))
-    inherited = [origin.training_datasets if origin else None for origin in origins]
-    late = sidecar.kind == "late_interaction"
-    known = None if None in inherited else set(sidecar.mteb_tasks).union(*(tasks or () for tasks in inherited))
-    return _meta(
-        load_student,
-        f"{ORGANISATION}/{sidecar.name}",
-        sidecar.weights,
-        release_date=sidecar.created,
-        languages=sidecar.languages,
-        n_parameters=sidecar.parameters,
-        n_embedding_parameters=sidecar.embedding_parameters,
-        memory_usage_mb=round(sidecar.parameters * 4 / 2**20),
-        max_tokens=sidecar.max_tokens,
-        embed_dim=sidecar.width,
-        license=sidecar.license,
-        training_datasets=known,
-        adapted_from=sidecar.base_origin,
-        **({"model_type": ["late-interaction"], "similarity_fn_name": ScoringFunction.MAX_SIM} if late else {}),
-    )
 
 
 def _meta(loader: Any, name: str, revision: str | None, **known: Any) -> ModelMeta:  # noqa: ANN401 - field values

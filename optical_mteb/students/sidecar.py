@@ -168,9 +168,3 @@ def shipped_packs() -> dict[str, Path]:
     """Record of each student that the package brings, by its name; the tensors lie beside it."""
     folder = Path(str(files(__package__))) / "weights"
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
-
-
-def shipped_sidecar(name: str) -> Sidecar | None:
-    """What is on record about a student that the package brings, or None where it brings none of that name."""
-    record = shipped_packs().get(name)
-    return None if record is None else Sidecar.model_validate_json(record.read_text(encoding="utf-8"))

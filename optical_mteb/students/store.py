@@ -8,7 +8,7 @@ from pathlib import Path
 from optical_mteb.errors import InputError
 from optical_mteb.recipes import shipped_students
 from optical_mteb.storage import collect, recover, students_folder
-from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar, shipped_packs, shipped_sidecar
+from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar, shipped_packs
 
 ORGANISATION = "optical-mteb"
 """The part before the slash in the names under which MTEB knows the students."""
@@ -86,9 +86,8 @@ def read_student(name: str) -> Sidecar:
     folder = student_path(name)
     recover(folder)
     if not (folder / SIDECAR_NAME).is_file():
-        shipped = shipped_sidecar(name)
-        if shipped is not None:
-            return shipped
+        if record := shipped_packs().get(name):
+            return Sidecar.model_validate_json(record.read_text(encoding="utf-8"))
         recipe = shipped_students().get(name, "RECIPE.toml")
         raise InputError(
             f"student {name!r} is not trained yet: no checkpoint in {folder}; run: optical-mteb train {recipe}"

@@ -12,9 +12,9 @@ from optical_mteb.cli import app
 from optical_mteb.errors import InputError
 from optical_mteb.students import read_student, student_names, student_path
 from optical_mteb.students.averaging import average
-from optical_mteb.students.sidecar import Sidecar
 from optical_mteb.students.store import checked_folder
 from tests.conftest import build_tiny_model
+from tests.test_registry import sidecar_of
 
 
 def put(name, base, *, seed=None, model=None, late=False, **record):
@@ -26,21 +26,9 @@ def put(name, base, *, seed=None, model=None, late=False, **record):
             parameter += 0.1 * torch.randn_like(parameter) if seed else 0
     folder = student_path(name)
     (as_late_interaction(model) if late else model).save_pretrained(str(folder))
-    facts = {
-        **dict.fromkeys(("objective", "teacher", "teacher_revision", "bitext_fingerprint"), "x"),
-        **dict.fromkeys(("seed", "steps", "parameters", "embedding_parameters", "width", "max_tokens"), 1),
-        **{field: {} for field in ("recipe", "versions")},
-        "name": name,
-        "kind": "late_interaction" if late else "dense",
-        "weights": base_revision(str(folder)),
-        "created": "2026-01-02",
-        "base": str(base),
-        "base_revision": base_revision(str(base)),
-        "bitext": [],
-        "languages": ["eng-Latn", "som-Latn"],
-        "mteb_tasks": [],
-    }
-    Sidecar.model_validate(facts | record).write(folder)
+    facts = {"name": name, "kind": "late_interaction" if late else "dense", "mteb_tasks": [], "license": None}
+    facts |= {"base": str(base), "base_revision": base_revision(str(base)), "bitext_fingerprint": "x"}
+    sidecar_of(base_revision(str(folder)), **facts | record).write(folder)
     return folder
 
 

@@ -6,6 +6,8 @@ import mteb
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from optical_mteb.bases import as_late_interaction, base_revision
@@ -14,6 +16,7 @@ from optical_mteb.registry import register
 from optical_mteb.students import packed, read_student, student_folder, student_path
 from optical_mteb.students.sidecar import Sidecar
 from tests.conftest import build_tiny_model
+from tests.test_registry import sidecar_of
 
 TEXTS = ["query: habari ya asubuhi", "query: good morning"]
 
@@ -29,21 +32,7 @@ def trained(tiny_base, tmp_path):
         model.transformers_model.get_input_embeddings().weight[[7, 9]] += 0.1
     folder = tmp_path / "trained"
     model.save_pretrained(str(folder), create_model_card=False)
-    sidecar = Sidecar.model_validate(
-        {
-            **dict.fromkeys(("objective", "base_revision", "teacher", "teacher_revision", "bitext_fingerprint"), "x"),
-            **dict.fromkeys(("seed", "steps", "parameters", "embedding_parameters", "width", "max_tokens"), 1),
-            **{name: {} for name in ("recipe", "versions")},
-            "name": "optical-student",
-            "weights": base_revision(str(folder)),
-            "created": "2026-01-02",
-            "base": str(tiny_base),
-            "bitext": [],
-            "languages": ["eng-Latn", "som-Latn"],
-            "mteb_tasks": [],
-        }
-    )
-    sidecar.write(folder)
+    sidecar_of(base_revision(str(folder)), name="optical-student", base=str(tiny_base)).write(folder)
     return folder
 
 
@@ -53,7 +42,6 @@ def shipped(trained, tmp_path, monkeypatch):
     record = packed.pack(trained, tmp_path / "packed")
     monkeypatch.setattr(packed, "shipped_packs", lambda: {"optical-student": record})
     monkeypatch.setattr("optical_mteb.students.store.shipped_packs", lambda: {"optical-student": record})
-    monkeypatch.setattr("optical_mteb.students.sidecar.shipped_packs", lambda: {"optical-student": record})
     return record
 
 
@@ -92,8 +80,6 @@ def test_differences_are_restored_to_half_a_step():
 
 def test_a_student_comes_back_nearly_as_it_was(trained, shipped, tiny_base):
     """Guards against tensors that are kept twice, lost or given back to the base."""
-    from safetensors.numpy import load_file
-
     kept = load_file(shipped.with_suffix(".safetensors"))
     assert {name for name in kept if "layer.0." in name} == set()
     (rows,) = (kept[name] for name in kept if "word_embeddings" in name and name.endswith(packed.ROWS))
@@ -151,32 +137,26 @@ def test_another_base_is_refused(shipped, tiny_base, tmp_path):
     """Guards against layers that are put on a base which they were not trained on; nothing is left behind."""
     other = tmp_path / "other"
     build_tiny_model(seed=7).save_pretrained(str(other), create_model_card=False)
-    record = json.loads(shipped.read_text()) | {"base": str(other)}
-    shipped.write_text(json.dumps(record))
+    shipped.write_text(json.dumps(json.loads(shipped.read_text()) | {"base": str(other)}))
     with pytest.raises(InputError, match="is not the base that optical-student was trained from"):
         student_folder("optical-student")
     assert not list((tmp_path / "home").rglob("model.safetensors"))
 
 
-def test_what_cannot_be_packed_is_refused(trained, tiny_base, tmp_path):
+def test_what_cannot_be_packed_is_refused(trained, tmp_path):
     """Guards against a student of fewer layers that comes back with its base's."""
     model = SentenceTransformer(str(trained), device="cpu")
     model.transformers_model.encoder.layer = model.transformers_model.encoder.layer[:1]
-    sidecar = Sidecar.read(trained)
     model.save_pretrained(str(tmp_path / "shallow"), create_model_card=False)
-    sidecar.write(tmp_path / "shallow")
+    Sidecar.read(trained).write(tmp_path / "shallow")
     with pytest.raises(InputError, match="has other tensors than its base"):
         packed.pack(tmp_path / "shallow", tmp_path / "packed")
 
 
-def test_a_pack_that_names_files_elsewhere_is_refused(trained, tmp_path, monkeypatch):
+def test_a_pack_that_names_files_elsewhere_is_refused(trained, tmp_path):
     """Guards against a pack that writes outside of the folder of its student."""
-    from safetensors.numpy import load_file, save_file
-
     record = packed.pack(trained, tmp_path / "packed")
     path = record.with_suffix(".safetensors")
-    from safetensors import safe_open
-
     with safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()[packed.ABOUT])
     about["settings"]["../evil.json"] = "{}"
