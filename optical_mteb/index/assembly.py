@@ -136,10 +136,14 @@ def assemble(
     say_truncated(store, model, say)
     bare = left_out(store, corpus.source, say)
     tokens = store.total if store.key.tokens else None
-    spec, chosen = _spec(settings, count, width, tokens)
+    if settings.spec == AUTO:
+        spec, chosen = choose(count, width, memory=settings.memory, recall=settings.recall, tokens=tokens)
+    else:
+        spec, chosen = IndexSpec.parse(settings.spec), ""
+        spec.check(width, count)
     if chosen or spec.size_warning(count):
         say(chosen or spec.size_warning(count))
-    index = filled(site, spec, store, settings.seed, say)
+    index = _filled(site, spec, store, settings.seed, say)
     with new_version(site, folder) as new:
         write_index(index, new / FAISS_FILE)
         del index
@@ -222,29 +226,8 @@ def versions() -> dict[str, str]:
     return {"optical-mteb": __version__, "faiss": faiss.__version__, **{name: version(name) for name in others}}
 
 
-def _spec(settings: BuildSettings, count: int, width: int, tokens: int | None) -> tuple[IndexSpec, str]:
-    """The spec, and why where it was chosen."""
-    if settings.spec == AUTO:
-        choice = choose(count, width, memory=settings.memory, recall=settings.recall, tokens=tokens)
-        return choice.spec, choice.reason
-    spec = IndexSpec.parse(settings.spec)
-    spec.check(width, count)
-    return spec, ""
-
-
-def filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Say) -> faiss.Index:
-    """The index with all shards in it, from where it was last saved.
-
-    Args:
-        site: The folder that `building` gave, where it is saved on the way.
-        spec: Of the index.
-        store: The shards.
-        seed: Of k-means and samples.
-        say: Takes the lines that report progress.
-
-    Raises:
-        InputError: A shard is damaged, or there is no room on the disk.
-    """
+def _filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Say) -> faiss.Index:
+    """The index with all shards in it, from where it was last saved on the way."""
     name = f"{str(spec).removesuffix('+refine')}-{seed}"
     index, done = _saved(site, spec, store, name, say)
     if index is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,10 @@ import numpy as np
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings
-from optical_mteb.index.corpus import Corpus
-from optical_mteb.index.manifest import CorpusRecord
+from optical_mteb.index.corpus import record_of_vectors
 from optical_mteb.index.maxsim import NOTHING, maxsim
 from optical_mteb.index.rows import ONE_ROW, Metric, Rows, comparable, unit, unit_or_zero
-from optical_mteb.index.stored_corpus import EXACT, StoredCorpus, missing, warn_of_left_out, write
+from optical_mteb.index.stored_corpus import StoredCorpus
 from optical_mteb.storage import indexes_folder
 
 if TYPE_CHECKING:
@@ -25,11 +23,6 @@ PROBED = 8
 
 TOLERANCE = 1e-3
 """Difference from the cosine that counts as rounding."""
-
-
-def experiment_kwargs(settings: BuildSettings) -> dict[str, Any]:
-    """The settings by which mteb keeps scores of an index apart from exact ones, and from those of other indexes."""
-    return {"index": settings.spec} | ({} if settings.spec == EXACT else {"recall": settings.recall})
 
 
 class FaissBackend:
@@ -60,7 +53,7 @@ class FaissBackend:
         Raises:
             InputError: The embeddings are neither.
         """
-        self._rows.append(rows_of(embeddings))
+        self._rows.append(_rows_of(embeddings))
         self._ids += map(str, idxs)
 
     def added(self) -> tuple[list[str], Rows]:
@@ -98,8 +91,8 @@ class FaissBackend:
         Raises:
             InputError: The model compares otherwise, or no index can be built over the documents.
         """
-        rows = rows_of(embeddings)
-        metric = metric_of(rows, similarity_fn, late=is_late(embeddings))
+        rows = _rows_of(embeddings)
+        metric = metric_of(rows, similarity_fn, late=_is_late(embeddings))
         names = range(1, len(rows) + 1)
         if metric == ONE_ROW:
             queries = Rows.single(unit(rows.vectors, names, kind="query"))
@@ -129,31 +122,21 @@ class FaissBackend:
         if not ids:
             raise InputError("there is no document to search; add some first")
         kept = comparable(rows, ids, late=metric != ONE_ROW, model="")
-        digest = hashlib.sha256(Corpus.of(ids, [""] * len(ids), source="vectors").fingerprint.encode())
-        digest.update(np.ascontiguousarray(rows.vectors).tobytes())
-        record = CorpusRecord(source="vectors", fingerprint=digest.hexdigest(), count=len(ids))
+        record = record_of_vectors(ids, [rows.vectors])
         place = indexes_folder() / "vectors" / record.fingerprint[:16]
         corpus = StoredCorpus(place, record, None, self.settings, metric)
-        with corpus.held() as store:
-            for number in missing(store):
-                start, stop = store.bounds(number)
-                write(store, number, ids[start:stop], kept[start:stop])
-            warn_of_left_out(store, record.source)
+        corpus.fill(lambda start, stop: (ids[start:stop], kept[start:stop]))
         self.use(corpus)
         return corpus
 
 
-def is_late(embeddings: Array) -> bool:
+def _is_late(embeddings: Array) -> bool:
     """Whether embeddings as mteb has them are of late interaction: a matrix for each text."""
     return isinstance(embeddings, list) and all(getattr(each, "ndim", 0) == 2 for each in embeddings)
 
 
-def rows_of(embeddings: Array) -> Rows:
-    """Embeddings as mteb has them, in float32.
-
-    Raises:
-        InputError: They are sparse, or neither one vector a text nor one a token.
-    """
+def _rows_of(embeddings: Array) -> Rows:
+    """Embeddings as mteb has them, in float32; those that are neither one vector a text nor one a token are refused."""
     import torch
 
     def array(found: Any) -> Any:  # noqa: ANN401 - a tensor or an array
@@ -161,7 +144,7 @@ def rows_of(embeddings: Array) -> Rows:
             found = found.to_dense().detach().cpu().float().numpy()
         return np.asarray(found, np.float32) if isinstance(found, np.ndarray) else None
 
-    if is_late(embeddings):
+    if _is_late(embeddings):
         return Rows.joined([array(each) for each in embeddings])
     rows = array(embeddings)
     if rows is None or rows.ndim != 2:

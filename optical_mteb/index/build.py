@@ -6,7 +6,6 @@ Memory holds the index and one shard.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings, Say, assemble
 from optical_mteb.index.build_folder import building
-from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.corpus import Corpus, record_of_vectors
 from optical_mteb.index.documents import IDS, Documents
 from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, CorpusRecord, IndexManifest, ModelRecord
-from optical_mteb.index.rows import Rows, Vectors, comparable, unit, unit_or_zero
+from optical_mteb.index.rows import ONE_ROW, Metric, Rows, Vectors, comparable, unit, unit_or_zero
 from optical_mteb.index.shards import ShardKey, ShardStore
 from optical_mteb.index.spec import AUTO
 from optical_mteb.progress import progress_line
@@ -77,27 +76,19 @@ def build_index(
         encoder = encoder.for_task(corpus.task)
     if encoder.model.similarity_fn_name == "dot":
         say(f"{encoder.record.name}: was made for the dot product; the index compares directions alone")
-    source = CorpusRecord(source=corpus.source, fingerprint=corpus.fingerprint, count=len(corpus))
-    folder = expanded(folder).absolute()
-    with building(folder) as site:
-        existing = _existing(folder, source, encoder.record, settings, say, late=encoder.late)
-        if existing is not None:
-            return existing
-        key = ShardKey.of(
-            source, encoder.record, shard_size=settings.shard_size, texts=settings.texts, tokens=encoder.late
-        )
-        store = ShardStore(site / "shards", key)
+
+    def encode(store: ShardStore) -> None:
         (fill or fill_shards)(store, corpus, encoder, say)
 
-        def sample() -> tuple[Rows, str]:
-            asked, where = _sample(corpus, queries, settings.seed, LATE_SAMPLE if encoder.late else SAMPLE)
-            rows = encoder.queries(asked).without_incomparable()
-            # A text without a known word may have no direction.
-            rows = rows.at(np.flatnonzero(rows.lengths))
-            rows.check_unit(range(1, len(rows) + 1), kind="query", model=encoder.record.name)
-            return (rows, where) if len(rows) else (own_rows(store, settings.seed), "documents")
+    def sample() -> tuple[Rows, str] | None:
+        asked, where = _sample(corpus, queries, settings.seed, LATE_SAMPLE if encoder.late else SAMPLE)
+        rows = encoder.queries(asked).without_incomparable()
+        # A text without a known word may have no direction.
+        rows = rows.at(np.flatnonzero(rows.lengths))
+        rows.check_unit(range(1, len(rows) + 1), kind="query", model=encoder.record.name)
+        return (rows, where) if len(rows) else None
 
-        return assemble(site, folder, store, source, encoder.record, settings, sample, metric=encoder.metric, say=say)
+    return _built(folder, corpus.record, encoder.record, settings, encode, sample, encoder.metric, say)
 
 
 def build_from_vectors(
@@ -132,28 +123,46 @@ def build_from_vectors(
         )
     if queries is not None:
         asked = unit(np.asarray(queries, np.float32), range(1, len(queries) + 1), kind="query")
-    digest = hashlib.sha256(Corpus.of(ids, [""] * len(ids), source="vectors").fingerprint.encode())
     size = settings.shard_size
-    for start in range(0, len(ids), size):
-        digest.update(np.ascontiguousarray(_rows(vectors, start, start + size)).tobytes())
-    source = CorpusRecord(source="vectors", fingerprint=digest.hexdigest(), count=len(ids))
-    folder = expanded(folder).absolute()
-    with building(folder) as site:
-        existing = _existing(folder, source, None, settings, say)
-        if existing is not None:
-            return existing
-        store = ShardStore(site / "shards", ShardKey.of(source, None, shard_size=size, texts=False))
+    source = record_of_vectors(ids, (_rows(vectors, start, start + size) for start in range(0, len(ids), size)))
+
+    def write(store: ShardStore) -> None:
         for number in store.missing():
             start, stop = store.bounds(number)
             rows = unit_or_zero(np.asarray(_rows(vectors, start, stop), np.float32))
             store.write(number, Rows.single(rows), pa.table([ids[start:stop]], schema=IDS))
 
-        def sample() -> tuple[Rows, str]:
-            if queries is None:
-                return own_rows(store, settings.seed), "documents"
-            return Rows.single(asked), "queries"
+    sample = None if queries is None else (Rows.single(asked), "queries")
+    return _built(folder, source, None, settings, write, lambda: sample, ONE_ROW, say)
 
-        return assemble(site, folder, store, source, None, settings, sample, say=say)
+
+def _built(
+    folder: Path,
+    source: CorpusRecord,
+    model: ModelRecord | None,
+    settings: BuildSettings,
+    encode: Callable[[ShardStore], None],
+    sample: Callable[[], tuple[Rows, str] | None],
+    metric: Metric,
+    say: Say,
+) -> IndexManifest:
+    """The index in a folder, built where it is not there: of the shards that `encode` completes.
+
+    It is tuned on what `sample` gives, or on some of the documents where that is nothing.
+    """
+    folder, late = expanded(folder).absolute(), metric != ONE_ROW
+    with building(folder) as site:
+        existing = _existing(folder, source, model, settings, say, late=late)
+        if existing is not None:
+            return existing
+        key = ShardKey.of(source, model, shard_size=settings.shard_size, texts=settings.texts, tokens=late)
+        store = ShardStore(site / "shards", key)
+        encode(store)
+
+        def asked() -> tuple[Rows, str]:
+            return sample() or (_own_rows(store, settings.seed), "documents")
+
+        return assemble(site, folder, store, source, model, settings, asked, metric=metric, say=say)
 
 
 def _rows(vectors: NDArray[np.floating[Any]], start: int, stop: int) -> NDArray[np.floating[Any]]:
@@ -205,7 +214,7 @@ def _existing(
     settings: BuildSettings,
     say: Say,
     *,
-    late: bool = False,
+    late: bool,
 ) -> IndexManifest | None:
     """The index that is there already, if it is the one to build."""
     if not (folder / MANIFEST).is_file():
@@ -248,7 +257,7 @@ def _same_model(found: ModelRecord | None, model: ModelRecord | None) -> bool:
     return found.model_copy(update={"name": model.name}) == model
 
 
-def own_rows(store: ShardStore, seed: int) -> Rows:
+def _own_rows(store: ShardStore, seed: int) -> Rows:
     """The rows of some documents, to tune on."""
     positions = np.random.default_rng(seed).permutation(store.key.count)
     kept = positions[~np.isin(positions, store.bare())]

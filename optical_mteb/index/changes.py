@@ -28,7 +28,6 @@ from optical_mteb.index.manifest import (
     FAISS_FILE,
     REMOVED_FILE,
     VECTORS_FILE,
-    CorpusRecord,
     FileRecord,
     IndexManifest,
 )
@@ -142,9 +141,8 @@ def _store(site: Path, index: FaissIndex, corpus: Corpus, *, shard_size: int) ->
             raise InputError(
                 f"{index.folder}: has a document {next(iter(there))!r} already; remove it first, or leave it out"
             )
-    record = CorpusRecord(source=corpus.source, fingerprint=corpus.fingerprint, count=len(corpus))
     late, texts = index.manifest.tokens is not None, index.documents.has_texts
-    key = ShardKey.of(record, index.manifest.model, shard_size=shard_size, texts=texts, tokens=late)
+    key = ShardKey.of(corpus.record, index.manifest.model, shard_size=shard_size, texts=texts, tokens=late)
     return ShardStore(site / "added", key)
 
 

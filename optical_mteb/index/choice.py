@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.kind import Flat, Ivf
@@ -18,16 +17,10 @@ SQ8_RECALL = 0.98
 """Recall that one byte a component is trusted to reach by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A chosen spec and, in one line, why it was chosen."""
-
-    spec: IndexSpec
-    reason: str
-
-
-def choose(count: int, width: int, *, memory: int | None, recall: float, tokens: int | None = None) -> Choice:
-    """Choose a spec.
+def choose(
+    count: int, width: int, *, memory: int | None, recall: float, tokens: int | None = None
+) -> tuple[IndexSpec, str]:
+    """Choose a spec; in one line, why it was chosen.
 
     The choice falls on the first that fits into memory of: exact search, where there are few vectors; lists of
     vectors with one byte a component or, for a recall that this does not reach, with 4 bits for every two, rescored,
@@ -49,7 +42,7 @@ def choose(count: int, width: int, *, memory: int | None, recall: float, tokens:
     if count <= FLAT_UP_TO and flat.memory(width, count) <= memory:
         rows = f"{tokens:,} tokens" if late and not flat.refine else f"{count:,} documents"
         again = ", scored again by MaxSim" if flat.refine else ""
-        return Choice(flat, f"auto: {flat}, as {rows} are few enough for exact search{again}")
+        return flat, f"auto: {flat}, as {rows} are few enough for exact search{again}"
     candidates = _lists_of_codes(count, width, recall, late=late)
     for candidate in candidates:
         size = candidate.memory(width, count)
@@ -57,10 +50,9 @@ def choose(count: int, width: int, *, memory: int | None, recall: float, tokens:
             code = candidate.codec
             why = "one byte a component" if code.name == "sq8" else f"{code.size(width)} bytes a vector"
             again = f", rescored for recall {recall:g}" if candidate.refine else f" is enough for recall {recall:g}"
-            return Choice(
-                candidate,
+            return candidate, (
                 f"auto: {candidate}, as {count:,} documents of {width} components fit {_gigabytes(memory)} with {why} "
-                f"({_gigabytes(size)}){again}",
+                f"({_gigabytes(size)}){again}"
             )
     smallest = min(candidate.memory(width, count) for candidate in (flat, *candidates))
     raise InputError(

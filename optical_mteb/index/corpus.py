@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import TEXTS, as_read
+from optical_mteb.index.manifest import CorpusRecord
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,6 +82,11 @@ class Corpus:
     def __len__(self) -> int:
         return len(self._documents)
 
+    @property
+    def record(self) -> CorpusRecord:
+        """What an index keeps of it."""
+        return CorpusRecord(source=self.source, fingerprint=self.fingerprint, count=len(self))
+
     def read(self, start: int, stop: int) -> pa.Table:
         """The documents at positions `start` to `stop - 1`, with the columns of `TEXTS`; titles are empty for none."""
         found: pa.Table = self._documents[start:stop]
@@ -111,7 +118,7 @@ class Corpus:
         self._check_unique(np.concatenate(hashes))
         return digest.hexdigest()
 
-    def _check_unique(self, hashes: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    def _check_unique(self, hashes: NDArray[np.int64]) -> None:
         ordered = np.sort(hashes)
         doubtful = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
         if not doubtful:
@@ -126,6 +133,23 @@ class Corpus:
                     f"{position + 1:,}); give every document its own id"
                 )
             first[key] = position
+
+
+def record_of_vectors(ids: Sequence[str], parts: Iterable[NDArray[Any]]) -> CorpusRecord:
+    """What an index keeps of documents of which only vectors are known.
+
+    Args:
+        ids: Of the documents.
+        parts: Their vectors, part by part.
+
+    Raises:
+        InputError: There is no document, or an id appears twice.
+    """
+    record = Corpus.of(ids, [""] * len(ids), source="vectors").record
+    digest = hashlib.sha256(record.fingerprint.encode())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return record.model_copy(update={"fingerprint": digest.hexdigest()})
 
 
 def _holds_text(kind: pa.DataType) -> bool:

@@ -84,15 +84,8 @@ class Encoder:
         """Vectors of documents, by the prompt for documents, and how many were longer than the model reads."""
         from optical_mteb.index.encoding import encode
 
-        record = self.record
-        return encode(
-            self.model,
-            texts,
-            task="document",
-            prompt=record.document_prompt,
-            max_tokens=record.max_tokens,
-            precision=precision,
-        )
+        prompt, longest = self.record.document_prompt, self.record.max_tokens
+        return encode(self.model, texts, task="document", prompt=prompt, max_tokens=longest, precision=precision)
 
     def queries(self, texts: Sequence[str]) -> Rows:
         """Vectors of queries, by the prompt for queries."""
@@ -102,20 +95,16 @@ class Encoder:
 
     def for_task(self, task: TaskMetadata) -> Encoder:
         """The encoder with the prompts that MTEB's order of precedence picks for a task."""
-        return Encoder(self.model, self.record.model_copy(update=task_prompts(self.model, task)))
+        from mteb.models.abs_encoder import get_prompt
+        from mteb.types import PromptType
 
-
-def task_prompts(model: SentenceTransformer | MultiVectorEncoder, task: TaskMetadata) -> dict[str, str]:
-    """The prompts that MTEB's order of precedence picks for a task, by the fields of `ModelRecord`."""
-    from mteb.models.abs_encoder import get_prompt
-    from mteb.types import PromptType
-
-    known = {name: text for name, text in model.prompts.items() if text}
-    prompts = {
-        "document_prompt": get_prompt(known, task, PromptType.document),
-        "query_prompt": get_prompt(known, task, PromptType.query),
-    }
-    return {field: text for field, text in prompts.items() if text is not None}
+        known = {name: text for name, text in self.model.prompts.items() if text}
+        prompts = {
+            "document_prompt": get_prompt(known, task, PromptType.document),
+            "query_prompt": get_prompt(known, task, PromptType.query),
+        }
+        picked = {field: text for field, text in prompts.items() if text is not None}
+        return Encoder(self.model, self.record.model_copy(update=picked))
 
 
 def load_encoder(name: str, *, device: str | None = None) -> Encoder:

@@ -23,7 +23,10 @@ from optical_mteb.hardware import computes_in_bfloat16
 from optical_mteb.index.rows import Rows
 
 TOKENS_PER_BATCH = {"cpu": 2048}
-"""Tokens that the model reads at once by device, padding counted in: what stays in the caches of a processor."""
+"""Tokens that the model reads at once by device, padding counted in: what stays in the caches of a processor.
+
+A text by itself may have more.
+"""
 MOST_TOKENS_PER_BATCH = 8192
 """The same on other devices."""
 
@@ -56,7 +59,6 @@ def encode(
     task: Task,
     prompt: str = "",
     max_tokens: int | None = None,
-    tokens_per_batch: int | None = None,
     precision: torch.dtype = torch.float32,
 ) -> EncodedTexts:
     """The vectors that `model.encode_document`, or `encode_query`, gives; a dense model's are normalised.
@@ -67,13 +69,12 @@ def encode(
         task: What the texts are, for models that tell the two apart.
         prompt: Text before every text.
         max_tokens: Longest input that the model reads, for counting longer ones; None to count none.
-        tokens_per_batch: Tokens in a batch, by the device by default; a text by itself may have more.
         precision: What the model's first module, the transformer, computes in.
     """
     model.eval()
     if precision != torch.float32:
         model = lowered(model, precision)
-    budget = tokens_per_batch or TOKENS_PER_BATCH.get(model.device.type, MOST_TOKENS_PER_BATCH)
+    budget = TOKENS_PER_BATCH.get(model.device.type, MOST_TOKENS_PER_BATCH)
     order = np.argsort([-len(text) for text in texts], kind="stable")
     parts = [order[start : start + TOKENIZED_AT_ONCE] for start in range(0, len(order), TOKENIZED_AT_ONCE)]
     texts_of: list[torch.Tensor] = []
@@ -82,7 +83,7 @@ def encode(
     def tokenized(part: NDArray[np.int64]) -> tuple[dict[str, Any], int]:
         chosen = [texts[index] for index in part]
         features: dict[str, Any] = model.preprocess(chosen, prompt=prompt or None, task=task)
-        return features, count_truncated(model, chosen, features, prompt, max_tokens)
+        return features, _longer(model, chosen, features, prompt, max_tokens)
 
     with torch.inference_mode(), ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(tokenized, parts[0])
@@ -100,20 +101,15 @@ def encode(
     return EncodedTexts(rows, truncated)
 
 
-def as_good_as_float32(model: Model, texts: Sequence[str], precision: torch.dtype, prompt: str) -> bool:
-    """Whether documents encoded in a precision have a cosine of `SAME` at least with those encoded in float32."""
-    pair = [
-        encode(model, texts, task="document", prompt=prompt, precision=each).rows.vectors
-        for each in (torch.float32, precision)
-    ]
-    return bool(np.einsum("nw,nw->n", *pair).min(initial=1) >= SAME)
-
-
 def fast_precision(model: Model, texts: Sequence[str], prompt: str) -> torch.dtype:
     """bfloat16 on a device that computes in it, where a sample of documents comes out as in float32; else float32."""
     if not computes_in_bfloat16(model.device):
         return torch.float32
-    return torch.bfloat16 if as_good_as_float32(model, texts, torch.bfloat16, prompt) else torch.float32
+    exact, fast = (
+        encode(model, texts, task="document", prompt=prompt, precision=each).rows.vectors
+        for each in (torch.float32, torch.bfloat16)
+    )
+    return torch.bfloat16 if np.einsum("nw,nw->n", exact, fast).min(initial=1) >= SAME else torch.float32
 
 
 def lowered(model: Lowered, precision: torch.dtype) -> Lowered:
@@ -174,22 +170,8 @@ def _cut(value: Any, rows: torch.Tensor, shape: torch.Size, first: int, last: in
     return value[rows, first:last] if value.shape[1:2] == shape[1:] else value[rows]
 
 
-def count_truncated(
-    model: Model,
-    texts: Sequence[str],
-    features: dict[str, Any],
-    prompt: str,
-    max_tokens: int | None,
-) -> int:
-    """Texts that have more tokens than the model reads.
-
-    Args:
-        model: The model.
-        texts: Without the prompt.
-        features: The texts, tokenized; where it has no mask, the bytes of a text tell whether it needs to be.
-        prompt: Text before every text.
-        max_tokens: Longest input that the model reads; None where it has no limit.
-    """
+def _longer(model: Model, texts: Sequence[str], features: dict[str, Any], prompt: str, max_tokens: int | None) -> int:
+    """Texts that have more tokens than the model reads; without a mask, their bytes tell which are to be counted."""
     if max_tokens is None:
         return 0
     mask = features.get("attention_mask")

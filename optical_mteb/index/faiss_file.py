@@ -101,7 +101,7 @@ def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: 
             f"{path}: FAISS {faiss.__version__} cannot read it (written {wrote}truncated, edited or of another version); "
             "copy or build the index again"
         ) from error
-    if spec.kind.form(index) != (spec.kind.size, spec.code_size(index.d)):
+    if spec.kind.form(index) != (spec.kind.size, spec.codec.size(index.d)):
         raise InputError(f"{path}: is not {str(spec).removesuffix('+refine')}; copy or build the index again")
     return index
 

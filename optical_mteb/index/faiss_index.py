@@ -24,6 +24,7 @@ from optical_mteb.index.maxsim import NOTHING
 from optical_mteb.index.rows import Integers, Rows, Vectors, unit
 from optical_mteb.index.searcher import Searcher
 from optical_mteb.index.spec import IndexSpec
+from optical_mteb.index.stored_rows import loaded
 from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class FaissIndex:
         Raises:
             InputError: A query is empty, they are one text, or the model on record is not there in its revision.
         """
-        texts = as_texts(queries)
+        texts = _as_texts(queries)
         return self.encoder().queries(texts) if texts else Rows.joined([], self.manifest.width)
 
     def encoder(self) -> Encoder:
@@ -204,7 +205,7 @@ class FaissIndex:
         elif isinstance(queries, np.ndarray):
             rows = Rows.single(np.asarray(queries, np.float32))
         else:
-            rows = self.encode(as_texts(cast("Sequence[str]", queries)))
+            rows = self.encode(_as_texts(cast("Sequence[str]", queries)))
         if rows.vectors.ndim != 2 or rows.width != self.manifest.width:
             raise InputError(
                 f"{self.folder}: expected query vectors of shape (n, {self.manifest.width}), found {rows.vectors.shape}"
@@ -217,7 +218,7 @@ class FaissIndex:
 
     def _token_rows(self, queries: Sequence[str] | Sequence[Vectors]) -> Rows:
         if any(isinstance(query, str) for query in queries):
-            return self.encode(as_texts(queries))
+            return self.encode(_as_texts(queries))
         texts = [np.asarray(query, np.float32) for query in queries]
         wrong = next((each.shape for each in texts if each.ndim != 2 or each.shape[1] != self.manifest.width), None)
         if wrong is not None:
@@ -241,10 +242,7 @@ class FaissIndex:
 
 def _removed(path: Path, manifest: IndexManifest) -> Integers:
     """Positions of the documents that are not to be found."""
-    try:
-        removed: Integers = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); copy or build the index again") from error
+    removed = loaded(path)
     if (
         removed.shape != (manifest.removed,)
         or removed.dtype != np.int64
@@ -256,12 +254,8 @@ def _removed(path: Path, manifest: IndexManifest) -> Integers:
     return removed
 
 
-def as_texts(queries: Sequence[object] | Vectors) -> list[str]:
-    """Queries that are texts.
-
-    Raises:
-        InputError: They are none, or one text, or one is empty.
-    """
+def _as_texts(queries: Sequence[object] | Vectors) -> list[str]:
+    """Queries that are texts, none of which is empty."""
     if isinstance(queries, str):
         raise InputError(f"query {queries!r:.80}: expected a list of texts")
     texts = [query for query in queries if isinstance(query, str)]

@@ -90,15 +90,6 @@ class EncodeShard:
         precision: torch.dtype,
         prepare: Callable[[], None] | None,
     ) -> None:
-        """Load the model.
-
-        Args:
-            corpus: Ray's reference to the corpus.
-            record: The model, with its prompts.
-            device: Torch device.
-            precision: What the model computes in.
-            prepare: As in `RayEngine`.
-        """
         import ray
 
         self._precision, self._lock, self._error = precision, Lock(), ""

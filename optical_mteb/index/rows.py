@@ -62,7 +62,7 @@ class Rows:
     def at(self, texts: Integers) -> Rows:
         """The rows of texts in any order; of a memory map, only these are read."""
         lengths = self.lengths[texts]
-        starts = self.offsets[texts] - offsets_of(lengths)[:-1]
+        starts = self.offsets[texts] - _offsets(lengths)[:-1]
         return Rows(self.vectors[np.arange(lengths.sum()) + np.repeat(starts, lengths)], lengths)
 
     @property
@@ -73,7 +73,7 @@ class Rows:
     @cached_property
     def offsets(self) -> Integers:
         """First row of each text, and the one past the last of all, [n + 1]."""
-        return offsets_of(self.lengths)
+        return _offsets(self.lengths)
 
     @property
     def texts(self) -> list[NDArray[Any]]:
@@ -136,7 +136,7 @@ class Rows:
         raise InputError(f"{kind} {name!r}: the vector of a token is not finite; take it out, or use another model")
 
 
-def offsets_of(lengths: Integers) -> Integers:
+def _offsets(lengths: Integers) -> Integers:
     """Where runs of these lengths begin, and where the last one ends, [n + 1]."""
     offsets: Integers = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return offsets
@@ -186,11 +186,10 @@ def unit(vectors: Vectors, names: Sequence[object], *, kind: str = "document") -
     Raises:
         InputError: One is zero, or has a component that is not finite.
     """
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
+    brought = unit_or_zero(vectors)
+    bad = np.flatnonzero(~brought.any(axis=1))
     if len(bad):
         raise InputError(
             f"{kind} {names[int(bad[0])]!r}: its vector is not finite, or zero; take it out, or use another model"
         )
-    brought: Vectors = vectors / lengths
     return brought

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from optical_mteb.collection import Entry
@@ -14,9 +14,7 @@ BATCH = 1024
 """Queries that are encoded and searched at once."""
 
 
-def write_run(
-    index: FaissIndex, queries: Sequence[Entry], path: Path, *, k: int, advance: Callable[[int], None] = lambda _: None
-) -> None:
+def write_run(index: FaissIndex, queries: Sequence[Entry], path: Path, *, k: int) -> None:
     """Search queries and write their rankings, whole or not at all.
 
     Args:
@@ -24,7 +22,6 @@ def write_run(
         queries: Ids and texts.
         path: The run.
         k: Documents a query.
-        advance: Told how many queries are done since it was last told.
 
     Raises:
         InputError: A query is empty, an id cannot stand in a run, the run cannot be written, or as `FaissIndex.search`.
@@ -41,7 +38,6 @@ def write_run(
                     part = queries[start : start + BATCH]
                     for query, ranking in zip(part, index.search([query.text for query in part], k), strict=True):
                         file.writelines(_lines(query.id, ranking, tag))
-                    advance(len(part))
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)

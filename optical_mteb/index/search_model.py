@@ -20,12 +20,12 @@ from mteb.types import PromptType
 
 from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
-from optical_mteb.index.backend import FaissBackend, experiment_kwargs, metric_of
+from optical_mteb.index.backend import FaissBackend, metric_of
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.encoder import Encoder
-from optical_mteb.index.manifest import CorpusRecord, ModelRecord
-from optical_mteb.index.rows import ONE_ROW, comparable
-from optical_mteb.index.stored_corpus import StoredCorpus, missing, warn_of_left_out, write
+from optical_mteb.index.manifest import ModelRecord
+from optical_mteb.index.rows import ONE_ROW, Rows, comparable
+from optical_mteb.index.stored_corpus import EXACT, StoredCorpus
 from optical_mteb.mteb_compat import model_registry, model_renames, mteb_version, token_embeddings
 from optical_mteb.storage import indexes_folder
 
@@ -65,7 +65,10 @@ class IndexedModel(SearchEncoderWrapper):
         self._backend = backend
         meta = model.mteb_model_meta
         self._own_settings = dict(meta.experiment_kwargs or {})
-        kept_apart = self._own_settings | experiment_kwargs(settings)
+        # By these mteb keeps scores of an index apart from exact ones, and from those of other indexes.
+        kept_apart = self._own_settings | {"index": settings.spec}
+        if settings.spec != EXACT:
+            kept_apart["recall"] = settings.recall
         self.mteb_model_meta = meta.model_copy(update={"experiment_kwargs": kept_apart})
         self._revision = _revision(model)
 
@@ -98,22 +101,23 @@ class IndexedModel(SearchEncoderWrapper):
         documents = Corpus(f"{task_metadata.name}/{hf_subset}/{hf_split}", corpus)
         stored = self._stored(documents, task_metadata, encode_kwargs)
         stored.settings.check(len(documents), None)
-        with stored.held() as store:
-            for number in missing(store):
-                # mteb's own method encodes a part of the corpus and adds it to the backend.
-                super().index(
-                    corpus.select(range(*store.bounds(number))),
-                    task_metadata=task_metadata,
-                    hf_split=hf_split,
-                    hf_subset=hf_subset,
-                    encode_kwargs=encode_kwargs,
-                    num_proc=num_proc,
-                    **kwargs,
-                )
-                ids, rows = self._backend.added()
-                metric_of(rows, self.model.similarity, late=stored.late)
-                write(store, number, ids, comparable(rows, ids, late=stored.late, model=stored.record.source))
-            warn_of_left_out(store, documents.source)
+
+        def encode(start: int, stop: int) -> tuple[list[str], Rows]:
+            # mteb's own method encodes a part of the corpus and adds it to the backend.
+            super(IndexedModel, self).index(
+                corpus.select(range(start, stop)),
+                task_metadata=task_metadata,
+                hf_split=hf_split,
+                hf_subset=hf_subset,
+                encode_kwargs=encode_kwargs,
+                num_proc=num_proc,
+                **kwargs,
+            )
+            ids, rows = self._backend.added()
+            metric_of(rows, self.model.similarity, late=stored.late)
+            return ids, comparable(rows, ids, late=stored.late, model=documents.source)
+
+        stored.fill(encode)
         # All that searching by a backend needs of it; a column of a data set would be read anew for every hit.
         self.task_corpus = cast("CorpusDatasetType", {"id": list(corpus["id"])})
         self._backend.use(stored)
@@ -137,9 +141,8 @@ class IndexedModel(SearchEncoderWrapper):
             "mteb": mteb_version(),
         }
         digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=repr).encode()).hexdigest()
-        record = CorpusRecord(source=documents.source, fingerprint=documents.fingerprint, count=len(documents))
         place = indexes_folder() / _file_name(name) / f"{documents.fingerprint[:16]}-{digest[:16]}"
-        return StoredCorpus(place, record, model, settings, metric)
+        return StoredCorpus(place, documents.record, model, settings, metric)
 
 
 class LateInteraction:

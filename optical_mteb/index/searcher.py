@@ -133,7 +133,7 @@ class Searcher:
         effort = max(self._effort(tuning), self.efforts(tuning.kept(tuning.depth))[0])
         rows = len(self._rows.vectors) / self.count
         again = SCATTERED * 2 * width * rows * (tuning.candidates or 0)
-        return self.spec.kind.read(effort, self.count) * self.spec.code_size(width) + again
+        return self.spec.kind.read(effort, self.count) * self.spec.codec.size(width) + again
 
     def rows(self, positions: Integers) -> Rows:
         """The rows of documents as the index has them; those to score again with where it has them."""

@@ -135,12 +135,12 @@ class ShardStore:
     @property
     def total(self) -> int:
         """Rows of all documents."""
-        return sum(len(self.mapped(number)) for number in range(len(self)))
+        return sum(len(self._mapped(number)) for number in range(len(self)))
 
     @property
     def width(self) -> int:
         """Components of a row."""
-        return int(self.mapped(0).shape[1])
+        return int(self._mapped(0).shape[1])
 
     def bounds(self, number: int) -> tuple[int, int]:
         """First position of a shard, and the one past its last."""
@@ -202,14 +202,10 @@ class ShardStore:
             InputError: The shard is missing or damaged.
         """
         # Not as a memory map: its pages would count as this process's memory.
-        return Rows(np.load(self._checked(number, VECTORS_FILE), allow_pickle=False), self.lengths(number))
+        return Rows(np.load(self._checked(number, VECTORS_FILE), allow_pickle=False), self._lengths(number))
 
-    def lengths(self, number: int) -> Integers:
-        """Rows of each document of a shard, [n].
-
-        Raises:
-            InputError: The shard is missing or damaged.
-        """
+    def _lengths(self, number: int) -> Integers:
+        """Rows of each document of a shard, [n]."""
         if not self.key.tokens:
             start, stop = self.bounds(number)
             return np.ones(stop - start, np.int64)
@@ -218,7 +214,7 @@ class ShardStore:
 
     def all_lengths(self) -> Integers:
         """Rows of each document of all shards, [count]."""
-        return np.concatenate([self.lengths(number) for number in range(len(self))])
+        return np.concatenate([self._lengths(number) for number in range(len(self))])
 
     def documents(self, number: int) -> pa.Table:
         """The documents of a shard.
@@ -248,13 +244,10 @@ class ShardStore:
         owners = documents // self.key.shard_size
         for owner in np.unique(owners):
             chosen = owners == owner
-            yield (
-                chosen,
-                Rows(self.mapped(int(owner)), self.lengths(int(owner))),
-                documents[chosen] % self.key.shard_size,
-            )
+            rows = Rows(self._mapped(int(owner)), self._lengths(int(owner)))
+            yield chosen, rows, documents[chosen] % self.key.shard_size
 
-    def mapped(self, number: int) -> NDArray[np.floating[Any]]:
+    def _mapped(self, number: int) -> NDArray[np.floating[Any]]:
         """The rows of a shard as a memory map, not checked, [n, width]."""
         path = self._path(number) / VECTORS_FILE
         rows: NDArray[np.floating[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)

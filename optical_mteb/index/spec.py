@@ -106,10 +106,6 @@ class IndexSpec:
         """Whether a search finds the best whatever it is told."""
         return self.kind.effort is None
 
-    def code_size(self, width: int) -> int:
-        """Bytes of the code of a vector of `width` components."""
-        return self.codec.size(width)
-
     def check(self, width: int, count: int) -> None:
         """Check that the index can be built over `count` vectors of `width` components.
 
@@ -147,7 +143,7 @@ class IndexSpec:
 
     def memory(self, width: int, count: int) -> int:
         """Bytes of the index in memory, estimated; vectors for rescoring stay on disk."""
-        return count * self.code_size(width) + self.kind.memory(width, count)
+        return count * self.codec.size(width) + self.kind.memory(width, count)
 
 
 def divisors(width: int) -> list[int]:

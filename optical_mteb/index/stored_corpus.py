@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from optical_mteb.index.build_folder import building, storing
 from optical_mteb.index.choice import choose
 from optical_mteb.index.documents import IDS
 from optical_mteb.index.faiss_index import FaissIndex
-from optical_mteb.index.manifest import MANIFEST, CorpusRecord, IndexManifest, ModelRecord
+from optical_mteb.index.manifest import MANIFEST, CorpusRecord, ModelRecord
 from optical_mteb.index.rows import ONE_ROW, Metric, Rows
 from optical_mteb.index.shards import ShardKey, ShardStore
 from optical_mteb.index.spec import AUTO
@@ -92,6 +92,25 @@ class StoredCorpus:
         finally:
             lock.release()
 
+    def fill(self, encode: Callable[[int, int], tuple[Sequence[str], Rows]]) -> None:
+        """Encode the documents of shards that are missing or damaged; a line says how many of all have no vector.
+
+        Args:
+            encode: Gives ids and rows of the documents at positions `start` to `stop - 1`: of length 1; zero, or none,
+                for documents that cannot be compared.
+
+        Raises:
+            InputError: No document has a vector, or the folder cannot be written to.
+        """
+        with self.held() as store:
+            absent = set(store.missing())
+            for number in range(len(store)):
+                if number in absent or _damaged(store, number):
+                    ids, rows = encode(*store.bounds(number))
+                    store.write(number, rows, pa.table([list(ids)], schema=IDS))
+            source = self.record.source
+            left_out(store, source, lambda line: logger.warning(f"{source}: {line}"))
+
     def index(self, queries: Rows) -> FaissIndex:
         """The index over the documents; built and tuned on the queries where there is none, or a damaged one.
 
@@ -105,9 +124,9 @@ class StoredCorpus:
             settings = self.settings
             if settings.spec == AUTO:
                 tokens = store.total if self.late else None
-                choice = choose(len(self), store.width, memory=NO_LIMIT, recall=settings.recall, tokens=tokens)
-                logger.info(choice.reason)
-                settings = replace(settings, spec=str(choice.spec))
+                spec, why = choose(len(self), store.width, memory=NO_LIMIT, recall=settings.recall, tokens=tokens)
+                logger.info(why)
+                settings = replace(settings, spec=str(spec))
             if settings.spec == EXACT:
                 settings = replace(settings, recall=1.0)
             settings.check(len(self), store.width)
@@ -156,49 +175,21 @@ class StoredCorpus:
         return ShardKey.of(self.record, self.model, shard_size=size, texts=False, dtype="float32", tokens=self.late)
 
     def _opened(self, folder: Path, settings: BuildSettings) -> FaissIndex | None:
-        """The index in a folder, or None where it is to be built."""
+        """The index in a folder, or None where it is to be built: it is the one of its name, to the last byte."""
         if not (folder / MANIFEST).is_file():
             return None
         try:
             index = FaissIndex.open(folder)
-            self._check(index.manifest, folder, settings)
+            manifest, corpus = index.manifest, index.manifest.corpus
+            expected = (self.record.fingerprint, settings.spec, settings.recall, settings.seed, len(self))
+            found = (corpus.fingerprint, manifest.spec, manifest.tuning.target, manifest.seed, manifest.count)
+            if found != expected or manifest.removed != corpus.left_out:
+                raise InputError(f"{folder}: is over other documents, or tuned otherwise, than its place says")
+            manifest.check_files(folder, read_up_to=math.inf)
         except InputError as error:
             logger.warning(f"{_finding(error)}; builds the index again from the vectors")
             return None
         return index
-
-    def _check(self, manifest: IndexManifest, folder: Path, settings: BuildSettings) -> None:
-        """Check that an index is the one that its folder is named after, to the last byte."""
-        corpus, tuning = manifest.corpus, manifest.tuning
-        expected = (self.record.fingerprint, settings.spec, settings.recall, settings.seed, len(self), corpus.left_out)
-        found = (corpus.fingerprint, manifest.spec, tuning.target, manifest.seed, manifest.count, manifest.removed)
-        if found != expected:
-            raise InputError(f"{folder}: is over other documents, or tuned otherwise, than its place says")
-        manifest.check_files(folder, read_up_to=math.inf)
-
-
-def warn_of_left_out(store: ShardStore, source: str) -> None:
-    """Say how many documents have no vector, and are not found.
-
-    Raises:
-        InputError: None of them has one.
-    """
-    left_out(store, source, lambda line: logger.warning(f"{source}: {line}"))
-
-
-def missing(store: ShardStore) -> list[int]:
-    """Numbers of the shards whose documents are to be encoded: those that are not there, and those that are damaged."""
-    absent = set(store.missing())
-    return [number for number in range(len(store)) if number in absent or _damaged(store, number)]
-
-
-def write(store: ShardStore, number: int, ids: Sequence[str], rows: Rows) -> None:
-    """Write a shard of rows of length 1; zero, or none, for documents that cannot be compared.
-
-    Raises:
-        InputError: The folder cannot be written to.
-    """
-    store.write(number, rows, pa.table([list(ids)], schema=IDS))
 
 
 def _damaged(store: ShardStore, number: int) -> bool:

@@ -53,7 +53,7 @@ def stored_rows(folder: Path, count: int, width: int, tokens: int | None) -> Row
         InputError: A file cannot be read, or is not what is expected.
     """
     path, shape = folder / VECTORS_FILE, (count if tokens is None else tokens, width)
-    vectors = _loaded(path, mmap_mode="r")
+    vectors = loaded(path, mmap_mode="r")
     if vectors.shape != shape or vectors.dtype not in (np.float16, np.float32):
         raise InputError(
             f"{path}: holds {vectors.dtype} of shape {vectors.shape}, expected float16 of {shape}; "
@@ -62,7 +62,7 @@ def stored_rows(folder: Path, count: int, width: int, tokens: int | None) -> Row
     if tokens is None:
         return Rows.single(vectors)
     path = folder / OFFSETS_FILE
-    offsets = _loaded(path)
+    offsets = loaded(path)
     if (
         offsets.shape != (count + 1,)
         or offsets.dtype != np.int64
@@ -76,7 +76,12 @@ def stored_rows(folder: Path, count: int, width: int, tokens: int | None) -> Row
     return Rows(vectors, np.diff(offsets))
 
 
-def _loaded(path: Path, **how: Any) -> NDArray[Any]:  # noqa: ANN401 - as numpy's
+def loaded(path: Path, **how: Any) -> NDArray[Any]:  # noqa: ANN401 - as numpy's
+    """An array of an index.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
     try:
         found: NDArray[Any] = np.load(path, allow_pickle=False, **how)
     except (OSError, ValueError, EOFError) as error:
