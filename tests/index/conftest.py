@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from optical_mteb.index import FaissIndex
 from optical_mteb.index.build import build_from_vectors
+from optical_mteb.index.documents import IDS
+from optical_mteb.index.manifest import FileRecord
+from optical_mteb.index.rows import Rows
+from optical_mteb.index.shards import ShardKey, ShardStore
 from tests.index.processes import settings
+from tests.test_cli import run_main
 
 WIDTH = 32
 
@@ -77,11 +83,59 @@ def contents(folder):
     return manifest, {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "manifest.json"}
 
 
-def share_found(index, collection, k=10):
+def flip(path, place=-1):
+    """Change one byte of a file, so that its size stays."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def edit_manifest(folder, **changes):
+    """Put other values into the manifest of an index."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def record_again(folder, name):
+    """Put a file's present size and checksum on record, as somebody would who edits on purpose."""
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    edit_manifest(folder, files=files | {name: FileRecord.of(folder / name).model_dump()})
+
+
+def share_found(index, collection, k=10, among=None):
     """Recall against the ranking of a plain product of matrices."""
-    best = collection.best(k)
+    best = collection.best(k, among)
     found = index.search(collection.queries, k)
     return np.mean([len(set(each.positions) & set(row)) / k for each, row in zip(found, best, strict=True)])
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Runs `optical-mteb index` in a folder of its own; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("optical_mteb.registry.register", lambda: None)
+    return lambda *arguments: run_main(monkeypatch, capsys, "index", *map(str, arguments))
+
+
+def write_shards(folder, vectors, shard_size, numbers=None):
+    """Write vectors of documents `d0`, `d1` and so on as shards; as many are not read to the end as a shard's number."""
+    store = ShardStore(folder, ShardKey(fingerprint="f", count=len(vectors), shard_size=shard_size, texts=False))
+    for number in range(len(store)) if numbers is None else numbers:
+        start, stop = store.bounds(number)
+        ids = pa.table([[f"d{row}" for row in range(start, stop)]], schema=IDS)
+        store.write(number, Rows.single(vectors[start:stop]), ids, truncated=number)
+    return store
+
+
+@pytest.fixture
+def shards_written(monkeypatch):
+    """Numbers of the shards that are written from now on."""
+    written, original = [], ShardStore.write
+    monkeypatch.setattr(
+        ShardStore, "write", lambda store, n, *rest, **kw: (written.append(n), original(store, n, *rest, **kw))
+    )
+    return written
 
 
 @pytest.fixture
@@ -89,15 +143,10 @@ def build(tmp_path, collection):
     """Builds over the collection; returns the index and what was said."""
 
     def built(spec, folder=None, **more):
-        said = []
+        said, how = [], settings(spec, **more)
         target = tmp_path / "index" if folder is None else folder
         build_from_vectors(
-            target,
-            collection.ids,
-            collection.vectors,
-            settings=settings(spec, **more),
-            queries=collection.queries,
-            say=said.append,
+            target, collection.ids, collection.vectors, settings=how, queries=collection.queries, say=said.append
         )
         return FaissIndex.open(target), said
 

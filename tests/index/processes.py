@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,20 +68,31 @@ def build_vectors(folder, spec, ids, vectors, queries, save_every=600.0):
 
     faiss.omp_set_num_threads(1)
     assembly.SAVE_EVERY = save_every
-    build_from_vectors(Path(folder), ids, vectors, settings=settings(spec), queries=queries, say=lambda line: None)
+    build_from_vectors(Path(folder), ids, vectors, settings=settings(spec), queries=queries, say=str)
 
 
-def build_texts(folder, texts, log):
-    """Build an index over texts, whose model notes in a file what it encodes; no torch is loaded."""
+def corpus_of(texts):
+    """Texts as documents `d0`, `d1` and so on."""
+    return Corpus.of([f"d{number}" for number in range(len(texts))], texts)
+
+
+def index_texts(folder, documents, spec="flat", encoder=None, *, queries=(), say=str, **more):
+    """Build an index over texts by a stub; returns its manifest."""
+    corpus, encoder = corpus_of(documents), encoder or stub_encoder()
+    return build_index(Path(folder), corpus, encoder, settings=settings(spec, **more), queries=queries, say=say)
+
+
+def build_texts(folder, texts, spec, log=None, save_every=600.0, *, late=False):
+    """Build an index over texts, or their tokens, by a model that notes in a file what it encodes; no torch is loaded."""
+    from optical_mteb.index import assembly
+
     faiss.omp_set_num_threads(1)
-    ids = [f"d{number}" for number in range(len(texts))]
-    build_index(
-        Path(folder),
-        Corpus.of(ids, texts),
-        stub_encoder(log),
-        settings=settings("ivf4,sq8+refine", shard_size=100),
-        say=lambda line: None,
-    )
+    assembly.SAVE_EVERY = save_every
+    encoder = (stub_token_encoder if late else stub_encoder)(log)
+    index_texts(folder, texts, spec, encoder, shard_size=50 if late else 100)
+
+
+build_tokens = partial(build_texts, late=True)
 
 
 def add(folder, ids, vectors):
@@ -104,7 +116,7 @@ def one_of_several(folder, ids, vectors, start, answers):
     faiss.omp_set_num_threads(1)
     start.wait()
     try:
-        build_from_vectors(Path(folder), ids, vectors, settings=settings("hnsw32"), say=lambda line: None)
+        build_from_vectors(Path(folder), ids, vectors, settings=settings("hnsw32"), say=str)
     except InputError as error:
         answers.put(str(error))
     else:
@@ -176,18 +188,3 @@ def stub_tokens(text):
     vectors = np.array(rows).reshape(-1, WIDTH)
     # As an index keeps them.
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
-
-
-def build_tokens(folder, texts, spec, log=None, save_every=600.0):
-    """Build an index of the tokens of texts, whose model notes in a file what it encodes; no torch is loaded."""
-    from optical_mteb.index import assembly
-
-    faiss.omp_set_num_threads(1)
-    assembly.SAVE_EVERY = save_every
-    build_index(
-        Path(folder),
-        Corpus.of([f"d{number}" for number in range(len(texts))], texts),
-        stub_token_encoder(log),
-        settings=settings(spec, shard_size=50),
-        say=lambda line: None,
-    )

@@ -8,13 +8,13 @@ import pytest
 
 from optical_mteb.errors import InputError
 from optical_mteb.index import FaissIndex
-from optical_mteb.index.build import build_from_vectors, build_index
+from optical_mteb.index.build import build_from_vectors
 from optical_mteb.index.changes import add_documents, remove_documents
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.faiss_file import make_room
 from optical_mteb.index.verify import verify
 from tests.index.conftest import contents, sentence, share_found
-from tests.index.processes import StubEncoder, settings, stub_encoder
+from tests.index.processes import StubEncoder, index_texts, settings, stub_encoder
 
 TEXTS = [sentence(number) for number in range(350)]
 
@@ -126,17 +126,9 @@ def test_a_damaged_index_is_not_built_over(build):
 def build_stub(tmp_path):
     """Builds over texts by the stub encoder; returns the index's manifest, the encoder and what was said."""
 
-    def built(texts, folder="index", spec="flat", record=None, queries=(), keep=True, **more):
+    def built(documents, folder="index", spec="flat", record=None, queries=(), **more):
         said, encoder = [], stub_encoder(**(record or {}))
-        corpus = Corpus.of([f"d{number}" for number in range(len(texts))], texts)
-        manifest = build_index(
-            tmp_path / folder,
-            corpus,
-            encoder,
-            settings=settings(spec, texts=keep, **more),
-            queries=queries,
-            say=said.append,
-        )
+        manifest = index_texts(tmp_path / folder, documents, spec, encoder, queries=queries, say=said.append, **more)
         return manifest, encoder, said
 
     return built
@@ -169,7 +161,7 @@ def test_another_model_or_prompt_needs_another_folder(build_stub):
     with pytest.raises(InputError, match="it differs in documents"):
         build_stub(TEXTS[:9])
     with pytest.raises(InputError, match="it differs in keeping texts"):
-        build_stub(TEXTS, keep=False)
+        build_stub(TEXTS, texts=False)
     _, encoder, said = build_stub(TEXTS, record={"name": "other/name"})
     assert encoder.encoded == []
     assert "is complete already" in said[0]
@@ -201,10 +193,7 @@ def test_documents_without_a_vector_are_left_out_and_counted(tmp_path, collectio
     assert (manifest.count, manifest.removed, manifest.corpus.left_out) == (1200, 514, 514)
     index, kept = FaissIndex.open(folder), np.setdiff1d(np.arange(1200), bare)
     assert all(check.passed for check in verify(folder) if check.name != "self-retrieval" or "pq" not in spec)
-    best = collection.best(10, among=kept)
-    found = [set(ranking.positions) for ranking in index.search(collection.queries, 10)]
-    share = np.mean([len(each & set(row)) / 10 for each, row in zip(found, best, strict=True)])
-    assert share == pytest.approx(manifest.tuning.recall, abs=1e-3)
+    assert share_found(index, collection, among=kept) == pytest.approx(manifest.tuning.recall, abs=1e-3)
     assert {place for ranking in index.search(collection.queries, 1200) for place in ranking.positions} == set(kept)
     build_from_vectors(*arguments, settings=settings(spec), say=said.append)
     assert said[-1].startswith(f"{folder}: is complete already")
@@ -272,18 +261,9 @@ def test_vectors_in_a_memory_map_are_those_of_the_array(collection, tmp_path, ro
     """Guards against rows that are looked up from the wrong place of the file."""
     np.save(tmp_path / "vectors.npy", collection.vectors)
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")[rows]
-    manifests = [
-        build_from_vectors(
-            tmp_path / f"index-{number}",
-            collection.ids[rows],
-            vectors,
-            settings=settings("flat"),
-            queries=collection.queries,
-            say=lambda line: None,
-        )
-        for number, vectors in enumerate([collection.vectors[rows], mapped])
-    ]
-    assert manifests[0] == manifests[1]
+    ids, how = collection.ids[rows], {"settings": settings("flat"), "queries": collection.queries, "say": str}
+    of_array = build_from_vectors(tmp_path / "array", ids, collection.vectors[rows], **how)
+    assert build_from_vectors(tmp_path / "map", ids, mapped, **how) == of_array
 
 
 @pytest.mark.parametrize("spec", ["flat", "hnsw16", "hnsw16,sq8"])

@@ -2,34 +2,20 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 
-from optical_mteb import cli
 from optical_mteb.index import FaissIndex
-from tests.index.conftest import contents, sentence
+from tests.index.conftest import contents, flip, sentence
 from tests.index.processes import stub_encoder
 
 TEXTS = [sentence(number) for number in range(60)]
 
 
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Runs the command in a folder of its own, with a stub for a model; returns exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("optical_mteb.registry.register", lambda: None)
+@pytest.fixture(autouse=True)
+def _stub(monkeypatch):
+    """A stub for whatever model is named."""
     monkeypatch.setattr("optical_mteb.index.encoder.load_encoder", lambda name, device: stub_encoder(name=name))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["optical-mteb", "index", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -89,9 +75,7 @@ def test_documents_come_and_go(command, built, tmp_path):
 
 def test_a_failed_check_is_exit_code_1(command, built):
     """Guards against a broken index that a script takes for a sound one."""
-    data = bytearray((built / "index.faiss").read_bytes())
-    data[-1] ^= 1
-    (built / "index.faiss").write_bytes(data)
+    flip(built / "index.faiss")
     code, output, errors = command("verify", "my-index")
     assert (code, errors) == (1, "")
     assert "FAILED  index.faiss: has changed since it was written" in output
@@ -114,11 +98,12 @@ BUILD = ["build", "other", "--corpus", "corpus.jsonl", "-m", "stub/model"]
         ([*BUILD[:3], "nan.tsv", "-m", "stub/model"], "nan.tsv: no document has a vector that is finite and not zero"),
         (["build", "my-index", *BUILD[2:], "--spec", "flat"], "holds another index already, hnsw8 over"),
         (["build", "full", *BUILD[2:]], "full: exists and is not an index; choose another folder"),
-        (["search", "other", "rain"], "other: no index there, as it has no manifest.json; build one"),
+        (["search", "other", "rain"], "other: no index there, as it has no manifest.json; build one: optical-mteb index build "),
         (["search", "my-index"], "give either a query, or both --queries and --output"),
         (["search", "my-index", "rain", "--queries", "corpus.jsonl"], "give either a query, or both"),
         (["search", "my-index", "rain", "--top-k", "0"], "top 0: expected 1 document at least"),
         (["search", "my-index", "rain", "--threads", "0"], "threads 0: expected 1 at least"),
+        (["search", "my-index", "rain", "--threads", "-1"], "threads -1: expected 1 at least"),
         (["search", "my-index", " "], "query 1 is empty; expected text"),
         (["search", "my-index", "--queries", "two.tsv", "--output", "run", "--top-k", "0"], "top 0: expected"),
         (["search", "my-index", "--queries", "two.tsv", "--output", "no/run"], "cannot be written (No such file or dir"),
@@ -126,6 +111,7 @@ BUILD = ["build", "other", "--corpus", "corpus.jsonl", "-m", "stub/model"]
         (["verify", "other"], "other: no index there"),
         (["add", "my-index", "--corpus", "corpus.jsonl"], "my-index: has a document 'd0' already; remove it first"),
         (["add", "other", "--corpus", "two.tsv"], "other: no index there"),
+        (["remove", "other", "d1"], "other: no index there"),
         (["remove", "my-index", "d1", "nowhere"], "has no document 'nowhere'; nothing was removed"),
     ],
 )  # fmt: skip

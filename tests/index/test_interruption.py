@@ -10,8 +10,7 @@ import pytest
 
 from optical_mteb.errors import InputError
 from optical_mteb.index import FaissIndex, IndexManifest
-from optical_mteb.index.build import build_from_vectors, build_index
-from optical_mteb.index.corpus import Corpus
+from optical_mteb.index.build import build_from_vectors
 from optical_mteb.index.shards import ShardStore
 from tests.index.conftest import contents, sentence, share_found
 from tests.index.processes import (
@@ -19,6 +18,7 @@ from tests.index.processes import (
     build_texts,
     build_vectors,
     in_process,
+    index_texts,
     killed_at,
     one_of_several,
     settings,
@@ -46,7 +46,7 @@ TEXTS = [sentence(number) for number in range(350)]
         (".storage:take_place", 2, 4),  # all is written, nothing in its place
     ],
 )
-def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, step, number, shards):
+def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, shards_written, step, number, shards):
     """Guards against shards that are made again, and an index that differs from one that was built without a break."""
     whole, folder = tmp_path / "whole", tmp_path / "index"
     arguments = (SPEC, collection.ids, collection.vectors, collection.queries, -1.0)
@@ -55,13 +55,8 @@ def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, step, number,
     assert not folder.exists()
     finished = {path.parent.name for path in (tmp_path / "index.build").glob("shards/0*/manifest.json")}
     assert len(finished) == shards
-    written = []
-    original = ShardStore.write
-    monkeypatch.setattr(
-        ShardStore, "write", lambda store, n, *rest, **kw: (written.append(n), original(store, n, *rest, **kw))
-    )
     build_vectors(folder, *arguments)
-    assert {f"{shard:06d}" for shard in written} == {"000000", "000001", "000002", "000003"} - finished
+    assert {f"{shard:06d}" for shard in shards_written} == {"000000", "000001", "000002", "000003"} - finished
     build_vectors(whole, *arguments)
     assert contents(folder) == contents(whole)
     assert not (tmp_path / "index.build").exists()
@@ -71,19 +66,16 @@ def test_a_killed_encoding_goes_on(tmp_path):
     """Guards against a document that is encoded twice although its shard was whole."""
     log, folder, whole = tmp_path / "log", tmp_path / "index", tmp_path / "whole"
     # The third shard is encoded and not written.
-    assert in_process(killed_at, "shards:ShardStore.write", 3, build_texts, folder, TEXTS, log) == KILLED
+    spec = "ivf4,sq8+refine"
+    assert in_process(killed_at, "shards:ShardStore.write", 3, build_texts, folder, TEXTS, spec, log) == KILLED
     assert log.read_text().splitlines() == TEXTS[:300]
-    said = []
-    ids = [f"d{number}" for number in range(350)]
-    encoder = stub_encoder(log)
-    build_index(
-        folder, Corpus.of(ids, TEXTS), encoder, settings=settings("ivf4,sq8+refine", shard_size=100), say=said.append
-    )
+    said, encoder = [], stub_encoder(log)
+    index_texts(folder, TEXTS, spec, encoder, shard_size=100, say=said.append)
     assert said[0] == "continues: 2 of 4 shards are encoded already"
     assert encoder.encoded == TEXTS[200:]
     times = Counter(log.read_text().splitlines())
     assert [times[text] for text in TEXTS] == [1] * 200 + [2] * 100 + [1] * 50
-    assert in_process(build_texts, whole, TEXTS, tmp_path / "other") == 0
+    assert in_process(build_texts, whole, TEXTS, spec) == 0
     assert contents(folder) == contents(whole)
 
 

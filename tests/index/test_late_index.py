@@ -1,32 +1,26 @@
 """Late interaction: what an index finds beside exhaustive MaxSim, changes, builds that are killed, and mistakes."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from optical_mteb import cli
 from optical_mteb.bases import as_late_interaction
 from optical_mteb.errors import InputError
-from optical_mteb.index import FaissIndex, IndexManifest
-from optical_mteb.index.build import build_index
+from optical_mteb.index import FaissIndex
 from optical_mteb.index.changes import add_documents, remove_documents
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.encoder import load_encoder
-from optical_mteb.index.manifest import FileRecord
 from optical_mteb.index.maxsim import maxsim as scores_of
-from optical_mteb.index.maxsim import runs
 from optical_mteb.index.rows import Rows, comparable
-from optical_mteb.index.shards import ShardStore
 from optical_mteb.index.verify import verify
 from tests.conftest import build_tiny_model
-from tests.index.conftest import WORDS, contents, sentence
+from tests.index.conftest import WORDS, contents, edit_manifest, flip, record_again, sentence
 from tests.index.processes import (
     build_tokens,
     in_process,
+    index_texts,
     killed_at,
-    settings,
     stub_encoder,
     stub_token_encoder,
     stub_tokens,
@@ -35,6 +29,7 @@ from tests.index.processes import (
 KILLED = -9
 SPEC = "ivf16,sq8"
 TEXTS = [sentence(number) for number in range(180)]
+NO_TOKEN = np.empty((0, 32))
 QUERIES = [f"{WORDS[number % 12]} {WORDS[number % 7]} {number}" for number in range(40)]
 
 
@@ -52,10 +47,12 @@ def ranked(queries, documents, k):
 
 def recall_of(index, queries, documents, k=10):
     """Share of documents found that are as good as the exhaustive ranking's k-th."""
-    scores, _ = ranked(queries, documents, len(documents))
-    every = np.array([[(query @ document.T).max(1).sum() for document in documents] for query in queries])
-    found = np.array([each.positions for each in index.search(queries, k)])
-    return np.mean(np.take_along_axis(every, found, 1) >= scores[:, k - 1 : k] - 1e-4)
+    best, _ = ranked(queries, documents, k)
+    found = [
+        [maxsim(query, documents[place]) for place in each.positions]
+        for query, each in zip(queries, index.search(queries, k), strict=True)
+    ]
+    return np.mean(np.array(found) >= best[:, -1:] - 1e-4)
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +70,7 @@ def build(tmp_path):
     def built(spec, texts=TEXTS, folder="index", encoder=None, **more):
         said, target = [], tmp_path / folder
         encoder = encoder or stub_token_encoder()
-        corpus = Corpus.of([f"d{number}" for number in range(len(texts))], texts)
-        build_index(target, corpus, encoder, settings=settings(spec, **more), queries=QUERIES, say=said.append)
+        index_texts(target, texts, spec, encoder, queries=QUERIES, say=said.append, **more)
         return FaissIndex.open(target, encoder=encoder), said
 
     return built
@@ -85,8 +81,7 @@ def test_search_is_exhaustive_maxsim(late_folder, tmp_path, spec):
     """Guards against rows in another order, with another prompt, of special tokens, or given to the wrong document."""
     encoder, folder = load_encoder(str(late_folder), device="cpu"), tmp_path / "index"
     texts = TEXTS[:50]
-    corpus = Corpus.of([f"d{number}" for number in range(50)], texts)
-    build_index(folder, corpus, encoder, settings=settings(spec, shard_size=20, recall=1.0), say=lambda line: None)
+    index_texts(folder, texts, spec, encoder, shard_size=20, recall=1.0)
     documents = encoder.model.encode_document(texts, convert_to_numpy=True)
     queries = encoder.model.encode_query(QUERIES[:6], convert_to_numpy=True)
     index = FaissIndex.open(folder, device="cpu")
@@ -116,9 +111,10 @@ def test_scores_are_those_of_the_model(late_folder):
     assert encoder.documents(["rain " * 60, "rain"], precision).truncated == 1
 
 
-def test_maxsim_of_many_pairs_is_that_of_each(monkeypatch):
-    """Guards against the score of another document, or of one without a row, where many are one product."""
-    monkeypatch.setattr("optical_mteb.index.maxsim.ROWS_AT_ONCE", 40)
+@pytest.mark.parametrize("most", [5, 40])
+def test_maxsim_of_many_pairs_is_that_of_each(monkeypatch, most):
+    """Guards against the score of another document, or of one without a row, and an endless loop over one of many rows."""
+    monkeypatch.setattr("optical_mteb.index.maxsim.ROWS_AT_ONCE", most)
     queries, documents = ([stub_tokens(text) for text in texts] for texts in ([*QUERIES[:3], "."], ["..", *TEXTS[:30]]))
     found = scores_of(Rows.joined(queries), Rows.joined([rows.astype(np.float16) for rows in documents]))
     for row, query in enumerate(queries[:3]):
@@ -228,7 +224,7 @@ def test_documents_come_and_go(build, spec):
     new = Corpus.of(
         ["new", "bare", *(f"d{number}" for number in range(100, 120))], ["rain rain moon", ".", *TEXTS[100:120]]
     )
-    manifest = add_documents(index.folder, new, encoder=stub_token_encoder(), say=lambda line: None)
+    manifest = add_documents(index.folder, new, encoder=stub_token_encoder(), say=str)
     assert (manifest.count, manifest.removed) == (122, 1)
     remove_documents(index.folder, ["d3", "d110"])
     changed = FaissIndex.open(index.folder, encoder=stub_token_encoder())
@@ -246,13 +242,6 @@ def test_documents_come_and_go(build, spec):
     )
     assert changed.search([stub_tokens("rain rain moon")], 1)[0].ids == ["new"]
     assert all(check.passed for check in verify(index.folder))
-
-
-def test_runs_hold_no_more_than_fits():
-    """Guards against a document that is left out or cut, and an endless loop over one that is too long."""
-    found = runs(np.array([3, 4, 9, 1, 1]), 7)
-    assert [(part.start, part.stop) for part in found] == [(0, 2), (2, 3), (3, 5)]
-    assert runs(np.array([], np.int64), 7) == []
 
 
 @pytest.fixture
@@ -281,21 +270,10 @@ def test_a_killed_build_goes_on(tmp_path, settings_kept, step, number, shards):
     assert not (tmp_path / "index.build").exists()
 
 
-def record_again(folder, name):
-    """Put a file's present checksum on record, as somebody would who edits on purpose."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["files"][name] = FileRecord.of(folder / name).model_dump()
-    path.write_text(json.dumps(manifest))
-
-
 def test_damaged_offsets_are_refused(build):
     """Guards against scores by another document's rows."""
     index, _ = build(SPEC)
-    path = index.folder / "offsets.npy"
-    data = bytearray(path.read_bytes())
-    data[-100] ^= 1
-    path.write_bytes(data)
+    flip(index.folder / "offsets.npy", -100)
     with pytest.raises(InputError, match=r"offsets\.npy: has changed since it was written"):
         FaissIndex.open(index.folder)
     assert [check.name for check in verify(index.folder) if not check.passed] == ["offsets.npy"]
@@ -316,32 +294,23 @@ def test_offsets_of_other_documents_are_refused(build, edit):
 
 
 @pytest.mark.long
-def test_a_damaged_shard_is_not_built_on(tmp_path, monkeypatch, settings_kept):
+def test_a_damaged_shard_is_not_built_on(tmp_path, shards_written, settings_kept):
     """Guards against lengths of documents that are not those of the shard's vectors."""
     folder = tmp_path / "index"
     assert in_process(killed_at, "assembly:train", 1, build_tokens, folder, TEXTS, SPEC) == KILLED
     path = tmp_path / "index.build" / "shards" / "000001" / "lengths.npy"
-    data = bytearray(path.read_bytes())
-    data[-8] ^= 1
-    path.write_bytes(data)
+    flip(path, -8)
     with pytest.raises(InputError, match=r"lengths.npy: has changed since it was written; remove .*000001 and repeat"):
         build_tokens(folder, TEXTS, SPEC)
     path.unlink()
-    written = []
-    original = ShardStore.write
-    monkeypatch.setattr(
-        ShardStore, "write", lambda store, n, *rest, **kw: (written.append(n), original(store, n, *rest, **kw))
-    )
     build_tokens(folder, TEXTS, SPEC)
-    assert written == [1]
+    assert shards_written == [1]
 
 
 def test_what_cannot_be_built_is_one_line(build):
     """Guards against a traceback."""
     with pytest.raises(InputError, match=r"ivf4096\+refine: needs 4,096 documents at least, found 180"):
         build("ivf4096", folder="other")
-    with pytest.raises(InputError, match="32 components cannot be divided into 5 parts"):
-        build("ivf4,pq5", folder="third")
     with pytest.raises(InputError, match="no document has a vector that is finite and not zero"):
         build("flat", texts=[".", ". ."], folder="bare")
 
@@ -354,11 +323,15 @@ def test_what_cannot_be_built_is_one_line(build):
         (["rain", np.ones((1, 32))], "expected queries that are all texts"),
         ([np.ones((2, 31))], r"token vectors of shape \(n, 32\), found \(2, 31\)"),
         (np.ones((2, 32)), r"token vectors of shape \(n, 32\), found \(32,\)"),
-        ([np.ones((2, 32))], "gives query 1 a token vector of length 5.66, expected length 1"),
+        (
+            [NO_TOKEN, np.ones((2, 32))],
+            "stub: gives query 2 a token vector of length 5.66, expected length 1; end the model",
+        ),
+        ([NO_TOKEN, np.full((2, 32), np.nan)], "query 2: the vector of a token is not finite; take it out"),
     ],
 )
 def test_bad_queries_are_one_line(build, queries, message):
-    """Guards against a traceback, and vectors of a dense model that are searched as tokens."""
+    """Guards against a traceback, the name of another query, and scores that grow with a vector's length."""
     index, _ = build("flat", texts=TEXTS[:20])
     with pytest.raises(InputError, match=message):
         index.search(queries)
@@ -367,9 +340,7 @@ def test_bad_queries_are_one_line(build, queries, message):
 def test_the_model_must_be_that_of_the_index(build, tmp_path):
     """Guards against a query encoded by another model, or by one that gives vectors of texts."""
     index, _ = build("flat")
-    corpus = Corpus.of([f"d{number}" for number in range(180)], TEXTS)
-    dense = stub_encoder(max_tokens=None)
-    build_index(tmp_path / "dense", corpus, dense, settings=settings("flat"), say=lambda line: None)
+    index_texts(tmp_path / "dense", TEXTS, encoder=stub_encoder(max_tokens=None))
     with pytest.raises(InputError, match="was built by stub at revision 111111111111, found revision 222222222222"):
         FaissIndex.open(index.folder, encoder=stub_token_encoder(revision="2" * 40))
     with pytest.raises(InputError, match="holds a vector for each token, and stub gives one a text; build the index"):
@@ -381,32 +352,14 @@ def test_the_model_must_be_that_of_the_index(build, tmp_path):
 def test_vectors_of_texts_and_of_tokens_are_kept_apart(build, tmp_path):
     """Guards against a complete dense index, or its shards, taken for one of tokens by the same model."""
     build("flat")
-    corpus = Corpus.of([f"d{number}" for number in range(180)], TEXTS)
     with pytest.raises(InputError, match=r"differs in .*what has a vector"):
-        build_index(tmp_path / "index", corpus, stub_encoder(), settings=settings("flat"))
-    dense = stub_encoder()
-    build_index(tmp_path / "dense", corpus, dense, settings=settings("flat"), say=lambda line: None)
+        index_texts(tmp_path / "index", TEXTS)
+    index_texts(tmp_path / "dense", TEXTS)
     assert FaissIndex.open(tmp_path / "dense").manifest.tokens is None
     with pytest.raises(InputError, match=r"differs in .*what has a vector"):
         build("flat", folder="dense")
     _, said = build("flat")
     assert said == [f"{tmp_path / 'index'}: is complete already: flat, 180 documents"]
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (np.nan, "query 'b': the vector of a token is not finite; take it out"),
-        (3.0, "model m: gives query 'b' a token vector of length 3, expected length 1; end the model with a Normal"),
-    ],
-)
-def test_token_vectors_that_no_index_takes(value, message):
-    """Guards against the name of another document, and scores that grow with a vector's length."""
-    vectors = np.eye(4, dtype=np.float32)
-    vectors[2] *= value
-    rows = Rows(vectors, np.array([2, 0, 1, 1]))
-    with pytest.raises(InputError, match=message):
-        rows.check_unit(["a", "none", "b", "c"], kind="query", model="m")
 
 
 def test_a_document_with_a_token_that_cannot_be_compared_has_none():
@@ -420,38 +373,16 @@ def test_a_document_with_a_token_that_cannot_be_compared_has_none():
 def test_an_index_of_an_earlier_version_is_built_again(build):
     """Guards against rows of tokens that are taken for those of documents."""
     index, _ = build("flat")
-    path = index.folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1, "tuning": {"tokens": 16}}))
+    edit_manifest(index.folder, format=1, tuning={"tokens": 16})
     with pytest.raises(InputError, match=r"late interaction by an earlier version, .*; build the index again"):
         FaissIndex.open(index.folder)
 
 
-def test_a_manifest_of_both_kinds_is_refused(build):
-    """Guards against inner products that are read as MaxSim."""
-    index, _ = build("flat")
-    path = index.folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"metric": "inner product"}))
-    with pytest.raises(InputError, match="metric inner product with a number of tokens; build the index again"):
-        IndexManifest.read(index.folder)
-
-
 @pytest.mark.long
-def test_the_commands(late_folder, tmp_path, monkeypatch, capsys):
+def test_the_commands(late_folder, tmp_path, command):
     """Guards against commands that take a late-interaction student for a dense model."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("optical_mteb.registry.register", lambda: None)
     (tmp_path / "corpus.tsv").write_text("".join(f"d{number}\t{text}\n" for number, text in enumerate(TEXTS[:30])))
     (tmp_path / "queries.tsv").write_text("q1\train\nq2\tmoon\n")
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["optical-mteb", "index", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
     code, output, errors = command("build", "my-index", "--corpus", "corpus.tsv", "-m", late_folder, "--spec", "ivf8")
     assert code == 0, errors
     assert "my-index: ivf8+refine, 30 documents, recall@30 1.000 on 30 beginnings of documents" in output

@@ -12,10 +12,10 @@ from optical_mteb.errors import InputError
 from optical_mteb.index import FaissIndex
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_index
-from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.encoder import load_encoder
 from optical_mteb.index.ray_engine import EncodeShard, RayEngine, _write
 from optical_mteb.index.shards import ShardStore
+from tests.index.processes import corpus_of
 
 pytestmark = pytest.mark.slow
 
@@ -34,14 +34,22 @@ def not_nice(monkeypatch):
 @pytest.fixture
 def corpus():
     rng = np.random.default_rng(3)
-    texts = [" ".join(rng.choice(WORDS, rng.integers(2, 9))) + f" {n}" for n in range(600)]
-    return Corpus.of([f"d{n}" for n in range(600)], texts)
+    return corpus_of([" ".join(rng.choice(WORDS, rng.integers(2, 9))) + f" {n}" for n in range(600)])
+
+
+def assert_alike(folders, encoder=None, tolerance=1e-6):
+    """The same documents for some queries, with the same scores."""
+    asked = ["hand soap", "river school 17", "music"]
+    found = [FaissIndex.open(folder, encoder=encoder).search(asked, 20) for folder in folders]
+    for one, two in zip(*found, strict=True):
+        assert one.ids == two.ids
+        np.testing.assert_allclose(one.scores, two.scores, atol=tolerance)
 
 
 def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monkeypatch):
     """Guards against other ids or scores than one process gives, and documents that are lost with the worker that had them."""
     encoder = load_encoder(str(tiny_base), device="cpu")
-    alone = build_index(tmp_path / "alone", corpus, encoder, settings=SETTINGS, say=lambda line: None)
+    alone = build_index(tmp_path / "alone", corpus, encoder, settings=SETTINGS, say=str)
     written, killed = ShardStore.write, []
 
     def kill_a_worker(self, number, *arguments, **more):
@@ -64,14 +72,7 @@ def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monke
     assert not psutil.pid_exists(killed[0]) or psutil.Process(killed[0]).status() == psutil.STATUS_ZOMBIE
     assert any("2 workers" in line for line in lines)
     assert (spread.count, spread.corpus) == (alone.count, alone.corpus)
-    asked = ["hand soap", "river school 17", "music"]
-    for one, two in zip(
-        FaissIndex.open(tmp_path / "alone").search(asked, 20),
-        FaissIndex.open(tmp_path / "ray").search(asked, 20),
-        strict=True,
-    ):
-        assert one.ids == two.ids
-        np.testing.assert_allclose(one.scores, two.scores, atol=1e-6)
+    assert_alike([tmp_path / "alone", tmp_path / "ray"])
 
 
 def test_rows_of_tokens_come_from_workers_too(corpus, tiny_model, tmp_path):
@@ -79,13 +80,9 @@ def test_rows_of_tokens_come_from_workers_too(corpus, tiny_model, tmp_path):
     folder = tmp_path / "model"
     as_late_interaction(tiny_model()).save_pretrained(str(folder), create_model_card=False)
     encoder = load_encoder(str(folder), device="cpu")
-    found = []
     for name, fill in (("alone", None), ("ray", RayEngine(workers=1, device="cpu"))):
-        build_index(tmp_path / name, corpus, encoder, settings=SETTINGS, fill=fill, say=lambda line: None)
-        found.append(FaissIndex.open(tmp_path / name, encoder=encoder).search(["hand soap", "river school 17"], 20))
-    for one, two in zip(*found, strict=True):
-        assert one.ids == two.ids
-        np.testing.assert_allclose(one.scores, two.scores, atol=1e-4)
+        build_index(tmp_path / name, corpus, encoder, settings=SETTINGS, fill=fill, say=str)
+    assert_alike([tmp_path / "alone", tmp_path / "ray"], encoder, 1e-4)
 
 
 def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, tmp_path):
@@ -102,7 +99,7 @@ def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, t
         _write(store, corpus, encoder, {key: value[0] for key, value in row.items()})
 
     with pytest.raises(InputError, match="a worker has revision") as error:
-        build_index(tmp_path / "ray", corpus, encoder, settings=SETTINGS, fill=fill, say=lambda line: None)
+        build_index(tmp_path / "ray", corpus, encoder, settings=SETTINGS, fill=fill, say=str)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ray").exists()
 
@@ -113,14 +110,8 @@ def test_bad_clusters(corpus, tiny_base, tmp_path):
 
     from optical_mteb.cli import app
 
+    encoder, engine = load_encoder(str(tiny_base), device="cpu"), RayEngine(workers=0)
     with pytest.raises(InputError, match="workers 0: expected 1 at least"):
-        build_index(
-            tmp_path / "ray",
-            corpus,
-            load_encoder(str(tiny_base), device="cpu"),
-            settings=SETTINGS,
-            fill=RayEngine(workers=0),
-            say=lambda line: None,
-        )
+        build_index(tmp_path / "ray", corpus, encoder, settings=SETTINGS, fill=engine, say=str)
     command = ["index", "build", str(tmp_path / "i"), "--corpus", "c.jsonl", "-m", "m", "--workers", "2"]
     assert "--workers is for --engine ray" in str(CliRunner().invoke(app, command).exception)

@@ -3,26 +3,19 @@
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.documents import IDS
-from optical_mteb.index.rows import Rows, unit
 from optical_mteb.index.shards import ShardKey, ShardStore
+from tests.index.conftest import flip, write_shards
 
 
 def key(**changed):
     return ShardKey(**{"fingerprint": "f", "count": 10, "shard_size": 4, "texts": False} | changed)
 
 
-def filled(folder, collection, numbers=(0, 1, 2)):
-    store = ShardStore(folder / "shards", key())
-    for number in numbers:
-        start, stop = store.bounds(number)
-        ids = pa.table([collection.ids[start:stop]], schema=IDS)
-        store.write(number, Rows.single(collection.vectors[start:stop]), ids, truncated=number)
-    return store
+def filled(folder, collection, numbers=None):
+    return write_shards(folder / "shards", collection.vectors[:10], 4, numbers)
 
 
 def test_shards_hold_what_was_written(tmp_path, collection):
@@ -60,10 +53,7 @@ def test_an_unfinished_shard_is_missing(tmp_path, collection):
 def test_an_edited_shard_is_not_indexed(tmp_path, collection, name):
     """Guards against one flipped bit that ends up in the index."""
     store = filled(tmp_path, collection)
-    path = tmp_path / "shards" / "000001" / name
-    data = bytearray(path.read_bytes())
-    data[-20] ^= 1
-    path.write_bytes(data)
+    flip(tmp_path / "shards" / "000001" / name, -20)
     with pytest.raises(InputError, match=f"{name}: has changed since it was written; remove .*000001 and repeat"):
         store.rows(1) if name == "vectors.npy" else store.documents(1)
 
@@ -88,19 +78,3 @@ def test_a_broken_key_is_refused(tmp_path, collection):
     path.write_text(json.dumps({"format": 2}))
     with pytest.raises(InputError, match=r"key.json: is not valid; remove"):
         ShardStore(tmp_path / "shards", key())
-
-
-def test_vectors_are_brought_to_length_1(collection):
-    """Guards against lengths that count in the inner product."""
-    scaled = collection.vectors[:5] * np.array([[1], [2], [0.5], [100], [1e-3]])
-    assert unit(scaled, "abcde") == pytest.approx(collection.vectors[:5], abs=1e-3)
-    assert np.linalg.norm(unit(scaled, "abcde"), axis=1) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0])
-def test_a_vector_without_direction_is_named(collection, value):
-    """Guards against a NaN, an infinity or a zero vector that spoils every ranking."""
-    vectors = collection.vectors[:3].copy()
-    vectors[1] = value
-    with pytest.raises(InputError, match="document 'b': its vector is not finite, or zero; take it out"):
-        unit(vectors, "abc")

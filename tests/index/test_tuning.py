@@ -1,32 +1,20 @@
 """Tuning: recall by a plain count, and parameters of little work that reach it."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from optical_mteb.index.documents import IDS
 from optical_mteb.index.manifest import Tuning
 from optical_mteb.index.rows import Rows
 from optical_mteb.index.searcher import Searcher
-from optical_mteb.index.shards import ShardKey, ShardStore
 from optical_mteb.index.spec import IndexSpec
 from optical_mteb.index.tuning import best_documents, recall, tune
+from tests.index.conftest import write_shards
 
 
 @pytest.fixture
 def store(tmp_path):
     """Writes vectors as shards."""
-
-    def written(vectors, shard_size=300):
-        key = ShardKey(fingerprint="f", count=len(vectors), shard_size=shard_size, texts=False)
-        store = ShardStore(tmp_path / "shards", key)
-        for number in range(len(store)):
-            part = slice(*store.bounds(number))
-            ids = pa.table([[str(row) for row in range(len(vectors))][part]], schema=IDS)
-            store.write(number, Rows.single(vectors[part]), ids)
-        return store
-
-    return written
+    return lambda vectors: write_shards(tmp_path / "shards", vectors, 300)
 
 
 def test_the_best_of_all_shards(store, collection):

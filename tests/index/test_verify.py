@@ -1,18 +1,17 @@
 """Checks of an index: each fails where its damage is, and none elsewhere."""
 
-import json
+import os
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_from_vectors
 from optical_mteb.index.changes import add_vectors, remove_documents
 from optical_mteb.index.documents import IDS, write_documents
-from optical_mteb.index.manifest import FileRecord
 from optical_mteb.index.verify import verify
+from tests.index.conftest import flip, record_again
 
 
 def outcome(folder):
@@ -21,14 +20,6 @@ def outcome(folder):
 
 def found(folder, name):
     return next(check.found for check in verify(folder) if check.name == name)
-
-
-def record_again(folder, name):
-    """Put a file's present checksum on record, as somebody would who edits on purpose."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["files"][name] = FileRecord.of(folder / name).model_dump()
-    path.write_text(json.dumps(manifest))
 
 
 SOUND = {"counts": True, "ids": True, "self-retrieval": True}
@@ -55,15 +46,14 @@ def test_damage_is_found_however_large_the_file(build, monkeypatch, name):
     monkeypatch.setattr("optical_mteb.index.faiss_index.CHECKED_AT_OPENING", 0)
     index, _ = build("ivf16,sq8+refine")
     path = index.folder / name
-    data = bytearray(path.read_bytes())
-    data[-100] ^= 1
-    path.write_bytes(data)
+    flip(path, -100)
     assert outcome(index.folder) == dict.fromkeys(index.manifest.files, True) | {name: False}
     assert found(index.folder, name) == "has changed since it was written"
-    path.write_bytes(data[:-1])
-    assert found(index.folder, name) == f"has {len(data) - 1:,} bytes, expected {len(data):,} bytes"
+    size = path.stat().st_size
+    os.truncate(path, size - 1)
+    assert found(index.folder, name) == f"has {size - 1:,} bytes, expected {size:,} bytes"
     path.unlink()
-    assert found(index.folder, name) == f"is not there, expected {len(data):,} bytes"
+    assert found(index.folder, name) == f"is not there, expected {size:,} bytes"
 
 
 def test_ids_that_stand_twice_are_found(build, collection):
@@ -99,9 +89,3 @@ def test_an_index_of_which_all_was_removed(tmp_path):
     remove_documents(folder, ["a", "b"])
     assert all(outcome(folder).values())
     assert found(folder, "self-retrieval") == "no document is left to be found"
-
-
-def test_no_index_is_no_failed_check(tmp_path):
-    """Guards against an empty list of checks, which reads as if all had passed."""
-    with pytest.raises(InputError, match="no index there"):
-        list(verify(tmp_path))
