@@ -13,7 +13,6 @@ from optical_mteb.errors import InputError
 from optical_mteb.terminal_table import TerminalTable
 
 if TYPE_CHECKING:
-    from optical_mteb.study.agreement import Agreement
     from optical_mteb.study.cells import CellFolder
     from optical_mteb.study.jobs import Job, Study
 
@@ -80,18 +79,17 @@ def study(
         from optical_mteb.study.running import run, run_on_ray
 
         if on_ray:
-            found = run_on_ray(loaded, cells, jobs, address=address, workers=workers, device=device, say=typer.echo)
+            failed = run_on_ray(loaded, cells, jobs, address=address, workers=workers, device=device, say=typer.echo)
         else:
-            found = run(loaded, cells, jobs, device=device, say=typer.echo)
-        failed = found.failed
+            failed = run(loaded, cells, jobs, device=device, say=typer.echo)
     from optical_mteb.study.writing import write
 
     for path in write(loaded, cells, output, document=document, figures=figures, command=f"optical-mteb study {study}"):
         typer.echo(f"wrote {path}")
     if against is not None:
-        agreement = _agreement(loaded, cells, jobs, against)
-        typer.echo(str(agreement))
-        if not agreement.holds:
+        holds, line = _agreement(loaded, cells, jobs, against)
+        typer.echo(line)
+        if not holds:
             failed["against"] = f"scores are not those of {against}"
     for line in failed.values():
         typer.echo(f"failed: {line}", err=True)
@@ -99,7 +97,7 @@ def study(
         raise typer.Exit(1)
 
 
-def _agreement(study: Study, cells: CellFolder, jobs: list[Job], against: Path) -> Agreement:
+def _agreement(study: Study, cells: CellFolder, jobs: list[Job], against: Path) -> tuple[bool, str]:
     from optical_mteb.study.agreement import agree
     from optical_mteb.study.table import read_records, read_table, rows
 

@@ -82,9 +82,7 @@ def bootstrap_intervals(
     return percentile_intervals(_resampled_means(samples, resamples, seed), confidence=confidence)
 
 
-def hierarchical_means(
-    points: Sequence[Sequence[Replicate]], *, resamples: int = HIERARCHICAL_RESAMPLES, seed: int = 0
-) -> Array:
+def hierarchical_means(points: Sequence[Sequence[Replicate]]) -> Array:
     """Means of resamples of replicates and of their sentences (Davison and Hinkley 1997, section 3.8).
 
     A resample draws clusters, then the replicates of each, then sentences, all with replacement: the translations of a
@@ -93,11 +91,9 @@ def hierarchical_means(
 
     Args:
         points: Replicates of each point, as many and in the same order everywhere.
-        resamples: Resamples.
-        seed: Seed of the draws.
 
     Returns:
-        Means, `[points, resamples]`; `percentile_intervals` makes intervals of them.
+        Means, `[points, HIERARCHICAL_RESAMPLES]`; `percentile_intervals` makes intervals of them.
 
     Raises:
         ValueError: The points do not have as many replicates as each other.
@@ -111,8 +107,8 @@ def hierarchical_means(
             sorted({name for replicates in points for replicate in replicates for name in replicate.sentences})
         )
     }
-    weights, drawn = _drawn(tuple(map(tuple, _clusters(points[0]))), len(universe), resamples, seed)
-    means = np.empty((len(points), resamples))
+    weights, drawn = _drawn(tuple(map(tuple, _clusters(points[0]))), len(universe))
+    means = np.empty((len(points), HIERARCHICAL_RESAMPLES))
     for place, replicates in enumerate(points):
         sums, counts = np.empty((2, len(universe), len(replicates)))
         for column, replicate in enumerate(replicates):
@@ -265,10 +261,10 @@ def _clusters(replicates: Sequence[Replicate]) -> list[list[int]]:
 
 
 @lru_cache(maxsize=16)
-def _drawn(clusters: tuple[tuple[int, ...], ...], sentences: int, resamples: int, seed: int) -> tuple[Array, Array]:
+def _drawn(clusters: tuple[tuple[int, ...], ...], sentences: int) -> tuple[Array, Array]:
     """What each replicate, and each sentence, weighs in each resample: `[resamples, replicates]`, `[resamples, sentences]`."""
-    rng = np.random.default_rng(seed)
-    number = len(clusters)
+    rng = np.random.default_rng(0)
+    number, resamples = len(clusters), HIERARCHICAL_RESAMPLES
     times = rng.multinomial(number, np.full(number, 1 / number), size=resamples)
     weights = np.empty((resamples, sum(map(len, clusters))))
     for cluster, places in enumerate(clusters):

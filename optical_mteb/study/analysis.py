@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 
 from optical_mteb.scores.significance import (
-    HIERARCHICAL_RESAMPLES,
     Array,
     Replicate,
     hierarchical_means,
@@ -89,29 +88,20 @@ def group_of(language: str, order: Sequence[str], pairs: int) -> Group:
     return "trained" if order.index(language) < pairs else "later"
 
 
-def mean(replicates: Sequence[Replicate], *, resamples: int = HIERARCHICAL_RESAMPLES, seed: int = 0) -> Estimate:
+def mean(replicates: Sequence[Replicate]) -> Estimate:
     """Mean over replicates of the mean over their queries, with a hierarchical bootstrap interval.
-
-    Args:
-        replicates: Replicates.
-        resamples: Resamples.
-        seed: Their seed.
 
     Raises:
         ValueError: There is none.
     """
-    return estimate(_value(replicates), hierarchical_means([replicates], resamples=resamples, seed=seed)[0])
+    return estimate(_value(replicates), hierarchical_means([replicates])[0])
 
 
-def curve(
-    points: Mapping[int, Sequence[Replicate]], *, resamples: int = HIERARCHICAL_RESAMPLES, seed: int = 0
-) -> Curve:
+def curve(points: Mapping[int, Sequence[Replicate]]) -> Curve:
     """Means by number of pairs; all numbers of pairs share the draws of a resample.
 
     Args:
         points: Replicates by number of pairs, in the same order.
-        resamples: Resamples.
-        seed: Their seed.
 
     Raises:
         ValueError: There are fewer than two numbers of pairs, or not as many replicates of each.
@@ -120,7 +110,7 @@ def curve(
         raise ValueError(f"a slope needs two numbers of pairs or more, all positive; there are {sorted(points)}")
     pairs = tuple(sorted(points))
     ordered = [points[number] for number in pairs]
-    resampled = hierarchical_means(ordered, resamples=resamples, seed=seed)
+    resampled = hierarchical_means(ordered)
     clusters = dict.fromkeys(each.cluster or str(place) for place, each in enumerate(ordered[0]))
     by_cluster = [
         [
@@ -163,28 +153,18 @@ def orders_needed(curve: Curve, width: float) -> float | None:
     return between / left if left > 0 else None
 
 
-def differences(
-    sides: Sequence[tuple[Sequence[Replicate], Sequence[Replicate]]],
-    *,
-    resamples: int = HIERARCHICAL_RESAMPLES,
-    seed: int = 0,
-) -> list[Difference]:
+def differences(sides: Sequence[tuple[Sequence[Replicate], Sequence[Replicate]]]) -> list[Difference]:
     """The second side of each pair less the first; Holm's family is all of them.
 
     Args:
         sides: Replicates before and after, of the same orders and seeds, on the same queries.
-        resamples: Resamples of an interval.
-        seed: Their seed.
 
     Raises:
         ValueError: Two sides have not the same queries.
     """
     changes = [[less(*pair) for pair in zip(after, before, strict=True)] for before, after in sides]
-    adjusted = holm(randomisation_tests([_by_sentence(each) for each in changes], seed=seed))
-    return [
-        Difference(mean(each, resamples=resamples, seed=seed), float(p))
-        for each, p in zip(changes, adjusted, strict=True)
-    ]
+    adjusted = holm(randomisation_tests([_by_sentence(each) for each in changes]))
+    return [Difference(mean(each), float(p)) for each, p in zip(changes, adjusted, strict=True)]
 
 
 def less(replicate: Replicate, other: Replicate) -> Replicate:

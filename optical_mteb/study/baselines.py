@@ -130,18 +130,16 @@ def compare_objectives(
     return comparison
 
 
-def tables(
-    comparison: SystemScores, *, metrics: Sequence[str] = METRICS, groups: Mapping[str, Sequence[str]] = GROUPS
-) -> list[TerminalTable]:
+def tables(comparison: SystemScores) -> list[TerminalTable]:
     """A table for each task and metric, in points (hundredths): a row a subset, a column a system, the best one bold.
+
+    Means of groups of subsets come below, that of all subsets last.
 
     Args:
         comparison: What `compare_objectives` returned.
-        metrics: Scores to show.
-        groups: Subsets to average, by the group's name; the mean of all subsets comes last by itself.
     """
     task_names = dict.fromkeys(task for scores in comparison.scores.values() for task in scores)
-    return [_table(comparison, task, metric, groups) for metric in metrics for task in task_names]
+    return [_table(comparison, task, metric) for metric in METRICS for task in task_names]
 
 
 def _recipes(recipe: Recipe, only: Sequence[str] | None) -> dict[str, Recipe]:
@@ -238,18 +236,17 @@ def _on_device(meta: ModelMeta, device: str) -> Wrapper:
     return wrapper
 
 
-def _table(comparison: SystemScores, task: str, metric: str, groups: Mapping[str, Sequence[str]]) -> TerminalTable:
+def _table(comparison: SystemScores, task: str, metric: str) -> TerminalTable:
     systems = list(comparison.scores)
     values = {
         system: {subset: by_metric[metric] for subset, by_metric in comparison.scores[system][task].items()}
         for system in systems
     }
     subsets = sorted(values[systems[0]])
-    title = f"{task}: {_HEADINGS.get(metric, metric)}"
-    table = TerminalTable("subset", *systems, whole=range(1, 1 + len(systems)), title=title)
+    table = TerminalTable("subset", *systems, whole=range(1, 1 + len(systems)), title=f"{task}: {_HEADINGS[metric]}")
     for subset in subsets:
         table.add_row(subset, *_cells(values, [subset]))
-    for group, members in groups.items():
+    for group, members in GROUPS.items():
         present = [subset for subset in members if subset in subsets]
         if present:
             table.add_row(group, *_cells(values, present))

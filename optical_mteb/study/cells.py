@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,9 +17,6 @@ from optical_mteb.errors import InputError
 from optical_mteb.storage import not_writable
 from optical_mteb.study.files import write_text
 from optical_mteb.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from optical_mteb.study.evaluation import QueryScores
 
 DIGITS = 4
 """Digits of a score that are kept."""
@@ -148,24 +145,3 @@ class CellFolder:
             yield True
         finally:
             lock.release()
-
-
-def as_lists(
-    scores: dict[str, dict[str, QueryScores]],
-) -> tuple[dict[str, dict[str, list[str]]], dict[str, dict[str, dict[str, list[float]]]]]:
-    """Scores by task, subset, metric and query as `CellRecord` has them: ids, and scores in their order."""
-    queries = {
-        task: {subset: sorted(next(iter(metrics.values()))) for subset, metrics in subsets.items()}
-        for task, subsets in scores.items()
-    }
-    lists = {
-        task: {
-            subset: {
-                metric: [round(by_query[query], DIGITS) for query in queries[task][subset]]
-                for metric, by_query in metrics.items()
-            }
-            for subset, metrics in subsets.items()
-        }
-        for task, subsets in scores.items()
-    }
-    return queries, lists

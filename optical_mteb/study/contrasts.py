@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from optical_mteb.scores.significance import Array, Replicate
 from optical_mteb.study.analysis import Difference, differences
-from optical_mteb.study.grid import Budget
 from optical_mteb.study.replicates import ENGLISH, HIGH, LOW, LOW_TRAINED, NEVER, Point, StudyScores
 
 FIXED = (LOW, HIGH, NEVER, ENGLISH)
@@ -19,7 +20,9 @@ FIXED = (LOW, HIGH, NEVER, ENGLISH)
 _MOST_NAMES = 4
 """Languages that a line names; of more it says how many."""
 
-_Sides = list[tuple[list[Replicate], list[Replicate]]]
+_Found = TypeVar("_Found")
+_Sides = list[tuple[Callable[[Difference], _Found], list[Replicate], list[Replicate]]]
+"""What is set against what: what a difference becomes, and the replicates before and after."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,7 @@ def interference(scores: StudyScores) -> Iterator[Contrast]:
     """
     settings = scores.study.settings
     high = set(settings.high_resource)
-    named: list[tuple[str, Budget, str, str]] = []
-    sides: _Sides = []
+    sides: _Sides[Contrast] = []
     for budget in settings.budgets:
         for approach in scores.approaches:
             for before, after in pairwise(sorted(settings.pairs)):
@@ -87,18 +89,15 @@ def interference(scores: StudyScores) -> Iterator[Contrast]:
                     for group in [LOW_TRAINED, *low] if len(low) > 1 else low:
                         pair = [scores.replicates(point, group, keys) for point in points]
                         if all(pair):
-                            named.append((approach, budget, what, group))
-                            sides.append((pair[0], pair[1]))
-    for (approach, budget, what, group), found in zip(named, _tested(sides), strict=True):
-        yield Contrast(approach, budget, what, group, found)
+                            sides.append((partial(Contrast, approach, budget, what, group), pair[0], pair[1]))
+    yield from _tested(sides)
 
 
 def approaches(scores: StudyScores) -> Iterator[Contrast]:
     """Each approach less each one before it, at the largest number of pairs, over the orders and seeds that both have."""
     most = max(scores.study.settings.pairs)
     every = list(scores.study.settings.approaches)
-    named: list[tuple[str, Budget, str, str]] = []
-    sides: _Sides = []
+    sides: _Sides[Contrast] = []
     for budget in scores.study.settings.budgets:
         for approach in scores.approaches:
             for other in every[: every.index(approach)]:
@@ -107,10 +106,8 @@ def approaches(scores: StudyScores) -> Iterator[Contrast]:
                 for group in FIXED:
                     before, after = (scores.replicates(point, group, keys) for point in points)
                     if before and after:
-                        named.append((approach, budget, f"less {other}", group))
-                        sides.append((before, after))
-    for (approach, budget, what, group), found in zip(named, _tested(sides), strict=True):
-        yield Contrast(approach, budget, what, group, found)
+                        sides.append((partial(Contrast, approach, budget, f"less {other}", group), before, after))
+    yield from _tested(sides)
 
 
 def added(scores: StudyScores) -> Iterator[Added]:
@@ -123,8 +120,7 @@ def added(scores: StudyScores) -> Iterator[Added]:
     plain = scores.plain_approach
     if plain is None:
         return
-    named: list[tuple[str, Budget, int, str, float, str]] = []
-    sides: _Sides = []
+    sides: _Sides[Added] = []
     for group in FIXED:
         worth = _worth_of_tokens(scores, plain, group)
         for budget in scores.study.settings.budgets:
@@ -137,17 +133,14 @@ def added(scores: StudyScores) -> Iterator[Added]:
                         continue
                     ratios = [scores.tokens(points[1], key) / max(scores.tokens(points[0], key), 1) for key in keys]
                     ratio = float(np.mean(ratios))
-                    named.append((approach, budget, pairs, "steps", ratio, group))
-                    sides.append((before, after))
+                    sides.append((partial(Added, approach, budget, pairs, "steps", ratio, group), before, after))
                     if worth is not None and all(ratios):
                         moved = [
                             Replicate(each.scores + worth * np.log(ratio), each.sentences, each.cluster)
                             for each, ratio in zip(before, ratios, strict=True)
                         ]
-                        named.append((approach, budget, pairs, "tokens", ratio, group))
-                        sides.append((moved, after))
-    for (approach, budget, pairs, equal, ratio, group), found in zip(named, _tested(sides), strict=True):
-        yield Added(approach, budget, pairs, equal, ratio, group, found)
+                        sides.append((partial(Added, approach, budget, pairs, "tokens", ratio, group), moved, after))
+    yield from _tested(sides)
 
 
 def _worth_of_tokens(scores: StudyScores, approach: str, group: str) -> Array | None:
@@ -168,5 +161,6 @@ def _names(languages: Sequence[str]) -> str:
     return " ".join(languages) if len(languages) <= _MOST_NAMES else f"{len(languages)} languages"
 
 
-def _tested(sides: _Sides) -> list[Difference]:
-    return differences(sides) if sides else []
+def _tested(sides: _Sides[_Found]) -> Iterator[_Found]:
+    found = differences([(before, after) for _, before, after in sides])
+    return (make(difference) for (make, _, _), difference in zip(sides, found, strict=True))

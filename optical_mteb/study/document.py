@@ -10,7 +10,7 @@ from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.contrasts import Contrast
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Study
-from optical_mteb.study.markdown import bold_if_not_zero, interval, shown_p, signed, table
+from optical_mteb.study.markdown import Cells, bold_if_not_zero, crossed, interval, shown_p, signed, table
 from optical_mteb.study.page import SIGNIFICANT, page
 from optical_mteb.study.replicates import CHANGING, GROUPS, NAME
 from optical_mteb.study.saturation import FORMS, Fit
@@ -93,7 +93,7 @@ def document(
             "table. Bold: p < 0.05.",
             _contrasts(summary.approaches, "group"),
         ),
-        *([f"## Figures\n\n{_figures(figures)}"] if figures else []),
+        *(["## Figures", *(f"![{title}]({path})" for title, path in figures.items())] if figures else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -170,34 +170,26 @@ def _section(heading: str, what: str, tables: Iterable[str]) -> list[str]:
 
 
 def _means(study: Study, means: Sequence[Mean], groups: Sequence[str]) -> Iterator[str]:
-    pairs = sorted(study.settings.pairs)
     found = {(m.budget, m.group, m.approach, m.pairs): m.estimate for m in means}
+    columns = {number: f"{number} {'pair' if number == 1 else 'pairs'}" for number in sorted(study.settings.pairs)}
     for budget in study.settings.budgets:
-        rows = []
-        for group, approach in product(groups, study.settings.approaches):
-            estimates = [found.get((budget, group, approach, number)) for number in pairs]
-            if any(estimates):
-                rows.append([group, approach, *(interval(each) if each else "" for each in estimates)])
-        if rows:
+        cells: Cells = {
+            ((group, approach), heading): interval(found[budget, group, approach, number])
+            for group, approach in product(groups, study.settings.approaches)
+            for number, heading in columns.items()
+            if (budget, group, approach, number) in found
+        }
+        if cells:
             yield f"Budget `{budget}`:"
-            yield table(["queries in", "approach", *(f"{n} {'pair' if n == 1 else 'pairs'}" for n in pairs)], rows)
+            yield crossed(["queries in", "approach"], cells, list(columns.values()))
 
 
 def _slopes(study: Study, slopes: Sequence[Slope]) -> Iterator[str]:
     for budget in study.settings.budgets:
-        found = {(s.group, s.approach): s.estimate for s in slopes if s.budget == budget}
-        approaches = list(dict.fromkeys(approach for _, approach in found))
-        rows = [
-            [
-                group,
-                *(bold_if_not_zero(found[group, name]) if (group, name) in found else "" for name in approaches),
-            ]
-            for group in dict.fromkeys(group for group, _ in found)
-            if any((group, name) in found for name in approaches)
-        ]
-        if rows:
+        cells: Cells = {((s.group,), s.approach): bold_if_not_zero(s.estimate) for s in slopes if s.budget == budget}
+        if cells:
             yield f"Budget `{budget}`:"
-            yield table(["group", *approaches], rows)
+            yield crossed(["group"], cells)
 
 
 def _forms(summary: StudySummary) -> Iterator[str]:
@@ -238,23 +230,12 @@ def _related(summary: StudySummary) -> Iterator[str]:
 
 
 def _added(summary: StudySummary) -> Iterator[str]:
-    own = summary.added
-    groups = list(dict.fromkeys(each.group for each in own))
-    found = {(e.approach, e.budget, e.equal, e.pairs, e.group): e for e in own}
-    rows = [
-        [
-            approach,
-            f"`{budget}`",
-            equal,
-            str(pairs),
-            next(f"{e.tokens:.2f}" for e in own if (e.approach, e.budget, e.pairs) == (approach, budget, pairs)),
-            *(_difference(found[key].difference) if (key := (*kind, group)) in found else "" for group in groups),
-        ]
-        for kind in dict.fromkeys(key[:4] for key in found)
-        for approach, budget, equal, pairs in [kind]
-    ]
-    if rows:
-        yield table(["approach", "budget", "equal", "pairs", "tokens by the recipe's", *groups], rows)
+    cells: Cells = {
+        ((e.approach, f"`{e.budget}`", e.equal, str(e.pairs), f"{e.tokens:.2f}"), e.group): _difference(e.difference)
+        for e in summary.added
+    }
+    if cells:
+        yield crossed(["approach", "budget", "equal", "pairs", "tokens by the recipe's"], cells)
 
 
 def _difference(difference: Difference) -> str:
@@ -264,18 +245,6 @@ def _difference(difference: Difference) -> str:
 
 def _contrasts(contrasts: Sequence[Contrast], heading: str) -> Iterator[str]:
     """A row for what is set against what, a column a group or language; nothing where there is none."""
-    groups = list(dict.fromkeys(each.group for each in contrasts))
-    found = {(each.approach, each.budget, each.what, each.group): each.difference for each in contrasts}
-    rows = []
-    for approach, budget, what in dict.fromkeys(key[:3] for key in found):
-        cells = []
-        for group in groups:
-            difference = found.get((approach, budget, what, group))
-            cells.append("" if difference is None else _difference(difference))
-        rows.append([approach, f"`{budget}`", what, *cells])
-    if rows:
-        yield table(["approach", "budget", f"what / {heading}", *groups], rows)
-
-
-def _figures(figures: Mapping[str, str]) -> str:
-    return "\n\n".join(f"![{title}]({path})" for title, path in figures.items())
+    cells: Cells = {((e.approach, f"`{e.budget}`", e.what), e.group): _difference(e.difference) for e in contrasts}
+    if cells:
+        yield crossed(["approach", "budget", f"what / {heading}"], cells)

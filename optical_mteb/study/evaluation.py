@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,6 @@ from optical_mteb.training.frozen_layers import kept_outputs
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTaskRetrieval
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
     from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.models.model_meta import ModelMeta
     from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper
@@ -96,26 +95,18 @@ def reduce(task: AbsTaskRetrieval, settings: TaskSettings) -> None:
     splits = [split for of_subset in task.dataset.values() for split in of_subset.values()]
     if settings.queries is not None:
         for split in splits:
-            _keep_queries(split, settings.queries)
+            names = list(split["queries"]["id"])
+            kept = _chosen(names, settings.queries)
+            split["queries"] = split["queries"].select([row for row, name in enumerate(names) if name in kept])
+            split["relevant_docs"] = {name: of for name, of in split["relevant_docs"].items() if name in kept}
     if settings.documents is not None:
+        # Those that are relevant in any subset: subsets that share their documents still do.
         needed = {name for split in splits for found in split["relevant_docs"].values() for name in found}
         for split in splits:
-            _keep_documents(split, settings.documents, needed)
-
-
-def _keep_queries(split: RetrievalSplitData, number: int) -> None:
-    queries, relevant = split["queries"], split["relevant_docs"]
-    kept = _chosen(list(queries["id"]), number)
-    split["queries"] = queries.select([row for row, name in enumerate(queries["id"]) if name in kept])
-    split["relevant_docs"] = {name: found for name, found in relevant.items() if name in kept}
-
-
-def _keep_documents(split: RetrievalSplitData, number: int, needed: Set[str]) -> None:
-    """Leave the documents that are relevant in any subset, so that subsets that share their documents still do."""
-    names = list(split["corpus"]["id"])
-    others = [name for name in names if name not in needed]
-    wanted = needed | _chosen(others, max(0, number - (len(names) - len(others))))
-    split["corpus"] = split["corpus"].select([row for row, name in enumerate(names) if name in wanted])
+            names = list(split["corpus"]["id"])
+            others = [name for name in names if name not in needed]
+            kept = needed | _chosen(others, max(0, settings.documents - (len(names) - len(others))))
+            split["corpus"] = split["corpus"].select([row for row, name in enumerate(names) if name in kept])
 
 
 def _chosen(names: Sequence[str], number: int) -> set[str]:

@@ -46,28 +46,26 @@ def draw(summary: StudySummary, folder: Path) -> dict[str, Path]:
         InputError: matplotlib is not installed, or the folder cannot be written to.
     """
     check_plotting()
-    drawn: dict[str, Figure] = {}
-    files: dict[str, str] = {}
+    drawn: list[tuple[str, str, Figure]] = []
     for budget in dict.fromkeys(mean.budget for mean in summary.means):
         title = f"{NAME} against the number of language pairs, budget {budget}"
-        drawn[title], files[title] = _curves(summary, budget), f"{MEASURE}-{budget}.svg"
+        drawn.append((title, f"{MEASURE}-{budget}", _curves(summary, budget)))
     for budget in dict.fromkeys(slope.budget for slope in summary.slopes):
         title = f"{NAME} per doubling of the pairs, budget {budget}"
-        drawn[title], files[title] = _slopes(summary, budget), f"slope-{budget}.svg"
+        drawn.append((title, f"slope-{budget}", _slopes(summary, budget)))
     if summary.interference:
         title = f"{NAME}: high-resource pairs joined, after less before"
-        drawn[title], files[title] = _interference(summary.interference), "interference.svg"
+        drawn.append((title, "interference", _interference(summary.interference)))
     for budget in dict.fromkeys(each.budget for each in summary.added):
         title = f"{NAME} that other batches add, budget {budget}"
-        chosen = [each for each in summary.added if each.budget == budget]
-        drawn[title], files[title] = _added(chosen), f"added-{budget}.svg"
+        drawn.append((title, f"added-{budget}", _added([each for each in summary.added if each.budget == budget])))
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "optical-mteb", "svg.fonttype": "none"}):
-        for title, figure in drawn.items():
-            with atomic_file(folder / files[title]) as scratch:
+        for title, stem, figure in drawn:
+            with atomic_file(folder / f"{stem}.svg") as scratch:
                 figure.savefig(scratch, format="svg", metadata={"Date": None, "Title": title})
-    return {title: folder / name for title, name in files.items()}
+    return {title: folder / f"{stem}.svg" for title, stem, _ in drawn}
 
 
 def _figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - axes of any number
@@ -124,35 +122,29 @@ def _numbers_of_pairs(axis: Axes, numbers: Sequence[int]) -> None:
 
 def _slopes(summary: StudySummary, budget: str) -> Figure:
     slopes = [e for e in summary.slopes if e.budget == budget and e.group in GROUPS]
-    approaches = list(dict.fromkeys(each.approach for each in slopes))
     groups = [group for group in GROUPS if any(each.group == group for each in slopes)]
     figure, axis = _figure(7, 0.5 + 0.75 * len(groups))
-    for place, approach in enumerate(approaches):
-        own = [each for each in slopes if each.approach == approach]
-        heights = [groups.index(each.group) + (place - (len(approaches) - 1) / 2) * 0.16 for each in own]
-        _with_intervals(axis, [each.estimate for each in own], heights, place + 1, approach)
+    _rows(axis, [(groups.index(each.group), each.approach, each.estimate) for each in slopes])
     axis.set_yticks(range(len(groups)), groups)
     axis.set_xlabel(f"{NAME} x 100 per doubling of the pairs")
-    axis.legend(frameon=False, fontsize=8)
-    _finish_rows(axis)
     return figure
 
 
 def _interference(contrasts: Sequence[Contrast]) -> Figure:
-    kinds = list(dict.fromkeys((each.approach, each.budget) for each in contrasts))
     rows = list(dict.fromkeys((each.what, each.group) for each in contrasts))
     if len(rows) > _MOST_ROWS:
         contrasts = [each for each in contrasts if each.group == LOW_TRAINED]
         rows = list(dict.fromkeys((each.what, each.group) for each in contrasts))
     figure, axis = _figure(7.5, 0.8 + 0.7 * len(rows))
-    for place, kind in enumerate(kinds):
-        own = [each for each in contrasts if (each.approach, each.budget) == kind]
-        heights = [rows.index((each.what, each.group)) + (place - (len(kinds) - 1) / 2) * 0.16 for each in own]
-        _with_intervals(axis, [each.difference.estimate for each in own], heights, place + 1, ", ".join(kind))
+    _rows(
+        axis,
+        [
+            (rows.index((each.what, each.group)), f"{each.approach}, {each.budget}", each.difference.estimate)
+            for each in contrasts
+        ],
+    )
     axis.set_yticks(range(len(rows)), [f"{language}\n{what}" for what, language in rows], fontsize=8)
     axis.set_xlabel(f"{NAME} x 100, after less before")
-    axis.legend(frameon=False, fontsize=8)
-    _finish_rows(axis)
     return figure
 
 
@@ -194,23 +186,22 @@ def _ends(estimates: Sequence[Estimate]) -> list[list[float]]:
     ]
 
 
-def _with_intervals(
-    axis: Axes, estimates: Sequence[Estimate], heights: Sequence[float], place: int, label: str
-) -> None:
-    values = [100 * each.value for each in estimates]
-    axis.errorbar(
-        values,
-        heights,
-        xerr=_ends(estimates),
-        fmt=_MARKERS[place % len(_MARKERS)],
-        color=_COLOURS[place % len(_COLOURS)],
-        markersize=4,
-        linewidth=1,
-        label=label,
-    )
-
-
-def _finish_rows(axis: Axes) -> None:
+def _rows(axis: Axes, found: Sequence[tuple[int, str, Estimate]]) -> None:
+    """Estimates by row and kind, the kinds of a row beside each other."""
+    kinds = list(dict.fromkeys(kind for _, kind, _ in found))
+    for place, kind in enumerate(kinds):
+        own = [(row, each) for row, its, each in found if its == kind]
+        axis.errorbar(
+            [100 * each.value for _, each in own],
+            [row + (place - (len(kinds) - 1) / 2) * 0.16 for row, _ in own],
+            xerr=_ends([each for _, each in own]),
+            fmt=_MARKERS[(place + 1) % len(_MARKERS)],
+            color=_COLOURS[(place + 1) % len(_COLOURS)],
+            markersize=4,
+            linewidth=1,
+            label=kind,
+        )
+    axis.legend(frameon=False, fontsize=8)
     axis.invert_yaxis()
     axis.axvline(0, color="0.5", linewidth=0.8)
     _plain(axis)

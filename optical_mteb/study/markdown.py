@@ -9,6 +9,9 @@ from optical_mteb.study.analysis import Estimate
 SMALLEST_P = 0.001
 """p-values below are not told apart."""
 
+Cells = dict[tuple[tuple[str, ...], str], str]
+"""Cells of a table by the names of the row, and the column's heading."""
+
 
 def interval(estimate: Estimate) -> str:
     """A score x 100 and its interval."""
@@ -34,6 +37,20 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def crossed(headings: Sequence[str], cells: Cells, columns: Sequence[str] | None = None) -> str:
+    """A Markdown table of cells by row and column; empty where there is none.
+
+    Args:
+        headings: Of what names a row.
+        cells: The cells.
+        columns: Headings in order; those of the cells by default.
+    """
+    if columns is None:
+        columns = list(dict.fromkeys(column for _, column in cells))
+    rows = dict.fromkeys(row for row, _ in cells)
+    return table([*headings, *columns], [[*row, *(cells.get((row, each), "") for each in columns)] for row in rows])
 
 
 def listed(words: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from optical_mteb.study.analysis import Difference
 from optical_mteb.study.contrasts import Added
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Study
-from optical_mteb.study.markdown import bold_if_not_zero, interval, listed, shown_p, signed, table
+from optical_mteb.study.markdown import Cells, bold_if_not_zero, crossed, interval, listed, shown_p, signed, table
 from optical_mteb.study.replicates import CHANGING, GROUPS, LOW, LOW_TRAINED, MEASURE, NAME, NEVER
 from optical_mteb.study.summary import AIM, Slope, StudySummary
 from optical_mteb.study.table import language_of
@@ -187,32 +187,30 @@ def _scores(study: Study, summary: StudySummary) -> Iterator[str]:
         yield "No number of pairs is done, so nothing can be said yet."
     for budget in study.settings.budgets:
         means = {(each.approach, each.group): each.estimate for each in summary.means if each.budget == budget}
-        groups = [group for group in GROUPS if any(group == found for _, found in means)]
         if not means:
             continue
+        cells: Cells = {
+            ((f"`{name}`",), group): interval(means[name, group])
+            for name in study.settings.approaches
+            for group in GROUPS
+            if (name, group) in means
+        }
         yield (
             f"Scores with {_count(max(study.settings.pairs), 'pair')}, budget `{budget}`; the last table says which "
             "differences are measurable:"
         )
-        yield table(
-            ["approach", *groups],
-            [
-                [f"`{name}`", *(interval(means[name, group]) if (name, group) in means else "" for group in groups)]
-                for name in study.settings.approaches
-                if any((name, group) in means for group in groups)
-            ],
-        )
+        yield crossed(["approach"], cells, [group for group in GROUPS if any(group == each for _, each in cells)])
 
 
-def _main(summary: StudySummary, slopes: Sequence[Slope]) -> list[str]:
+def _main(summary: StudySummary) -> list[str]:
     """Approaches of which most orders are compared."""
-    names = list(dict.fromkeys(each.approach for each in slopes))
+    names = list(dict.fromkeys(each.approach for each in summary.slopes))
     most = max(map(summary.orders, names))
     return [name for name in names if summary.orders(name) == most]
 
 
 def _more_pairs(summary: StudySummary, slopes: Sequence[Slope], budget: str) -> Iterator[str]:
-    main = _main(summary, summary.slopes)
+    main = _main(summary)
     for approach in main:
         low = next((e for e in slopes if (e.approach, e.group) == (approach, LOW)), None)
         scores = _from_to(summary, approach, budget, LOW)
@@ -243,21 +241,15 @@ def _from_to(summary: StudySummary, approach: str, budget: str, group: str) -> s
 
 
 def _doublings(slopes: Sequence[Slope], main: Sequence[str], budget: str) -> Iterator[str]:
-    rows = [
-        [group, *(_cell(slopes, approach, group) for approach in main)]
-        for group in GROUPS
-        if any(_cell(slopes, approach, group) for approach in main)
-    ]
+    found = {(each.approach, each.group): bold_if_not_zero(each.estimate) for each in slopes}
+    cells: Cells = {
+        ((group,), f"`{name}`"): found[name, group] for group in GROUPS for name in main if (name, group) in found
+    }
     gains = ""
-    if any(row[0] in CHANGING for row in rows):
+    if any(group in CHANGING for (group,), _ in cells):
         gains = f" The languages of {listed([f'*{group}*' for group in CHANGING])} change with the pairs; their rows are of the gain on the untrained model."
     yield f"Points per doubling of the pairs, budget `{budget}`. Bold: measurable.{gains}"
-    yield table(["queries in", *(f"`{name}`" for name in main)], rows)
-
-
-def _cell(slopes: Sequence[Slope], approach: str, group: str) -> str:
-    found = next((each for each in slopes if (each.approach, each.group) == (approach, group)), None)
-    return bold_if_not_zero(found.estimate) if found else ""
+    yield crossed(["queries in"], cells, [f"`{name}`" for name in main])
 
 
 def _verdict(found: Slope) -> str:
@@ -288,7 +280,7 @@ def _form(slopes: Sequence[Slope]) -> Iterator[str]:
 
 
 def _related(summary: StudySummary, budget: str) -> Iterator[str]:
-    main = _main(summary, summary.slopes)
+    main = _main(summary)
     rows = []
     for each in summary.related:
         if each.budget == budget and each.approach in main:
@@ -346,7 +338,7 @@ def _counted(found: Sequence[Added]) -> str:
 
 
 def _interference(summary: StudySummary, budget: str) -> Iterator[str]:
-    main = _main(summary, summary.slopes)
+    main = _main(summary)
     together = [each for each in summary.interference if each.budget == budget and each.approach in main]
     if any(each.group == LOW_TRAINED for each in together):
         together = [each for each in together if each.group == LOW_TRAINED]

@@ -28,9 +28,7 @@ class Relatedness:
     comparisons: int
 
 
-def relatedness(
-    gains: Sequence[Array], related: Sequence[NDArray[np.bool_]], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Relatedness | None:
+def relatedness(gains: Sequence[Array], related: Sequence[NDArray[np.bool_]]) -> Relatedness | None:
     """What it adds to a language's gain that a training has a related language.
 
     The effect is the least-squares coefficient of `related` beside a mean for every language and one for every training
@@ -43,8 +41,6 @@ def relatedness(
     Args:
         gains: For each number of pairs the gain on zero-shot, `[languages, orders]`; NaN for a language trained on.
         related: Whether the training has another language that is related, likewise.
-        resamples: Permutations, and resamples of the interval's.
-        seed: Seed of both.
 
     Returns:
         None where no number of pairs has trainings that differ in it.
@@ -66,12 +62,12 @@ def relatedness(
         effect,
         permutation_type="pairings",
         vectorized=True,
-        n_resamples=resamples,
-        rng=np.random.default_rng(seed),
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
     )
     parts = np.sum([layer.by_language() for layer in layers], axis=0)
     used = parts[parts[:, 1] > 0]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     weights = rng.multinomial(len(used), np.full(len(used), 1 / len(used)), size=HIERARCHICAL_RESAMPLES)
     comparisons = sum(int(np.isfinite(layer.gains).sum()) for layer in layers)
     return Relatedness(estimate(float(drawn.statistic), _ratio(weights @ used)), float(drawn.pvalue), comparisons)

@@ -38,8 +38,6 @@ CHANGING = (TRAINED, LATER)
 
 LOW_TRAINED = "low-resource, trained on"
 
-_FAMILY, _SCRIPT = f"{NEVER}, family ", f"{NEVER}, script "
-
 MEASURE = "map_at_100"
 """Score that the statistics of a study are of: the measure of the paper."""
 
@@ -180,9 +178,9 @@ class StudyScores:
             - {"eng", *next(iter(self.study.orders.values()))}
         )
         found = []
-        for prefix, name_of in ((_FAMILY, family_of), (_SCRIPT, script_of)):
+        for relation, name_of in RELATIONS.items():
             names = sorted({name for name in map(name_of, languages) if name is not None})
-            found += [prefix + name for name in names] if len(names) > 1 else []
+            found += [f"{NEVER}, {relation} {name}" for name in names] if len(names) > 1 else []
         return found
 
     def member(self, order: str, pairs: int, group: str) -> Member:
@@ -198,10 +196,9 @@ class StudyScores:
                 return own == "trained" and language not in high
             if group == HIGH:
                 return language in high
-            if group.startswith(_FAMILY):
-                return own == "never" and family_of(language) == group.removeprefix(_FAMILY)
-            if group.startswith(_SCRIPT):
-                return own == "never" and script_of(language) == group.removeprefix(_SCRIPT)
+            if group.startswith(f"{NEVER}, "):
+                shared = (f"{NEVER}, {relation} {name_of(language)}" for relation, name_of in RELATIONS.items())
+                return own == "never" and group in shared
             return language == group or own == named.get(group)
 
         return belongs
@@ -225,3 +222,7 @@ def script_of(code: str) -> str | None:
         return find_language(code).script
     except InputError:
         return None
+
+
+RELATIONS: dict[str, Callable[[str], str | None]] = {"family": family_of, "script": script_of}
+"""What related languages share, by which those that were never trained on are broken down, too."""

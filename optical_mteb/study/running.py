@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from optical_mteb.bases import base_revision
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, computes_in_bfloat16
 from optical_mteb.students.meta import load_student
-from optical_mteb.study.cells import CellFolder, CellRecord, as_lists
-from optical_mteb.study.evaluation import evaluate
+from optical_mteb.study.cells import DIGITS, CellFolder, CellRecord
+from optical_mteb.study.evaluation import METRICS, evaluate
 from optical_mteb.study.experiment import Say, forget, trained, untrained
 from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Job, Study, describe, find_recipe_of, load_study
@@ -27,22 +27,9 @@ from optical_mteb.training.frozen_layers import shared_layers
 LIBRARIES = ("optical-mteb", "mteb", "sentence-transformers", "transformers", "torch")
 
 
-@dataclass(frozen=True)
-class RunOutcome:
-    """What became of a run.
-
-    Attributes:
-        done: Trainings that this run made.
-        failed: Why others failed, by fingerprint.
-    """
-
-    done: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-
-
 def run(
     study: Study, cells: CellFolder, jobs: Sequence[Job], *, device: str | None = None, say: Say = print
-) -> RunOutcome:
+) -> dict[str, str]:
     """Train and score what is not done; what another process has in hand is left to it, and done here if it dies.
 
     Args:
@@ -52,12 +39,15 @@ def run(
         device: As in `train`.
         say: Takes the lines that report progress.
 
+    Returns:
+        Why trainings failed, by fingerprint.
+
     Raises:
         InputError: The device is not there, the folder cannot be written to, or a record in it is damaged.
     """
     check_device(device)
     disable_progress_bars()
-    done, failed = 0, {}
+    failed: dict[str, str] = {}
     loaded: dict[str, AbsTaskRetrieval] = {}
     missing = [job for job in jobs if cells.read(job.fingerprint) is None]
     started = time.monotonic()
@@ -67,15 +57,14 @@ def run(
             f"{number} of {len(missing)}: {describe(job.training)}{f', about {left / 60:.0f} min left' if number > 1 else ''}"
         )
         try:
-            record = run_job(study, job, device=device, loaded=loaded, say=_silent)
+            record = run_job(study, job, device=device, loaded=loaded)
         except InputError as error:
             failed[job.fingerprint] = f"{describe(job.training)}: {error}"
             say(f"  failed: {error}")
             continue
         cells.write(record)
-        done += 1
         say(f"  trained in {record.figures.get('seconds', 0):.0f} s, scored in {record.evaluation_seconds:.0f} s")
-    return RunOutcome(done, failed)
+    return failed
 
 
 def run_on_ray(
@@ -87,7 +76,7 @@ def run_on_ray(
     workers: int | None = None,
     device: str | None = None,
     say: Say = print,
-) -> RunOutcome:
+) -> dict[str, str]:
     """Train and score what is not done on the workers of a Ray cluster; records are written here.
 
     Every machine of it must find the study's file, its bitext and its data under the same names.
@@ -101,12 +90,15 @@ def run_on_ray(
         device: As in `run`.
         say: As in `run`.
 
+    Returns:
+        As `run`.
+
     Raises:
         InputError: As in `run`; or Ray is not installed, no cluster answers, or workers keep dying.
     """
     from optical_mteb.ray_cluster import cluster, spread
 
-    done, failed = 0, {}
+    failed: dict[str, str] = {}
     by_fingerprint = {job.fingerprint: job for job in jobs}
     with cluster(address, workers=workers) as number, ExitStack() as held:
         missing = [
@@ -122,9 +114,8 @@ def run_on_ray(
                 say(f"{count} of {len(missing)}: {describe(training)}: failed: {answer}")
                 continue
             cells.write(answer)
-            done += 1
             say(f"{count} of {len(missing)}: {describe(training)}: done in {answer.seconds():.0f} s")
-    return RunOutcome(done, failed)
+    return failed
 
 
 @dataclass(frozen=True)
@@ -142,18 +133,13 @@ def _run_remotely(item: _Remote) -> CellRecord | str:
         job = next((job for job in study.jobs.values() if job.fingerprint == item.fingerprint), None)
         if job is None:
             return "a worker has another bitext, base or task; bring all machines to the same state"
-        return run_job(study, job, device=item.device, say=_silent)
+        return run_job(study, job, device=item.device)
     except InputError as error:
         return str(error)
 
 
 def run_job(
-    study: Study,
-    job: Job,
-    *,
-    device: str | None = None,
-    loaded: dict[str, AbsTaskRetrieval] | None = None,
-    say: Say = print,
+    study: Study, job: Job, *, device: str | None = None, loaded: dict[str, AbsTaskRetrieval] | None = None
 ) -> CellRecord:
     """Train a student, where it is not in the store yet, and score it; it leaves the store unless it is to be kept.
 
@@ -162,7 +148,6 @@ def run_job(
         job: The training.
         device: As in `train`.
         loaded: As in `evaluate`.
-        say: Takes the lines that report progress.
 
     Raises:
         InputError: The training or a task fails.
@@ -173,7 +158,7 @@ def run_job(
         revision, figures = base_revision(base), {}
     else:
         recipe_folder = find_recipe_of(settings, study.path).parent
-        sidecar = trained(job.recipe, recipe_folder=recipe_folder, device=device, say=say)
+        sidecar = trained(job.recipe, recipe_folder=recipe_folder, device=device, say=lambda _: None)
         model = load_student(sidecar.name, sidecar.weights, device)
         revision, figures = sidecar.weights, sidecar.metrics
     chosen = job.recipe.training.precision
@@ -189,7 +174,10 @@ def run_job(
         loaded=loaded,
     )
     seconds = time.monotonic() - started
-    queries, lists = as_lists(scores)
+    queries = {
+        task: {subset: sorted(by_metric[METRICS[0]]) for subset, by_metric in subsets.items()}
+        for task, subsets in scores.items()
+    }
     record = CellRecord(
         fingerprint=job.fingerprint,
         determined_by=job.determined_by,
@@ -199,7 +187,16 @@ def run_job(
         precision="bfloat16" if precision == torch.bfloat16 else "float32",
         versions={library: version(library) for library in LIBRARIES},
         queries=queries,
-        scores=lists,
+        scores={
+            task: {
+                subset: {
+                    metric: [round(by_query[query], DIGITS) for query in queries[task][subset]]
+                    for metric, by_query in by_metric.items()
+                }
+                for subset, by_metric in subsets.items()
+            }
+            for task, subsets in scores.items()
+        },
     )
     if job.training.approach != ZERO_SHOT and not settings.keep_students:
         forget(job.recipe.name)
@@ -219,7 +216,3 @@ def _in_turn(cells: CellFolder, jobs: Sequence[Job]) -> Iterator[Job]:
         with cells.held(job.fingerprint, wait=True):
             if cells.read(job.fingerprint) is None:
                 yield job
-
-
-def _silent(_: str) -> None:
-    """Takes a line and shows it to nobody."""

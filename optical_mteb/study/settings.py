@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from optical_mteb.errors import InputError
 from optical_mteb.languages import find_language
 from optical_mteb.students.store import NAME_PATTERN
-from optical_mteb.study.grid import ZERO_SHOT, Budget, Cell, grid, random_orders
+from optical_mteb.study.grid import ZERO_SHOT, Budget, Cell, Training, random_orders
 from optical_mteb.toml_file import Count, Seed, find_toml, read_toml
 
 
@@ -144,19 +145,23 @@ class StudySettings(_Table):
         return self.orders | random_orders(first, self.random_orders, self.order_seed)
 
     def grid(self) -> list[Cell]:
-        """The cells of the study, each once."""
+        """The cells of the study, each once; `zero-shot` trains nothing, and is the same training everywhere."""
         nested = self.nested
-        parts = [
-            grid(
-                {name: nested[name] for name in part.orders or nested},
+        cells = []
+        for part in self.cells or [CellsSettings()]:
+            for order, number, approach, budget, seed in product(
+                part.orders or nested,
                 part.pairs or self.pairs,
-                part.approaches or list(self.approaches),
-                {name: self.budgets[name] for name in part.budgets or self.budgets},
+                part.approaches or self.approaches,
+                part.budgets or self.budgets,
                 part.seeds or self.seeds,
-            )
-            for part in self.cells or [CellsSettings()]
-        ]
-        return list(dict.fromkeys(cell for part in parts for cell in part))
+            ):
+                training = Training(ZERO_SHOT, (), 0, 0)
+                if approach != ZERO_SHOT:
+                    steps = self.budgets[budget] * (number if budget == "per_pair" else 1)
+                    training = Training(approach, tuple(sorted(nested[order][:number])), steps, seed)
+                cells.append(Cell(order, number, approach, budget, seed, training))
+        return list(dict.fromkeys(cells))
 
 
 def shipped_studies() -> dict[str, Path]:

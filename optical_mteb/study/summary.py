@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from optical_mteb.languages import family_of
 from optical_mteb.scores.significance import Array, Replicate
 from optical_mteb.study.analysis import Estimate, curve, mean, orders_needed, slope
 from optical_mteb.study.cells import CellRecord
@@ -16,14 +15,11 @@ from optical_mteb.study.contrasts import FIXED, Added, Contrast, added, approach
 from optical_mteb.study.grid import ZERO_SHOT, Budget
 from optical_mteb.study.jobs import Study
 from optical_mteb.study.relatedness import Relatedness, relatedness
-from optical_mteb.study.replicates import CHANGING, GROUPS, Point, StudyScores, script_of
+from optical_mteb.study.replicates import CHANGING, GROUPS, RELATIONS, Point, StudyScores
 from optical_mteb.study.saturation import FEWEST, Fit, fit_forms
 
 AIM = 0.005
 """Width of a slope's interval that is narrow enough to be an answer."""
-
-RELATIONS: dict[str, Callable[[str], str | None]] = {"family": family_of, "script": script_of}
-"""What a related language may share."""
 
 
 @dataclass(frozen=True)

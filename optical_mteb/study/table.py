@@ -76,7 +76,7 @@ def rows(study: Study, records: dict[str, CellRecord]) -> list[TableRow]:
         study: The study.
         records: Records by fingerprint.
     """
-    splits = splits_of(study)
+    splits = {each.name: load_task(each).eval_splits[0] for each in study.settings.tasks}
     return [row for cell in study.cells for row in _rows_of(study, cell, records, splits)]
 
 
@@ -88,11 +88,6 @@ def read_records(study: Study, cells: CellFolder) -> dict[str, CellRecord]:
     """
     found = ((job.fingerprint, cells.read(job.fingerprint)) for job in study.jobs.values())
     return {fingerprint: record for fingerprint, record in found if record is not None}
-
-
-def splits_of(study: Study) -> dict[str, str]:
-    """Split by task."""
-    return {each.name: load_task(each).eval_splits[0] for each in study.settings.tasks}
 
 
 def language_of(subset: str) -> str:

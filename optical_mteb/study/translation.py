@@ -43,7 +43,6 @@ class TranslateThenRetrieve(SentenceTransformerEncoderWrapper):
         retriever: SentenceTransformer,
         *,
         retriever_name: str,
-        translate_documents: bool = False,
     ) -> None:
         """Put a translator in front of a retriever.
 
@@ -51,12 +50,10 @@ class TranslateThenRetrieve(SentenceTransformerEncoderWrapper):
             translator: Translates into English.
             retriever: Reads English.
             retriever_name: Spec that the retriever was loaded from.
-            translate_documents: Translate documents of other languages, too.
         """
         super().__init__(retriever)
         self.translator = translator
-        self.translate_documents = translate_documents
-        self.mteb_model_meta = _meta(translator, retriever, retriever_name, translate_documents)
+        self.mteb_model_meta = _meta(translator, retriever, retriever_name)
         self._left_as_they_are: set[tuple[str, str]] = set()
 
     def encode(
@@ -93,11 +90,8 @@ class TranslateThenRetrieve(SentenceTransformerEncoderWrapper):
         if prompt_type == PromptType.query:
             return needs_translation(task, subset)
         _, documents = subset_languages(task, subset)
-        if prompt_type != PromptType.document or _is_english(documents):
-            return None
-        if self.translate_documents:
-            return documents
-        if (task.name, subset) not in self._left_as_they_are:
+        told = (task.name, subset) in self._left_as_they_are
+        if prompt_type == PromptType.document and not _is_english(documents) and not told:
             self._left_as_they_are.add((task.name, subset))
             logger.warning("%s %s: documents are in %s and not translated", task.name, subset, documents)
         return None
@@ -129,13 +123,11 @@ def path_name(spec: str) -> str:
     return re.sub(r"[^\w.-]+", "__", folder.resolve().name if folder.is_dir() else spec)
 
 
-def _meta(
-    translator: Translator, retriever: SentenceTransformer, retriever_name: str, translate_documents: bool
-) -> ModelMeta:
+def _meta(translator: Translator, retriever: SentenceTransformer, retriever_name: str) -> ModelMeta:
     revision, _, prompts = encoder_revision(retriever).rpartition("-")
     # All that a score depends on, so that MTEB's cache never takes one for another.
-    parts = [translator.revision[:12], revision[:12], prompts, f"beams{translator.num_beams}"]
-    parts += [f"tokens{translator.max_tokens}", *(["documents"] if translate_documents else [])]
+    parts = [translator.revision[:12], revision[:12], prompts]
+    parts += [f"beams{translator.num_beams}", f"tokens{translator.max_tokens}"]
     parameters = sum(p.numel() for model in (translator.model, retriever) for p in model.parameters())
     return ModelMeta.create_empty(
         overwrites={

@@ -40,7 +40,6 @@ class Translator:
         num_beams: Width of the beam; 1 is greedy search.
         batch_size: Texts translated at once.
         max_tokens: Longer inputs are cut, longer translations end there.
-        languages: Language-script tags that were translated from so far.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class Translator:
         self.batch_size = batch_size
         # The decoder reads its start token besides.
         self.max_tokens = min(max_tokens, getattr(model.config, "max_position_embeddings", max_tokens + 1) - 1)
-        self.languages: list[str] = []
         self._codes = _language_codes(tokenizer)
         self._code_tokens = frozenset(self._codes.values())
         self._prefix = "" if self._codes else _marian_prefix(model, tokenizer, name)
@@ -131,8 +129,6 @@ class Translator:
         code = self.language_code(language_tag)
         if code is not None:
             self.tokenizer.src_lang = code
-        if language_tag not in self.languages:
-            self.languages.append(language_tag)
         unknown = [text for text in dict.fromkeys(texts) if text.strip()]
         unknown = [text for text in unknown if (language_tag, text) not in self._translations]
         # Texts of one length need no padding, and the longest show at once whether a batch fits into memory.

@@ -3,6 +3,7 @@
 import pytest
 
 from optical_mteb.errors import InputError
+from optical_mteb.study.grid import random_orders
 from optical_mteb.study.jobs import load_study
 from optical_mteb.study.settings import find_study, read_study, shipped_studies
 from tests.study.conftest import edit
@@ -52,6 +53,25 @@ def test_parts_of_a_grid(study_file):
     contrastive = {("contrastive", pairs, seed) for pairs in (2, 3) for seed in (1, 2)}
     assert set(cells) == {("zero-shot", 1, 1), ("zero-shot", 3, 1), ("contrastive", 1, 1)} | contrastive
     assert len(cells) == 7
+
+
+def test_cells_that_coincide_are_one_training(study_file):
+    """Guards against a zero-shot run for every cell, and the full set of languages trained once an order."""
+    edit(study_file, '"fra"]\n\n[budgets]', '"fra"]\nother = ["fra", "som", "swh"]\n\n[budgets]\nper_pair = 1')
+    edit(study_file, "pairs = [1, 2, 3]", "pairs = [1, 3]")
+    cells = read_study(study_file).grid()
+    assert len(cells) == 2 * 2 * 2 * 2 * 2
+    # Zero-shot; by seed: one language of either order with 1 or 3 steps, and all three with 3.
+    assert len({cell.training for cell in cells}) == 1 + 2 * (2 * 2 + 1)
+
+
+def test_random_orders_are_seeded_permutations():
+    """Guards against orders that change between runs, or lose a language."""
+    names = ["swh", "som", "tgl", "mar", "fra", "spa", "por"]
+    found = random_orders(names, 3, seed=5)
+    assert found == random_orders(names, 3, seed=5)
+    assert list(found) == ["random-5", "random-6", "random-7"]
+    assert all(sorted(order) == sorted(names) for order in found.values())
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,6 @@ def test_a_saved_model_translates_as_it_did_in_memory(marian, marian_folder):
         )
         assert translation == tokenizer.decode(output[0], skip_special_tokens=True).strip()
     assert any(translations)
-    assert translator.languages == ["swh-Latn"]
 
 
 def test_a_text_is_translated_once(spy, monkeypatch):
@@ -187,30 +186,21 @@ def test_embeddings_are_those_of_the_translation(system):
 
 
 @pytest.mark.parametrize(
-    ("languages", "subset", "documents", "asked"),
+    ("languages", "subset", "asked"),
     [
-        ({"swh-eng": ["swh-Latn", "swa-Latn", "eng-Latn"]}, "swh-eng", True, ["swh-Latn", None]),
-        ({"eng-swh": ["eng-Latn", "swh-Latn"]}, "eng-swh", True, [None, "swh-Latn"]),
-        ({"eng-swh": ["eng-Latn", "swh-Latn"]}, "eng-swh", False, [None, None]),
-        (["swa-Latn"], "default", False, ["swa-Latn", None]),
-        (["swa-Latn"], "default", True, ["swa-Latn", "swa-Latn"]),
-        (["eng-Latn"], "default", True, [None, None]),
+        ({"swh-eng": ["swh-Latn", "swa-Latn", "eng-Latn"]}, "swh-eng", ["swh-Latn"]),
+        ({"eng-swh": ["eng-Latn", "swh-Latn"]}, "eng-swh", []),
+        (["swa-Latn"], "default", ["swa-Latn"]),
+        (["eng-Latn"], "default", []),
     ],
 )
-def test_which_side_is_translated(system, languages, subset, documents, asked):
-    """Guards against English that passes the translator, and documents that are translated without being asked for."""
+def test_queries_alone_are_translated(system, languages, subset, asked):
+    """Guards against English that passes the translator, translated documents, and bitext mining, which has no sides."""
     task = metadata(eval_langs=languages)
-    system.translate_documents = documents
-    for prompt_type, language in zip([PromptType.query, PromptType.document], asked, strict=True):
-        system.translator.asked = ()
+    for prompt_type in (PromptType.document, None, PromptType.query):
+        assert not system.translator.asked
         encode(system, task, subset, prompt_type)
-        assert [tag for tag, _ in system.translator.asked] == ([language] if language else [])
-
-
-def test_texts_that_are_neither_query_nor_document(system):
-    """Guards against a translation in bitext mining, whose sides MTEB does not tell apart."""
-    encode(system, metadata(eval_langs={"swh-eng": ["swh-Latn", "eng-Latn"]}), "swh-eng", None)
-    assert not system.translator.asked
+    assert [tag for tag, _ in system.translator.asked] == asked
 
 
 def test_belebele_names_the_documents_first():
@@ -224,15 +214,13 @@ def test_belebele_names_the_documents_first():
 def test_the_name_tells_all_that_a_score_depends_on(marian, tiny_model):
     """Guards against a cache that takes the scores of one translator, beam, retriever or prompt for another's."""
 
-    def meta(*, revision="1" * 40, beams=4, tokens=32, seed=0, prompts=None, documents=False):
+    def meta(*, revision="1" * 40, beams=4, tokens=32, seed=0, prompts=None):
         translator = Translator(
             *marian(), name="Helsinki-NLP/opus-mt-swc-en", revision=revision, num_beams=beams, max_tokens=tokens
         )
         retriever = tiny_model(seed=seed)
         retriever.prompts = prompts or retriever.prompts
-        return TranslateThenRetrieve(
-            translator, retriever, retriever_name="pypi:all-MiniLM", translate_documents=documents
-        ).mteb_model_meta
+        return TranslateThenRetrieve(translator, retriever, retriever_name="pypi:all-MiniLM").mteb_model_meta
 
     first = meta()
     assert first.name == "translate/Helsinki-NLP__opus-mt-swc-en__pypi__all-MiniLM"
@@ -242,7 +230,6 @@ def test_the_name_tells_all_that_a_score_depends_on(marian, tiny_model):
     assert first.revision == meta().revision
     prompts = {"query": "q: ", "document": "d: "}
     others = [{"revision": "2" * 40}, {"beams": 1}, {"tokens": 16}, {"seed": 1}, {"prompts": prompts}]
-    others.append({"documents": True})
     assert len({first.revision, *(meta(**other).revision for other in others)}) == 1 + len(others)
 
 
