@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,6 @@ from packaging.version import Version
 from optical_mteb.mteb_compat import expand_run_settings, oldest_mteb_version, read_run_settings
 from optical_mteb.submission.published import COMMIT
 from optical_mteb.submission.results_folder import RUN_SETTINGS, Evaluated, main_scores
-from optical_mteb.submission.verdicts import SubmissionCheck
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -27,6 +28,41 @@ OLDEST_MTEB = Version("2.14.0")
 """The first version of mteb that writes run settings."""
 
 _META = "model_meta.json"
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    FAILED = "FAILED"
+    OPEN = "open"
+    """Nothing is wrong, but something is left to do before the pull requests."""
+
+
+@dataclass(frozen=True)
+class SubmissionCheck:
+    """One check of a submission.
+
+    Attributes:
+        name: What was checked, in words.
+        verdict: How it ended.
+        detail: Why it failed, or what is left to do; what was found where all is well.
+    """
+
+    name: str
+    verdict: Verdict
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verdict:<6}  {self.name}{f': {self.detail}' if self.detail else ''}"
+
+    @classmethod
+    def of(cls, name: str, problems: Sequence[str], detail: str = "") -> SubmissionCheck:
+        """Failed where there are problems, of which the first three are told."""
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        if problems:
+            return cls(name, Verdict.FAILED, "; ".join(problems[:3]) + more)
+        return cls(name, Verdict.OK, detail)
 
 
 def check_results(cache: Path, results: Sequence[Evaluated]) -> list[SubmissionCheck]:
@@ -86,7 +122,7 @@ def _revisions_by_task(files: Sequence[Path]) -> list[str]:
     return [f"{task}: {', '.join(found)}" for (_, task), found in revisions.items() if len(found) > 1]
 
 
-def _large(paths: Any) -> list[str]:  # noqa: ANN401 - an iterator of paths
+def _large(paths: Iterable[Path]) -> list[str]:
     sizes = {path: path.stat().st_size for path in paths}
     return [f"{path.name} has {size / 2**20:.1f} MB" for path, size in sizes.items() if size > LARGEST_FILE]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from optical_mteb.bases import base_revision
 from optical_mteb.students.sidecar import SIDECAR_NAME
-from optical_mteb.submission.verdicts import SubmissionCheck
+from optical_mteb.submission.checks import SubmissionCheck
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optical_mteb.submission.verdicts import SubmissionCheck
+from optical_mteb.submission.checks import SubmissionCheck
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta

@@ -14,15 +14,21 @@ from mteb.models.model_implementations import MODEL_REGISTRY
 
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder
-from optical_mteb.submission.checks import check_results
+from optical_mteb.submission.checks import SubmissionCheck, Verdict, check_results
 from optical_mteb.submission.hub_folder import check_hub_folder, load_hub_folder, write_hub_folder
 from optical_mteb.submission.isolated import check_isolated
-from optical_mteb.submission.model_source import model_source, source_name
-from optical_mteb.submission.published import Published, as_published, local_paths, missing_fields, published_meta
+from optical_mteb.submission.published import (
+    Published,
+    as_published,
+    local_paths,
+    missing_fields,
+    model_source,
+    published_meta,
+    source_name,
+)
 from optical_mteb.submission.pull_requests import LONGEST, model_pull_request, results_pull_request
 from optical_mteb.submission.results_folder import Evaluated, read_results, write_results
 from optical_mteb.submission.trial import check_mock_run, check_rerun
-from optical_mteb.submission.verdicts import SubmissionCheck, Verdict
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
@@ -104,14 +110,18 @@ def prepare(
         source = folder / "mteb" / "models" / "model_implementations" / source_name(meta)
         source.parent.mkdir(parents=True)
         source.write_text(model_source(meta), encoding="utf-8")
-        (folder / MODEL_REQUEST).write_text(model_pull_request(student, meta, results), encoding="utf-8")
+        request = model_pull_request(student, meta, results)
+        (folder / MODEL_REQUEST).write_text(request, encoding="utf-8")
         (folder / RESULTS_REQUEST).write_text(results_pull_request(student, meta, results), encoding="utf-8")
+        too_long = [f"{len(request):,} characters; shorten {MODEL_REQUEST}"] if len(request) > LONGEST else []
+        loaded = load_hub_folder(folder / "hub", meta)
         checks = [
             *check_results(folder, results),
             *check_hub_folder(folder / "hub", student),
             check_isolated(source, folder / "hub", meta),
-            *_trials(folder, meta, results, rerun=rerun),
-            _check_length(folder / MODEL_REQUEST),
+            check_mock_run(loaded, folder / "mteb" / "mteb_mock_run_results.md"),
+            *([check_rerun(loaded, results)] if rerun else []),
+            SubmissionCheck.of(f"the text for mteb has at most {LONGEST:,} characters", too_long),
             *_left_to_do(student, meta, results),
         ]
         submission = Submission(output, student, meta, results, checks)
@@ -148,54 +158,26 @@ def _check_replaceable(output: Path) -> None:
         raise InputError(f"{output}: holds something else than a submission; choose a new or an empty folder")
 
 
-def _trials(folder: Path, meta: ModelMeta, results: Sequence[Evaluated], *, rerun: bool) -> list[SubmissionCheck]:
-    model = load_hub_folder(folder / "hub", meta)
-    checks = [check_mock_run(model, folder / "mteb" / "mteb_mock_run_results.md")]
-    if rerun:
-        checks.append(check_rerun(model, results))
-    return checks
-
-
-def _check_length(request: Path) -> SubmissionCheck:
-    length = len(request.read_text(encoding="utf-8"))
-    problem = [] if length <= LONGEST else [f"{length:,} characters; shorten {request.name}"]
-    return SubmissionCheck.of(f"the text for mteb has at most {LONGEST:,} characters", problem)
-
-
 def _left_to_do(student: Published, meta: ModelMeta, results: Sequence[Evaluated]) -> list[SubmissionCheck]:
     """What no check on this machine can settle."""
-    left = []
+    left: dict[str, str] = {}
     if student.commit is None:
-        left.append(
-            SubmissionCheck(
-                "the revision is a commit on the Hub",
-                Verdict.OPEN,
-                f"{student.revision[:12]} is the hash of the student's weights; upload hub/, then prepare this again "
-                "with --hub-id OWNER/NAME --revision COMMIT, or let --push do both",
-            )
+        left["the revision is a commit on the Hub"] = (
+            f"{student.revision[:12]} is the hash of the student's weights; upload hub/, then prepare this again "
+            "with --hub-id OWNER/NAME --revision COMMIT, or let --push do both"
         )
-    paths = local_paths(student.sidecar)
-    if paths:
-        detail = f"hub/README.md has {', '.join(paths)}; say what they are before you upload it"
-        left.append(SubmissionCheck("the card names nothing by its path", Verdict.OPEN, detail))
-    unknown = missing_fields(meta)
-    if unknown:
-        left.append(SubmissionCheck("ModelMeta is filled out", Verdict.OPEN, f"not known: {', '.join(unknown)}"))
+    if paths := local_paths(student.sidecar):
+        left["the card names nothing by its path"] = (
+            f"hub/README.md has {', '.join(paths)}; say what they are before you upload it"
+        )
+    if unknown := missing_fields(meta):
+        left["ModelMeta is filled out"] = f"not known: {', '.join(unknown)}"
     known = MODEL_REGISTRY.get(str(meta.name))
     if known is None or getattr(known.loader, "__module__", "").startswith("optical_mteb."):
-        left.append(
-            SubmissionCheck("mteb has the model", Verdict.OPEN, f"open the pull request of {MODEL_REQUEST} first")
-        )
-    waiting = [each.task for each in results if not each.in_mteb]
-    if waiting:
-        left.append(
-            SubmissionCheck(
-                "MTEB has the tasks",
-                Verdict.OPEN,
-                f"not submittable yet, since they live only here: {', '.join(waiting)}",
-            )
-        )
-    return left
+        left["mteb has the model"] = f"open the pull request of {MODEL_REQUEST} first"
+    if waiting := [each.task for each in results if not each.in_mteb]:
+        left["MTEB has the tasks"] = f"not submittable yet, since they live only here: {', '.join(waiting)}"
+    return [SubmissionCheck(name, Verdict.OPEN, detail) for name, detail in left.items()]
 
 
 def _overview(submission: Submission, source: Path) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mteb
 from mteb.mocks.mock_run import mock_run
 
+from optical_mteb.submission.checks import SubmissionCheck
 from optical_mteb.submission.results_folder import Evaluated, main_scores
-from optical_mteb.submission.verdicts import SubmissionCheck
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -30,7 +30,8 @@ def check_mock_run(model: MTEBModels, report: Path) -> SubmissionCheck:
         model: The model.
         report: Markdown file to write.
     """
-    with _quietly():
+    # Without the progress bars of many small evaluations.
+    with redirect_stderr(io.StringIO()):
         results = mock_run(model)
     report.write_text(results.to_markdown() + "\n", encoding="utf-8")
     failed = [f"{modality}: {failures}" for _, modality, failures in results.modality_summary() if failures]
@@ -48,11 +49,12 @@ def check_rerun(model: MTEBModels, results: Sequence[Evaluated]) -> SubmissionCh
     unavailable = []
     for evaluated, split, subset in _samples(results):
         task = mteb.get_task(evaluated.task, hf_subsets=[subset], eval_splits=[split])
-        with _quietly():
+        with redirect_stderr(io.StringIO()):
             try:
                 task.load_data()
             except Exception as error:
-                unavailable.append(f"{evaluated.task}: {_first_line(error)}")
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                unavailable.append(f"{evaluated.task}: {reason}")
                 continue
             made = mteb.evaluate(
                 model, task, cache=None, co2_tracker=False, encode_kwargs={"batch_size": 32}, show_progress_bar=False
@@ -80,14 +82,3 @@ def _size(task: AbsTask, split: str, subset: str) -> float:
     statistics: Any = (task.metadata.descriptive_stats or {}).get(split) or {}
     by_subset = statistics.get("hf_subset_descriptive_stats") or {}
     return float(by_subset.get(subset, statistics).get("num_samples", math.inf))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the progress bars of many small evaluations."""
-    with redirect_stderr(io.StringIO()):
-        yield
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -25,22 +25,12 @@ def metadata(name):
     return TaskMetadata(
         name=name,
         description="Words.",
-        reference=None,
         dataset={"path": "nowhere", "revision": "d1"},
         type="Retrieval",
         category="t2t",
-        modalities=["text"],
         eval_splits=["test"],
         eval_langs=SUBSETS,
         main_score="ndcg_at_10",
-        date=None,
-        domains=None,
-        task_subtypes=None,
-        license=None,
-        annotations_creators=None,
-        dialect=None,
-        sample_creation=None,
-        bibtex_citation="",
     )
 
 

@@ -32,12 +32,6 @@ def change(path, edit):
     path.write_text(json.dumps(content))
 
 
-def settings(path, edit):
-    entry = json.loads(path.read_text())
-    edit(entry)
-    path.write_text(json.dumps(entry))
-
-
 def second_revision(folder):
     other = folder.with_name("0" * 40)
     other.mkdir()
@@ -50,83 +44,69 @@ def row(content, subset):
     return next(row for row in content["scores"]["test"] if row["hf_subset"] == subset)
 
 
+def recorded(**fields):
+    """Changes the record of the model."""
+    return lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(fields))
+
+
+def result(edit):
+    """Changes the result."""
+    return lambda folder: change(folder / f"{TASK}.json", edit)
+
+
+def settings(edit):
+    """Changes the settings of the run."""
+    return lambda folder: change(folder / "run_settings.jsonl", edit)
+
+
+def unknown_revision(folder):
+    recorded(revision="external")(folder)
+    folder.rename(folder.with_name("external"))
+
+
+AGREE, SETTINGS = "folder and model_meta.json agree", "run_settings.jsonl has every split and subset"
+DROPPED, READ = "no split, subset or language is dropped", "MTEB reads the same scores"
+OTHER_SCORES = {READ: f"{TASK}: MTEB reads other scores"}
 FAULTS = {
     "a file under another name": (
         lambda folder: (folder / f"{TASK}.json").rename(folder / "LocalWordsRetrieval.json"),
-        {
-            "file names are task names": f"LocalWordsRetrieval.json has results on {TASK}",
-            "run_settings.jsonl has every split and subset": "",
-        },
+        {"file names are task names": f"LocalWordsRetrieval.json has results on {TASK}", SETTINGS: ""},
     ),
-    "another name": (
-        lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(name="a/b")),
-        {"folder and model_meta.json agree": "is of a/b"},
-    ),
-    "no organisation": (
-        lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(name="tiny-student")),
-        {"folder and model_meta.json agree": "no name with an organisation"},
-    ),
-    "another revision": (
-        lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(revision="r2")),
-        {"folder and model_meta.json agree": "is of revision r2"},
-    ),
-    "a revision that is none": (
-        lambda folder: (
-            change(folder / "model_meta.json", lambda meta: meta.update(revision="external")),
-            folder.rename(folder.with_name("external")),
-        ),
-        {"the revision has the form of a commit": "external is not a commit"},
-    ),
+    "another name": (recorded(name="a/b"), {AGREE: "is of a/b"}),
+    "no organisation": (recorded(name="tiny-student"), {AGREE: "no name with an organisation"}),
+    "another revision": (recorded(revision="r2"), {AGREE: "is of revision r2"}),
+    "no commit": (unknown_revision, {"the revision has the form of a commit": "external is not a commit"}),
     "two revisions of a task": (second_revision, {"one revision a task": f"{TASK}: 0000000000"}),
     "a large file": (
-        lambda folder: change(folder / f"{TASK}.json", lambda content: content.update(filler="x" * 10 * 2**20)),
+        result(lambda content: content.update(filler="x" * 10 * 2**20)),
         {"files under 10 MB": f"{TASK}.json has 10.0 MB"},
     ),
-    "no settings": (
-        lambda folder: (folder / "run_settings.jsonl").unlink(),
-        {"run_settings.jsonl has every split and subset": "no run_settings.jsonl"},
-    ),
+    "no settings": (lambda folder: (folder / "run_settings.jsonl").unlink(), {SETTINGS: "no run_settings.jsonl"}),
     "settings of one subset": (
-        lambda folder: settings(folder / "run_settings.jsonl", lambda entry: entry.update(subsets=["som-eng"])),
-        {"run_settings.jsonl has every split and subset": f"{TASK}: test of swh-eng is not in it"},
+        settings(lambda entry: entry.update(subsets=["som-eng"])),
+        {SETTINGS: f"{TASK}: test of swh-eng is not in it"},
     ),
     "settings of an old mteb": (
-        lambda folder: settings(folder / "run_settings.jsonl", lambda entry: entry["version"].update(mteb="2.13.9")),
-        {"run_settings.jsonl has every split and subset": f"{TASK}: test of som-eng was run with mteb 2.13.9"},
+        settings(lambda entry: entry["version"].update(mteb="2.13.9")),
+        {SETTINGS: f"{TASK}: test of som-eng was run with mteb 2.13.9"},
     ),
     "results of an old mteb": (
-        lambda folder: change(folder / f"{TASK}.json", lambda content: content.update(mteb_version="2.1.0")),
-        {"run_settings.jsonl has every split and subset": f"{TASK}: evaluated with mteb 2.1.0"},
+        result(lambda content: content.update(mteb_version="2.1.0")),
+        {SETTINGS: f"{TASK}: evaluated with mteb 2.1.0"},
     ),
     "no subset": (
-        lambda folder: change(folder / f"{TASK}.json", lambda content: content["scores"]["test"].pop()),
-        {
-            "no split, subset or language is dropped": "test lacks 1 of 2 subsets (swh-eng)",
-            "MTEB reads the same scores": f"{TASK}: MTEB reads other scores",
-        },
+        result(lambda content: content["scores"]["test"].pop()),
+        {DROPPED: "test lacks 1 of 2 subsets (swh-eng)", **OTHER_SCORES},
     ),
     "no split": (
-        lambda folder: change(
-            folder / f"{TASK}.json", lambda content: content["scores"].update(dev=content["scores"].pop("test"))
-        ),
-        {
-            "no split, subset or language is dropped": "test lacks 2 of 2 subsets",
-            "run_settings.jsonl has every split and subset": "dev of som-eng is not in it",
-            "MTEB reads the same scores": f"{TASK}: MTEB reads other scores",
-        },
+        result(lambda content: content["scores"].update(dev=content["scores"].pop("test"))),
+        {DROPPED: "test lacks 2 of 2 subsets", SETTINGS: "dev of som-eng is not in it", **OTHER_SCORES},
     ),
     "no language": (
-        lambda folder: change(
-            folder / f"{TASK}.json", lambda content: row(content, "swh-eng")["languages"].remove("swh-Latn")
-        ),
-        {"no split, subset or language is dropped": "test of swh-eng lacks the language swh-Latn"},
+        result(lambda content: row(content, "swh-eng")["languages"].remove("swh-Latn")),
+        {DROPPED: "test of swh-eng lacks the language swh-Latn"},
     ),
-    "another score": (
-        lambda folder: change(
-            folder / f"{TASK}.json", lambda content: row(content, "swh-eng").update(main_score=0.501)
-        ),
-        {"MTEB reads the same scores": f"{TASK}: MTEB reads other scores"},
-    ),
+    "another score": (result(lambda content: row(content, "swh-eng").update(main_score=0.501)), OTHER_SCORES),
 }
 
 

@@ -7,8 +7,7 @@ import pytest
 from optical_mteb.submission import Verdict
 from optical_mteb.submission.hub_folder import check_hub_folder, write_hub_folder
 from optical_mteb.submission.isolated import check_isolated
-from optical_mteb.submission.model_source import model_source, source_name
-from optical_mteb.submission.published import as_published, published_meta
+from optical_mteb.submission.published import as_published, model_source, published_meta, source_name
 
 
 @pytest.fixture
@@ -20,17 +19,8 @@ def prepared(tmp_path, student):
     return published, meta, tmp_path / "hub"
 
 
-def code_in_it(folder):
-    (folder / "modeling.py").write_text("")
-
-
-def a_pickle(folder):
-    (folder / "pytorch_model.bin").write_bytes(b"")
-
-
-def other_weights(folder):
-    path = folder / "config_sentence_transformers.json"
-    path.write_text(path.read_text().replace("query: ", "question: "))
+def change(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
 
 
 def own_modules(folder):
@@ -40,19 +30,17 @@ def own_modules(folder):
     path.write_text(json.dumps(modules))
 
 
-def silent_card(folder):
-    path = folder / "README.md"
-    path.write_text(path.read_text().partition("## Data disclosure")[0])
-
-
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        (code_in_it, "modeling.py is neither weights nor settings"),
-        (a_pickle, "pytorch_model.bin is neither weights nor settings"),
-        (other_weights, "evaluated were"),
+        (lambda folder: (folder / "modeling.py").write_text(""), "modeling.py is neither weights nor settings"),
+        (lambda folder: (folder / "model.bin").write_bytes(b""), "model.bin is neither weights nor settings"),
+        (
+            lambda folder: change(folder / "config_sentence_transformers.json", "query: ", "question: "),
+            "evaluated were",
+        ),
         (own_modules, "modules.json names optical_mteb.bases.Transformer"),
-        (silent_card, "does not disclose the training data"),
+        (lambda folder: change(folder / "README.md", "## Data disclosure", "## Data"), "does not disclose"),
     ],
 )
 def test_a_fault_is_found(prepared, fault, reason):
