@@ -41,8 +41,7 @@ class Model:
     @property
     def label(self) -> str:
         """Name, and what makes its scores others: settings, or that somebody else published them."""
-        told = ", ".join(f"{key} = {value}" for key, value in sorted(self.results.experiment.items()))
-        told = "published" if self.results.published else told
+        told = "published" if self.results.published else self.results.settings
         return f"{self.name} ({told})" if told else self.name
 
     @property
@@ -160,14 +159,12 @@ def _base_of(models: Sequence[Model]) -> Model:
     plain = [model for model in models if not model.results.experiment] or list(models)
 
     def followers(model: Model) -> int:
-        names = [model.results.model, *([model.record["adapted_from"]] if _is_base(model) else [])]
+        names = [model.results.model]
+        if model.record.get("adapted_from") and not model.results.model.startswith(_STUDENTS):
+            names.append(model.record["adapted_from"])
         return sum(other.record.get("adapted_from") in names for other in models if other is not model)
 
     return max(plain, key=followers)
-
-
-def _is_base(model: Model) -> bool:
-    return bool(model.record.get("adapted_from")) and not model.results.model.startswith(_STUDENTS)
 
 
 def _number(found: object) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,14 @@ def find_studies(folder: Path, notes: list[str]) -> list[StudyCurves]:
             continue
         for budget in dict.fromkeys(mean.budget for mean in summary.means):
             means = [mean for mean in summary.means if mean.budget == budget]
+            pairs = sorted({mean.pairs for mean in means})
+            tables = {
+                group: _rows([mean for mean in means if mean.group == group], pairs)
+                for group in dict.fromkeys(mean.group for mean in means)
+            }
             figure = path.parent / FIGURES / f"{summary.metric}-{budget}.svg"
-            found.append(_curves(summary.study, summary.metric, budget, means, figure if figure.is_file() else None))
+            drawn = figure if figure.is_file() else None
+            found.append(StudyCurves(summary.study, summary.metric, budget, pairs, tables, drawn))
     return found
 
 
@@ -87,22 +93,16 @@ def _read(path: Path) -> _Summary:
         raise InputError(f"{path}: not the summary of a study ({reason}); run the study again") from None
 
 
-def _curves(name: str, metric: str, budget: str, means: Sequence[_Mean], figure: Path | None) -> StudyCurves:
-    approaches = list(dict.fromkeys(mean.approach for mean in means))
-    pairs = sorted({mean.pairs for mean in means})
-    tables = {
-        group: list(_rows(approaches, pairs, [mean for mean in means if mean.group == group]))
-        for group in dict.fromkeys(mean.group for mean in means)
-    }
-    return StudyCurves(name, metric, budget, pairs, tables, figure)
-
-
-def _rows(approaches: Sequence[str], pairs: Sequence[int], means: Sequence[_Mean]) -> Iterator[tuple[str, list[str]]]:
-    estimates = {(mean.approach, mean.pairs): mean.estimate for mean in means}
-    for approach in approaches:
-        cells = [estimates.get((approach, number)) for number in pairs]
-        if any(cells):
-            yield (
-                approach,
-                [f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]" if e else "" for e in cells],
-            )
+def _rows(means: Sequence[_Mean], pairs: Sequence[int]) -> list[tuple[str, list[str]]]:
+    """Scores and intervals of a group by approach and number of pairs."""
+    found = {(mean.approach, mean.pairs): mean.estimate for mean in means}
+    return [
+        (
+            approach,
+            [
+                f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]" if e else ""
+                for e in (found.get((approach, number)) for number in pairs)
+            ],
+        )
+        for approach in dict.fromkeys(mean.approach for mean in means)
+    ]

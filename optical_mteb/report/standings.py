@@ -19,8 +19,6 @@ from optical_mteb.terminal_table import TerminalTable
 BEGIN = "<!-- standings: written by `optical-mteb standings`, not by hand -->"
 END = "<!-- end of standings -->"
 
-_NOT_RUN = "not run"
-
 
 @dataclass(frozen=True)
 class Column:
@@ -99,7 +97,8 @@ def as_markdown(table: Standings) -> str:
     """The table in Markdown, the best mean of each column in bold."""
     headings = _headings(table)
     rules = ["---", *["---:"] * (len(headings) - 1)]
-    return "\n".join(map(_line, [headings, rules, *(_cells(table, row, "**{}**") for row in table.rows)]))
+    lines = [headings, rules, *(_cells(table, row, "**{}**") for row in table.rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def as_table(table: Standings) -> TerminalTable:
@@ -213,11 +212,7 @@ def _cells(table: Standings, row: Standing, best: str) -> list[str]:
     """A row as text; the best mean of each column, where there are two rows, in the form that is given."""
     cells = []
     for place, mean in enumerate(row.means):
-        cell = _NOT_RUN if mean is None else f"{mean:.1f}"
+        cell = "not run" if mean is None else f"{mean:.1f}"
         is_best = mean is not None and mean == max(other.means[place] or 0.0 for other in table.rows)
         cells.append(best.format(cell) if is_best and len(table.rows) > 1 else cell)
     return [row.label, *cells, parameters_text(row), seconds_text(row)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -134,7 +134,8 @@ def _asks_in(subset: str, languages: Sequence[str]) -> bool:
 
 
 def _task_table(collection: ResultFolder, task: str, split: str, notes: list[str]) -> TaskTable:
-    subsets = sorted({subset for model in collection.models for subset in _values(model, task, split)}, key=_order)
+    found = [model.scores[task, split] for model in collection.models if (task, split) in model.scores]
+    subsets = sorted({subset for scores in found for subset in scores.values}, key=_order)
     differences = [dict(_differences(collection.reference, model, task, split, notes)) for model in collection.models]
     lines: dict[str, list[Line]] = {metric: [] for metric in METRICS}
     for metric in METRICS:
@@ -146,11 +147,6 @@ def _task_table(collection: ResultFolder, task: str, split: str, notes: list[str
                 values.append(value and _beside(value, row))
             lines[metric].append(Line(subset, values, _language(subset)))
     return TaskTable(task, split, lines)
-
-
-def _values(model: Model, task: str, split: str) -> Sequence[str]:
-    scores = model.scores.get((task, split))
-    return list(scores.values) if scores else []
 
 
 def _with_intervals(model: Model, task: str, split: str, metric: str) -> dict[str, Value]:

@@ -219,10 +219,7 @@ def _rows(
 
 def _settings_note(baseline: ModelResults, model: ModelResults) -> Iterable[str]:
     """A line where the two sides ran under different settings, such as an approximate index and an exact search."""
-    before, after = (
-        ", ".join(f"{key} = {value}" for key, value in sorted(results.experiment.items())) or "none"
-        for results in (baseline, model)
-    )
+    before, after = (results.settings or "none" for results in (baseline, model))
     if before != after:
         yield (
             f"settings differ: {before} for {baseline.folder}, {after} for {model.folder}; "

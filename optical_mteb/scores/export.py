@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from optical_mteb.collection import PER_QUERY
@@ -24,21 +23,6 @@ from optical_mteb.storage import atomic_folder
 
 TABLE = "scores.csv"
 """The file of the format csv."""
-
-
-@dataclass(frozen=True)
-class RunFormat:
-    """How a run and its judgements are written.
-
-    Attributes:
-        extension: What the names of the files end in.
-        run: The text of a run, given the run and the model's name.
-        qrels: The text of judgements.
-    """
-
-    extension: str
-    run: Callable[[Run, str], str]
-    qrels: Callable[[Qrels], str]
 
 
 def export_scores(
@@ -74,23 +58,23 @@ def export_scores(
     """
     if file_format not in FORMATS:
         raise InputError(f"format {file_format!r} is unknown; write one of {', '.join(FORMATS)}")
-    run_format = _RUN_FORMATS.get(file_format)
-    if run_format and not predictions:
+    if file_format in _RUN_FORMATS and not predictions:
         raise InputError(
             f"format {file_format}: needs what mteb run --prediction-folder wrote; name it by --predictions"
         )
     if output.exists():
         raise InputError(f"{output}: is there already; remove it, or choose another folder by --output")
     written = False
+    splits = [(task, split) for task in tasks or results.tasks for split in splits_of(results, task)]
     with atomic_folder(output, replace=False) as scratch:
-        for task, split in _splits(results, tasks):
+        for task, split in splits:
             try:
                 scores = read_scores(results, task, list(PER_QUERY), split=split)
-                if run_format is None:
+                if file_format in _RUN_FORMATS:
+                    _write_runs(scores, read_rankings(scores, predictions), file_format, scratch / task)
+                else:
                     [completed] = with_predictions([scores], predictions)
                     _write_table(completed, scratch / TABLE)
-                else:
-                    _write_runs(scores, read_rankings(scores, predictions), run_format, scratch / task)
             except (MissingScoreError, MissingPredictionsError) as error:
                 if tasks:
                     raise
@@ -100,12 +84,6 @@ def export_scores(
         if not written:
             raise InputError(f"{results.folder}: nothing to write as {file_format}")
     return output
-
-
-def _splits(results: ModelResults, tasks: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every task with every split that it has results of."""
-    for task in tasks or results.tasks:
-        yield from ((task, split) for split in splits_of(results, task))
 
 
 def _write_table(scores: Scores, path: Path) -> None:
@@ -126,21 +104,19 @@ def _write_table(scores: Scores, path: Path) -> None:
                 table.writerow([scores.task, scores.split, subset, query, *cells])
 
 
-def _write_runs(scores: Scores, rankings: Mapping[str, Rankings], run_format: RunFormat, folder: Path) -> None:
+def _write_runs(scores: Scores, rankings: Mapping[str, Rankings], file_format: str, folder: Path) -> None:
     absent = [subset for subset in scores.values if subset not in rankings]
     if absent:
         raise MissingPredictionsError(
             f"{scores.path}: there are no predictions of {', '.join(absent)}; evaluate the model again with "
             "--prediction-folder and --overwrite-strategy always"
         )
+    extension, run_text, qrels_text = _RUN_FORMATS[file_format]
     for subset, ranking in rankings.items():
-        texts = {
-            "run": run_format.run(ranking.run, scores.results.model),
-            "qrels": run_format.qrels(ranking.qrels),
-        }
         (folder / subset).mkdir(parents=True, exist_ok=True)
+        texts = {"run": run_text(ranking.run, scores.results.model), "qrels": qrels_text(ranking.qrels)}
         for kind, text in texts.items():
-            path = folder / subset / f"{scores.split}.{kind}.{run_format.extension}"
+            path = folder / subset / f"{scores.split}.{kind}.{extension}"
             path.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -175,10 +151,11 @@ def _json(content: Run | Qrels) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-_RUN_FORMATS = {
-    "trec": RunFormat("txt", _trec_run, _trec_qrels),
-    "ranx": RunFormat("json", lambda run, _: _json(run), _json),
+_RUN_FORMATS: dict[str, tuple[str, Callable[[Run, str], str], Callable[[Qrels], str]]] = {
+    "trec": ("txt", _trec_run, _trec_qrels),
+    "ranx": ("json", lambda run, _: _json(run), _json),
 }
+"""How runs and judgements are written: extension of the files, text of a run of a model, text of judgements."""
 
 FORMATS = (*_RUN_FORMATS, "csv")
 """Names of the formats."""

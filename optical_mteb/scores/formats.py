@@ -81,21 +81,25 @@ def legend(comparison: Comparison) -> list[str]:
 
 def labels(comparison: Comparison) -> tuple[str, str]:
     """Names of the two models, with as much behind them as tells them apart."""
-    sides = (comparison.baseline, comparison.model)
-    for name in (_name, _name_and_revision, _name_and_experiment):
-        before, after = (name(side) for side in sides)
-        if before != after:
-            return before, after
-    return str(sides[0].folder), str(sides[1].folder)
+    before, after = (
+        (
+            side.model,
+            f"{side.model}@{side.revision[:12]}",
+            f"{side.model} ({side.settings or 'plain'})",
+            str(side.folder),
+        )
+        for side in (comparison.baseline, comparison.model)
+    )
+    pairs = list(zip(before, after, strict=True))
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
 
 
 def as_table(grid: Grid) -> TerminalTable:
     """For the terminal: columns that belong together share one."""
-    starts = [number for number, heading in enumerate(grid.headings) if heading]
-    spans = list(zip(starts, [*starts[1:], len(grid.headings)], strict=True))
     marked = [any(cell.endswith("*") for cell in column) for column in zip(*grid.rows, strict=True)]
     widths = [max(map(len, column)) for column in zip(*grid.rows, strict=True)]
-    headings = [grid.headings[start] for start in starts]
+    spans = _spans(grid)
+    headings = [grid.headings[start] for start, _ in spans]
     table = TerminalTable(*headings, whole=range(1, len(headings)), title=grid.title)
     for number, row in enumerate(grid.rows):
         aligned = [
@@ -111,17 +115,16 @@ def as_markdown(grid: Grid, notes: Sequence[str] = ()) -> str:
     """A pipe table under its title in bold, notes as a list below."""
     rules = ["---", *["---:"] * (len(grid.headings) - 1)]
     lines = [_pipes(grid.headings), f"| {' | '.join(rules)} |", *map(_pipes, grid.rows)]
-    return "\n".join([f"**{_markdown(grid.title)}**", "", *lines, *_after(f"- {_markdown(note)}" for note in notes)])
+    below = ["", *(f"- {_markdown(note)}" for note in notes)] if notes else []
+    return "\n".join([f"**{_markdown(grid.title)}**", "", *lines, *below])
 
 
 def as_latex(grid: Grid, notes: Sequence[str] = ()) -> str:
     r"""A `tabular` with the rules of the package booktabs; title and notes are comments."""
     headings = []
-    for number, heading in enumerate(grid.headings):
-        if heading:
-            shared = next((k for k, other in enumerate(grid.headings[number + 1 :]) if other), None)
-            span = 1 + (len(grid.headings) - number - 1 if shared is None else shared)
-            headings.append(_latex(heading) if span == 1 else rf"\multicolumn{{{span}}}{{c}}{{{_latex(heading)}}}")
+    for start, end in _spans(grid):
+        heading = _latex(grid.headings[start])
+        headings.append(heading if end - start == 1 else rf"\multicolumn{{{end - start}}}{{c}}{{{heading}}}")
     lines = [f"% {grid.title}", rf"\begin{{tabular}}{{l{'r' * (len(grid.headings) - 1)}}}", r"\toprule"]
     lines += [" & ".join(headings) + r" \\", r"\midrule"]
     for number, row in enumerate(grid.rows):
@@ -161,16 +164,24 @@ def as_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> s
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
+def _spans(grid: Grid) -> list[tuple[int, int]]:
+    """The first column of each heading, and the one behind its last."""
+    starts = [number for number, heading in enumerate(grid.headings) if heading]
+    return list(zip(starts, [*starts[1:], len(grid.headings)], strict=True))
+
+
 def _grid(title: str, by_metric: Mapping[str, Sequence[Row]], *, details: bool) -> Grid:
     by_row = list(zip(*by_metric.values(), strict=True))
-    headings, columns = ["subset"], []
-    for number, (metric, rows) in enumerate(by_metric.items()):
-        is_tested = any(row.significance for row in rows)
+    tested = [any(row.significance for row in rows) for rows in by_metric.values()]
+    headings = ["subset"]
+    for metric, is_tested in zip(by_metric, tested, strict=True):
         headings += [metric, "", "diff", *([INTERVAL] if is_tested else [])]
         headings += ["p", "Holm", "w/t/l", "d_z"] if is_tested and details else []
-        columns.append((number, is_tested))
     cells = [
-        [row[0].name, *(cell for number, is_tested in columns for cell in _cells(row[number], is_tested, details))]
+        [
+            row[0].name,
+            *(cell for each, is_tested in zip(row, tested, strict=True) for cell in _cells(each, is_tested, details)),
+        ]
         for row in by_row
     ]
     groups_from = sum(not row[0].is_group for row in by_row)
@@ -197,26 +208,8 @@ def _is_significant(found: Significance) -> bool:
     return (found.p_value if found.adjusted is None else found.adjusted) < 1 - CONFIDENCE
 
 
-def _name(results: ModelResults) -> str:
-    return results.model
-
-
-def _name_and_revision(results: ModelResults) -> str:
-    return f"{results.model}@{results.revision[:12]}"
-
-
-def _name_and_experiment(results: ModelResults) -> str:
-    settings = ", ".join(f"{key} = {value}" for key, value in sorted(results.experiment.items()))
-    return f"{results.model} ({settings or 'plain'})"
-
-
 def _record(results: ModelResults) -> dict[str, Any]:
     return {**asdict(results), "folder": str(results.folder)}
-
-
-def _after(lines: Any) -> list[str]:  # noqa: ANN401
-    found = list(lines)
-    return ["", *found] if found else []
 
 
 def _pipes(cells: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,23 +95,19 @@ def _is_complete(scores: Scores) -> bool:
 
 def _predictions_of(scores: Scores, folders: Sequence[Path]) -> Path | None:
     """The file with the predictions of one revision of a model."""
-    found = [
-        path
-        for path in _files(f"{scores.task}_predictions.json", folders)
-        if _owner(path) == (scores.results.model, scores.results.revision)
-    ]
+    found = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; expected what mteb run --prediction-folder wrote")
+        for path in sorted(folder.rglob(f"{scores.task}_predictions.json")):
+            meta = _read(path).get("mteb_model_meta", {})
+            if (meta.get("model_name"), meta.get("revision")) == (scores.results.model, scores.results.revision):
+                found.append(path)
     if len(found) > 1:
         raise InputError(
             f"{found[0]} and {found[1]} both have predictions of {scores.results.model}; name the folder of one"
         )
     return found[0] if found else None
-
-
-def _files(name: str, folders: Sequence[Path]) -> Iterator[Path]:
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; expected what mteb run --prediction-folder wrote")
-        yield from sorted(folder.rglob(name))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -122,11 +118,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: no predictions of MTEB; evaluate the model again")
     return content
-
-
-def _owner(path: Path) -> tuple[object, object]:
-    meta = _read(path).get("mteb_model_meta", {})
-    return meta.get("model_name"), meta.get("revision")
 
 
 def _judgements(sides: Sequence[Scores]) -> tuple[AbsTaskRetrieval, dict[str, dict[str, Any]]]:

@@ -171,7 +171,7 @@ def _outcome(expectation: Expectation, folder: Path) -> Outcome:
     return Outcome(
         expectation,
         findings,
-        None if any(finding.got is None for finding in findings) else _made(expectation, scores, findings),
+        None if any(finding.got is None for finding in findings) else _made(expectation, scores),
         list(_notes(expectation, scores, findings)),
     )
 
@@ -208,15 +208,15 @@ def _verdict(tolerance: float, expected: float | None, got: float | None, other:
     return ", ".join(words) or MET
 
 
-def _made(expectation: Expectation, scores: Scores, findings: Sequence[Finding]) -> Expectation:
-    found: dict[str, dict[str, float | None]] = {}
-    for finding in findings:
-        found.setdefault(finding.subset, {})[finding.metric] = finding.got
+def _made(expectation: Expectation, scores: Scores) -> Expectation:
     changes = {
         "revision": scores.results.revision,
         "data_revision": scores.data_revision,
         "versions": _installed(),
-        "scores": found,
+        "scores": {
+            subset: {metric: scores.values[subset][metric] for metric in metrics}
+            for subset, metrics in expectation.scores.items()
+        },
     }
     return expectation.model_copy(update=changes)
 
@@ -231,8 +231,7 @@ def _notes(expectation: Expectation, scores: Scores, findings: Sequence[Finding]
     if expectation.data_revision not in (None, scores.data_revision):
         notes.append(f"{name}: expected on data revision {expectation.data_revision}; got on {scores.data_revision}")
     if results.experiment:
-        settings = ", ".join(f"{key} = {value}" for key, value in sorted(results.experiment.items()))
-        notes.append(f"{name}: got under settings of their own: {settings}")
+        notes.append(f"{name}: got under settings of their own: {results.settings}")
     here = _installed()
     moved = [
         f"{library} {there} (here {here.get(library, 'none')})"

@@ -39,6 +39,11 @@ class ModelResults:
     published: bool = False
 
     @property
+    def settings(self) -> str:
+        """The experiment in words; empty for plain results."""
+        return ", ".join(f"{key} = {value}" for key, value in sorted(self.experiment.items()))
+
+    @property
     def tasks(self) -> list[str]:
         """Names of the tasks that there are results of."""
         return sorted(path.stem for path in _result_files(self.folder))
@@ -98,34 +103,6 @@ def results_of(name: str, revision: str, cache: Path, tasks: Sequence[str] = ())
     Raises:
         InputError: There are no such results, or results of several revisions.
     """
-    return _model_results(_folder_of(name, revision, cache, tasks))
-
-
-def all_results(cache: Path) -> list[ModelResults]:
-    """All results in a folder, those of experiments too, by model and revision.
-
-    Args:
-        cache: Folder that `mteb run --output-folder` wrote, or one above it.
-
-    Raises:
-        InputError: There are none, or a `model_meta.json` is damaged or of another revision than its folder.
-    """
-    folders = sorted({path.parent for path in _results_below(cache)})
-    if not folders:
-        raise InputError(f"{cache}: no results; expected the --output-folder of mteb run")
-    return sorted((_model_results(folder) for folder in folders), key=lambda each: (each.model, str(each.folder)))
-
-
-def _registered_revision(name: str) -> str:
-    meta = model_registry().get(name)
-    ours = meta is not None and name.startswith(("optical-mteb/", "pypi/"))
-    revision = (meta.revision or "") if ours and meta else ""
-    # What mteb fills in for a student that is not trained here.
-    return "" if revision.startswith("no_revision") else revision
-
-
-def _folder_of(name: str, revision: str, cache: Path, tasks: Sequence[str]) -> Path:
-    """The one folder of a model's results; `revision` may be the start of it, or empty where there is but one."""
     paths: Iterable[Path] = ()
     # MTEB makes the folder that it is to look into.
     if cache.is_dir():
@@ -155,7 +132,30 @@ def _folder_of(name: str, revision: str, cache: Path, tasks: Sequence[str]) -> P
             f"{cache}: {name} has results of several experiments{_on(tasks)}; "
             f"name the folder of one: {', '.join(map(str, folders))}"
         )
-    return folders[0]
+    return _model_results(folders[0])
+
+
+def all_results(cache: Path) -> list[ModelResults]:
+    """All results in a folder, those of experiments too, by model and revision.
+
+    Args:
+        cache: Folder that `mteb run --output-folder` wrote, or one above it.
+
+    Raises:
+        InputError: There are none, or a `model_meta.json` is damaged or of another revision than its folder.
+    """
+    folders = sorted({path.parent for path in _results_below(cache)})
+    if not folders:
+        raise InputError(f"{cache}: no results; expected the --output-folder of mteb run")
+    return sorted((_model_results(folder) for folder in folders), key=lambda each: (each.model, str(each.folder)))
+
+
+def _registered_revision(name: str) -> str:
+    meta = model_registry().get(name)
+    ours = meta is not None and name.startswith(("optical-mteb/", "pypi/"))
+    revision = (meta.revision or "") if ours and meta else ""
+    # What mteb fills in for a student that is not trained here.
+    return "" if revision.startswith("no_revision") else revision
 
 
 def _on(tasks: Sequence[str]) -> str:

@@ -11,41 +11,19 @@ import pytest
 
 from optical_mteb.errors import InputError
 from optical_mteb.report.site import MARKER, write_report
+from tests.results import subset_row, write_result
 
 SUBSETS = ("swh-eng", "som-eng", "fra-eng", "hau-eng")
 
 
 def write_results(folder, name, revision="r1", *, shift=0.0, task="CLDRNameRetrieval", subsets=SUBSETS, **record):
     """A result as MTEB writes it, with scores by query."""
-    place = folder / "results" / name.replace("/", "__") / revision
-    place.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, subset in enumerate(subsets):
-        values = np.clip(np.random.default_rng(number).uniform(0.2, 0.8, 60) + shift, 0, 1).round(6)
-        by_query = {f"q{n}": float(value) for n, value in enumerate(values)}
-        mean = round(float(values.mean()), 5)
-        rows.append(
-            {
-                "hf_subset": subset,
-                "languages": ["swh-Latn", "eng-Latn"],
-                "main_score": mean,
-                "ndcg_at_10": mean,
-                "map_at_100": mean,
-                "per_query": {"ndcg_at_10": by_query, "map_at_100": by_query},
-            }
-        )
-    result = {
-        "dataset_revision": "d1",
-        "task_name": task,
-        "mteb_version": "2.26.24",
-        "scores": {"test": rows},
-        "evaluation_time": 1.0,
-        "kg_co2_emissions": None,
-    }
-    (place / f"{task}.json").write_text(json.dumps(result))
+        values = np.clip(np.random.default_rng(number).uniform(0.2, 0.8, 60) + shift, 0, 1)
+        rows.append(subset_row(subset, {f"q{n}": value for n, value in enumerate(values)}))
     meta = {"name": name, "revision": revision, "n_parameters": 12_000_000, "memory_usage_mb": 48, **record}
-    (place / "model_meta.json").write_text(json.dumps(meta))
-    return place
+    return write_result(folder / "results" / name.replace("/", "__") / revision, task, "d1", rows, meta)
 
 
 @pytest.fixture

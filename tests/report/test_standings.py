@@ -12,6 +12,7 @@ from optical_mteb.registry import register
 from optical_mteb.report.collect import collect
 from optical_mteb.report.site import write_report
 from optical_mteb.report.standings import BEGIN, END, as_markdown, standings, write_into
+from tests.results import write_result
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,7 +26,7 @@ TASKS = ("CLDRNameRetrieval", "NTREXRetrieval", "AfriQARetrieval", "FLORESDocRet
 def write_model(folder, name, shift=0.0, revision="r1", leave_out=(), **record):
     """Results on the tasks as they are run by default; returns scores by task and subset."""
     place = folder / "results" / name.replace("/", "__") / revision
-    place.mkdir(parents=True, exist_ok=True)
+    meta = {"name": name, "revision": revision, "n_parameters": 22_700_000, **record}
     found = {}
     for number, task in enumerate(map(mteb.get_task, TASKS)):
         about, (split,) = task.metadata, task.eval_splits
@@ -41,18 +42,7 @@ def write_model(folder, name, shift=0.0, revision="r1", leave_out=(), **record):
         rows.append({**rows[-1], "hf_subset": "x-eng"})
         phases.append({"name": "Scoring", "start": 0.0, "end": 900.0, "split": split, "subset": "x-eng"})
         phases.append({"name": "Data loading", "start": 0.0, "end": 900.0, "split": "", "subset": ""})
-        result = {
-            "dataset_revision": about.revision,
-            "task_name": about.name,
-            "mteb_version": "2.26.24",
-            "scores": {split: rows},
-            "evaluation_time": 1.0,
-            "kg_co2_emissions": None,
-            "evaluation_phases": phases,
-        }
-        (place / f"{about.name}.json").write_text(json.dumps(result))
-    meta = {"name": name, "revision": revision, "n_parameters": 22_700_000, **record}
-    (place / "model_meta.json").write_text(json.dumps(meta))
+        write_result(place, about.name, about.revision, rows, meta, split=split, evaluation_phases=phases)
     return found
 
 

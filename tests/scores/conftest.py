@@ -1,10 +1,14 @@
-"""Result folders as `mteb run --output-folder` writes them, scores by query included."""
+"""Results as `mteb run --output-folder` writes them, of made-up models and a tiny one, and the command on them."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from babel.core import get_cldr_version
+
+from optical_mteb import cli
+from tests.results import subset_row, write_result
 
 INSTALLED_DATA = f"CLDR-{get_cldr_version()}"
 """Revision of the data of CLDRNameRetrieval."""
@@ -14,7 +18,7 @@ INSTALLED_DATA = f"CLDR-{get_cldr_version()}"
 def write(tmp_path):
     """Writes one result; returns its folder. `scores` is score by subset and query, the same for both metrics."""
 
-    def write_result(
+    def write_one(
         model,
         scores,
         *,
@@ -28,37 +32,26 @@ def write(tmp_path):
         folder = tmp_path / "results" / "results" / model.replace("/", "__") / revision
         if experiment:
             folder = folder / "experiments" / "_".join(map(str, next(iter(experiment.items()))))
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = []
-        for subset, by_query in scores.items():
-            by_query = {query: round(float(score), 6) for query, score in by_query.items()}
-            mean = round(float(np.mean(list(by_query.values()))), 5)
-            rows.append({"hf_subset": subset, "languages": ["som-Latn"], "main_score": mean})
-            rows[-1] |= {"ndcg_at_10": mean, "map_at_100": mean}
-            if keep:
-                rows[-1]["per_query"] = {"ndcg_at_10": by_query, "map_at_100": dict(by_query)}
-        content = {
-            "dataset_revision": data,
-            "task_name": task,
-            "mteb_version": "2.26.0",
-            "scores": {"test": rows},
-            "evaluation_time": 1.0,
-            "kg_co2_emissions": None,
-        }
-        if edit:
-            edit(content)
-        (folder / f"{task}.json").write_text(json.dumps(content))
+        rows = [subset_row(subset, by_query, keep=keep) for subset, by_query in scores.items()]
         meta = {"name": model, "revision": revision, "experiment_kwargs": experiment}
-        (folder / "model_meta.json").write_text(json.dumps(meta))
+        write_result(folder, task, data, rows, meta)
+        if edit:
+            change(folder / f"{task}.json", edit)
         return folder
 
-    return write_result
+    return write_one
 
 
 @pytest.fixture
 def cache(tmp_path):
     """The folder that `write` writes into."""
     return tmp_path / "results"
+
+
+@pytest.fixture
+def draw():
+    """The builder of random scores."""
+    return random_scores
 
 
 def random_scores(subsets, queries=80, seed=0):
@@ -71,7 +64,45 @@ def random_scores(subsets, queries=80, seed=0):
     }
 
 
+def change(path, edit):
+    """Change the content of a JSON file."""
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def forget(content):
+    """Take the scores by query out of a result."""
+    for each in content["scores"]["test"]:
+        del each["per_query"]
+
+
+def evaluate_tiny(folder, base, subsets=("por-eng", "zul-eng"), **switches):
+    """Evaluate a tiny model with predictions, as `mteb run --prediction-folder` does; returns the file of its results."""
+    import mteb
+    from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+
+    model = SentenceTransformerEncoderWrapper(str(base), device="cpu")
+    model.mteb_model_meta = model.mteb_model_meta.model_copy(update={"name": "a/tiny", "revision": "r1"})
+    task = mteb.get_task("CLDRNameRetrieval", hf_subsets=list(subsets))
+    for name, value in switches.items():
+        setattr(task, name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPTICAL_MTEB_HOME", str(folder / "home"))
+        options = {"co2_tracker": False, "show_progress_bar": False, "prediction_folder": folder / "predictions"}
+        mteb.evaluate(model, task, cache=mteb.ResultCache(folder / "results"), **options)
+    return next(folder.glob("results/results/*/*/CLDRNameRetrieval.json"))
+
+
 @pytest.fixture
-def draw():
-    """The builder of random scores."""
-    return random_scores
+def command(monkeypatch, capsys):
+    """Runs the command as its console script does; returns exit code, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["optical-mteb", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return call

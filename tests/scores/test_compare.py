@@ -86,16 +86,6 @@ def test_identical_results_are_ties(write, cache, draw):
     assert regressions(comparison, 0, "ndcg_at_10") == []
 
 
-def test_two_seeds_are_mostly_alike(write, cache, draw):
-    """Guards against significance out of noise: scores of each query drawn anew around the same mean."""
-    base = draw(SUBSETS, queries=150)
-    for model, seed in (("a/seed13", 1), ("b/seed14", 2)):
-        noise = np.random.default_rng(seed)
-        write(model, {s: {q: np.clip(v + noise.normal(0, 0.1), 0, 1) for q, v in of.items()} for s, of in base.items()})
-    [comparison] = compare(cache, "a/seed13", "b/seed14")
-    assert sum(row.significance.adjusted < 0.05 for row in comparison.rows if not row.is_group) <= 1
-
-
 def test_the_family_is_all_subsets_of_all_tasks(write, cache, draw):
     """Guards against a correction by task, with groups or other scores in the family, or of all models together."""
     subsets = SUBSETS[:2]

@@ -5,15 +5,14 @@ import json
 import shutil
 from statistics import fmean
 
-import mteb
 import pytest
 import pytrec_eval
-from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
 
 from optical_mteb.errors import InputError
 from optical_mteb.scores.export import export_scores
 from optical_mteb.scores.results import find_results
 from optical_mteb.tasks import CLDRNameRetrieval
+from tests.scores.conftest import change, evaluate_tiny, forget
 
 TASK = "CLDRNameRetrieval"
 SUBSETS = ["por-eng", "zul-eng"]
@@ -23,16 +22,8 @@ SUBSETS = ["por-eng", "zul-eng"]
 def evaluated(tmp_path_factory, tiny_base):
     """A folder with results and predictions of a tiny model, and the rows of the result by subset."""
     folder = tmp_path_factory.mktemp("evaluated")
-    model = SentenceTransformerEncoderWrapper(str(tiny_base), device="cpu")
-    model.mteb_model_meta = model.mteb_model_meta.model_copy(update={"name": "a/tiny", "revision": "r1"})
-    options = {"co2_tracker": False, "show_progress_bar": False, "prediction_folder": folder / "predictions"}
-    task = mteb.get_task(TASK, hf_subsets=SUBSETS)
     # So that what is exported has to be what MTEB scored, not what the model found.
-    task.skip_first_result = True
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPTICAL_MTEB_HOME", str(folder / "home"))
-        mteb.evaluate(model, task, cache=mteb.ResultCache(folder / "results"), **options)
-    content = json.loads(next(folder.glob(f"results/results/*/*/{TASK}.json")).read_text())
+    content = json.loads(evaluate_tiny(folder, tiny_base, SUBSETS, skip_first_result=True).read_text())
     return folder, {row["hf_subset"]: row for row in content["scores"]["test"]}
 
 
@@ -136,25 +127,17 @@ def test_the_table_has_every_query(export, evaluated):
             assert found == rows[subset]["per_query"][metric]
 
 
-def changed(folder, tmp_path, change, kind="results"):
+def changed(folder, tmp_path, edit, kind="results"):
     """A copy of the results or predictions, one file of it changed."""
     target = tmp_path / "changed"
     shutil.copytree(folder / kind, target)
     name = f"{TASK}.json" if kind == "results" else f"{TASK}_predictions.json"
-    path = next(target.rglob(name))
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+    change(next(target.rglob(name)), edit)
     return target
 
 
 def other_data(content):
     content["dataset_revision"] = "CLDR-1"
-
-
-def forget(content):
-    for row in content["scores"]["test"]:
-        del row["per_query"]
 
 
 def fewer(content):

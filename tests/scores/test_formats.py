@@ -2,13 +2,11 @@
 
 import json
 import re
-import sys
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from optical_mteb import cli
 from optical_mteb.scores import formats
 from optical_mteb.scores.compare import compare_models
 from optical_mteb.scores.results import find_results
@@ -33,17 +31,9 @@ def comparison(write, cache):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, cache):
-    """Runs `optical-mteb compare` on the results that were written; returns exit code, output and errors."""
-
-    def run_main(*arguments):
-        monkeypatch.setattr(sys, "argv", ["optical-mteb", "compare", *arguments, "--results", str(cache)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run_main
+def run(command, cache):
+    """Runs `optical-mteb compare` on the results that were written."""
+    return lambda *arguments: command("compare", *arguments, "--results", str(cache))
 
 
 def cells(comparison, **options):

@@ -17,7 +17,7 @@ from optical_mteb.scores.expected import Expectation, read_expected, write_expec
 from optical_mteb.scores.reproduction import check
 from optical_mteb.scores.results import find_results
 from optical_mteb.students import student_path
-from optical_mteb.training.recipe import read_recipe
+from optical_mteb.training.recipe import Recipe
 from optical_mteb.training.run import train
 
 TASK = "CLDRNameRetrieval"
@@ -116,33 +116,21 @@ def test_a_layer_scaled_by_nine_tenths_is_caught(retriever, tmp_path):
     assert [found.subset for found in outcome.findings if found.verdict == "miss"] == ["som-eng"]
 
 
-RECIPE = """
-name = "tiny-student"
-[student]
-base = "{base}"
-prompt = "query"
-[teacher]
-base = "{base}"
-prompt = "document"
-[[bitext]]
-source = "cldr:swh"
-[objective.contrastive]
-[training]
-steps = 8
-batch_size = 32
-learning_rate = 1e-3
-precision = "float32"
-"""
-
-
 @pytest.mark.long
 def test_two_seeds_are_mostly_alike_and_one_is_itself(tmp_path, tiny_base):
     """Guards against chance that is called a difference, and a difference between two runs of one student."""
-    (tmp_path / "tiny.toml").write_text(RECIPE.format(base=tiny_base))
+    recipe = Recipe(
+        name="tiny-student",
+        student={"base": str(tiny_base), "prompt": "query"},
+        teacher={"base": str(tiny_base), "prompt": "document"},
+        bitext=[{"source": "cldr:swh"}],
+        objective={"contrastive": {}},
+        training={"steps": 8, "batch_size": 32, "learning_rate": 1e-3, "precision": "float32"},
+    )
     results = {}
     for run, seed in (("seed13", 13), ("again", 13), ("seed14", 14)):
         if run != "again":
-            trained = train(read_recipe(tmp_path / "tiny.toml", [f"seed={seed}"]), say=lambda _: None)
+            trained = train(recipe.model_copy(update={"seed": seed}), say=lambda _: None)
         student = SentenceTransformer(str(student_path("tiny-student")), device="cpu")
         subsets = ["fil-eng", "por-eng", "som-eng", "swh-eng"]
         results[run] = evaluate(student, tmp_path / run, revision=trained.weights, subsets=subsets)

@@ -1,55 +1,29 @@
 """Scores by query from predictions, against those that MTEB itself computed in the same run."""
 
-import json
-
-import mteb
 import pytest
-from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
 
 from optical_mteb.errors import InputError
 from optical_mteb.scores.per_query import read_scores
 from optical_mteb.scores.predictions import with_predictions
 from optical_mteb.scores.results import find_results
 from optical_mteb.tasks import CLDRNameRetrieval
+from tests.scores.conftest import change, evaluate_tiny, forget
 
 TASK = "CLDRNameRetrieval"
 METRICS = ["ndcg_at_10", "map_at_100"]
-
-
-def evaluate(folder, base):
-    """Scores of a tiny model with predictions beside them, as `mteb run --prediction-folder` writes both."""
-    model = SentenceTransformerEncoderWrapper(str(base), device="cpu")
-    model.mteb_model_meta = model.mteb_model_meta.model_copy(update={"name": "a/tiny", "revision": "r1"})
-    task = mteb.get_task(TASK, hf_subsets=["por-eng", "zul-eng"])
-    cache = mteb.ResultCache(folder / "results")
-    options = {"co2_tracker": False, "show_progress_bar": False}
-    mteb.evaluate(model, task, cache=cache, prediction_folder=folder / "predictions", **options)
-    return read(folder)
 
 
 def read(folder):
     return read_scores(find_results("a/tiny", folder / "results", [TASK]), TASK, METRICS)
 
 
-def edit(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def forget(content):
-    for row in content["scores"]["test"]:
-        del row["per_query"]
-
-
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory, tiny_base):
     """A folder with predictions and results without scores by query, and the scores that these had."""
     folder = tmp_path_factory.mktemp("evaluated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPTICAL_MTEB_HOME", str(folder / "home"))
-        expected = evaluate(folder, tiny_base)
-    edit(expected.path, forget)
+    evaluate_tiny(folder, tiny_base)
+    expected = read(folder)
+    change(expected.path, forget)
     return folder, expected
 
 
@@ -60,9 +34,10 @@ def test_they_are_those_of_mteb(evaluated, tiny_base, tmp_path, monkeypatch, cha
     if changed:
         monkeypatch.setattr(CLDRNameRetrieval, "ignore_identical_ids", True)
         monkeypatch.setattr(CLDRNameRetrieval, "skip_first_result", True)
-        folder, expected = tmp_path, evaluate(tmp_path, tiny_base)
+        evaluate_tiny(tmp_path, tiny_base)
+        folder, expected = tmp_path, read(tmp_path)
         assert expected.values != evaluated[1].values
-        edit(expected.path, forget)
+        change(expected.path, forget)
     else:
         folder, expected = evaluated
     stripped = read(folder)
@@ -102,9 +77,9 @@ def test_predictions_of_another_run_are_not_taken(evaluated, tmp_path):
     folder, _ = evaluated
     path = tmp_path / "model" / f"{TASK}_predictions.json"
     path.parent.mkdir()
-    for change, expected in ((change_owner, None), (change_scores, "zul-eng: ndcg_at_10 is .* but the mean")):
+    for edit, expected in ((change_owner, None), (change_scores, "zul-eng: ndcg_at_10 is .* but the mean")):
         path.write_bytes((folder / "predictions" / path.name).read_bytes())
-        edit(path, change)
+        change(path, edit)
         if expected is None:
             assert with_predictions([read(folder)], [tmp_path]) == [read(folder)]
         else:

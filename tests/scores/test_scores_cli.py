@@ -1,10 +1,7 @@
 """The commands on scores: what they print, and their exit codes."""
 
-import sys
-
 import pytest
 
-from optical_mteb import cli
 from optical_mteb.scores import reproduction
 from tests.scores.conftest import INSTALLED_DATA
 
@@ -22,25 +19,17 @@ ENTRY = f"""\
 """
 
 
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path, write, cache):
-    """Runs the command as its console script does; commands of expectations leave one result."""
+@pytest.fixture(autouse=True)
+def made(monkeypatch, tmp_path, write, cache):
+    """Has commands of expectations leave one result."""
 
     def run(commands, folder):
         write("a/base", {"som-eng": {"q": 0.5}, "swh-eng": {"q": 0.75}})
         cache.rename(folder / "results")
 
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["optical-mteb", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(reproduction, "run_commands", run)
-    return call
 
 
 @pytest.fixture
@@ -96,17 +85,6 @@ def test_an_update_does_not_hide_a_failure(command, file, monkeypatch):
     assert [line.split() for line in output.splitlines()[1:3]] == [["right", "failed"], ["wrong", "failed"]]
     assert "right: the commands left no results of a/base; of none" in output
     assert file.read_text() == before
-
-
-def test_compare_prints_a_table_for_the_terminal(command, write):
-    """Guards against a comparison that cannot be shown, and a guard that does not name the language."""
-    for model, score in (("a/base", 0.9), ("b/student", 0.5)):
-        write(model, {"som-eng": {f"q{n}": score for n in range(20)}, "swh-eng": {f"q{n}": 0.7 for n in range(20)}})
-    code, output, errors = command("compare", "a/base", "b/student", "--fail-if-worse", "0.5")
-    assert code == 1
-    assert ["som-eng", "90.0", "50.0", "-40.0*"] in [line.split()[:4] for line in output.splitlines()]
-    assert "CLDRNameRetrieval som-eng: b/student is worse by 40.0 points of ndcg_at_10" in errors
-    assert "swh-eng" not in errors
 
 
 def test_scores_are_exported(command, write, tmp_path):

@@ -1,4 +1,4 @@
-"""Intervals, tests and corrections against scipy, ranx, enumeration and figures worked out by hand."""
+"""Intervals, tests and corrections against scipy, enumeration and figures worked out by hand."""
 
 import itertools
 import tracemalloc
@@ -147,13 +147,3 @@ def test_effect_size_by_hand():
     assert effect_size(np.array([0.1, 0.3])) == pytest.approx(0.2 / (0.1 * np.sqrt(2)))
     assert effect_size(np.array([0.1] * 3)) is None
     assert effect_size(np.array([0.1])) is None
-
-
-def test_against_ranx():
-    """Guards against another test than the one of the literature on retrieval."""
-    pytest.importorskip("numba")
-    ranx = pytest.importorskip("ranx.statistical_tests.fisher_randomization_test")
-    for seed in range(3):
-        sample = differences(300, 0.04, seed)
-        expected, _ = ranx.fisher_randomization_test(sample, np.zeros(300), n_permutations=RESAMPLES)
-        assert randomisation_tests([sample])[0] == pytest.approx(expected, abs=0.025)
