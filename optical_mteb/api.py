@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optical_mteb.errors import InputError
+from optical_mteb.registry import collection_tasks, register
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
@@ -54,8 +55,6 @@ def train(
 
     source = recipe if isinstance(recipe, Mapping) else find_recipe(str(recipe))
     checked = read_recipe(source, [as_override(key, value) for key, value in overrides.items()])
-    from optical_mteb.registry import collection_tasks
-
     tasks = collection_tasks()
     from optical_mteb.training.run import train as run_training
 
@@ -135,8 +134,6 @@ def compare(
         >>> comparison = optical_mteb.compare("pypi:multilingual-e5-small", "optical-student", tasks=["NTREXRetrieval"])
         >>> worse = [row.name for row in comparison.rows if row.difference < 0]
     """
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.scores.compare import compare_models
     from optical_mteb.scores.results import find_results
@@ -203,8 +200,6 @@ class Index:
         Examples:
             >>> index = optical_mteb.Index.build("my-index", "corpus.jsonl", "optical-student", spec="flat")
         """
-        from optical_mteb.registry import register
-
         register()
         from optical_mteb.index.assembly import BuildSettings
         from optical_mteb.index.build import build_index
@@ -232,7 +227,6 @@ class Index:
             >>> index = optical_mteb.Index.open("my-index")
         """
         from optical_mteb.index import FaissIndex
-        from optical_mteb.registry import register
 
         index = FaissIndex.open(folder, device=device, threads=threads)
         register()

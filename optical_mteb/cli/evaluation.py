@@ -14,6 +14,7 @@ from rich.console import Console
 
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import model_registry, model_renames
+from optical_mteb.registry import register, search_by_index, without_index
 from optical_mteb.storage import runs_folder
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -49,8 +50,6 @@ def run(
         from optical_mteb.index.assembly import BuildSettings
 
         settings = BuildSettings(spec=spec, recall=0.99 if recall is None else recall)
-    from optical_mteb.registry import register, search_by_index, without_index
-
     register()
     from optical_mteb.cli.task_lines import evaluate_by_lines
 
@@ -145,8 +144,6 @@ def compare(
     Results that keep the score of every query (this package's tasks do) get a 95% bootstrap interval of each
     difference, and a mark where a paired randomisation test, Holm-corrected, calls it significant.
     """
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.scores import formats
     from optical_mteb.scores.compare import compare_models, regressions

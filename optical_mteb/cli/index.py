@@ -10,6 +10,7 @@ from rich.console import Console
 
 from optical_mteb.cli.console import Engine, check_engine
 from optical_mteb.errors import InputError
+from optical_mteb.registry import register
 from optical_mteb.terminal_table import TerminalTable
 
 app = typer.Typer(
@@ -50,8 +51,6 @@ def build(
     workers: Annotated[int | None, typer.Option(help="With --engine ray: processes; a core each by default.")] = None,
 ) -> None:
     """Encode a corpus and index it; the same command continues an interrupted build."""
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.index.assembly import BuildSettings
     from optical_mteb.index.build import build_index
@@ -89,8 +88,6 @@ def search(
     from optical_mteb.index import FaissIndex
 
     index = FaissIndex.open(folder, device=device, threads=threads)
-    from optical_mteb.registry import register
-
     register()
     if queries is not None and output is not None:
         from optical_mteb.index.runs import write_run
@@ -137,8 +134,6 @@ def add(
     device: Annotated[str | None, typer.Option(help="Torch device for the model.")] = None,
 ) -> None:
     """Put documents into an index without building it again."""
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.index.changes import add_documents
     from optical_mteb.index.sources import open_corpus

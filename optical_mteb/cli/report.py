@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from optical_mteb.errors import InputError
+from optical_mteb.registry import register
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -32,8 +33,6 @@ def report(
 
     Results that are damaged are left out and named on the page.
     """
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.report.site import write_report
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from optical_mteb.registry import register
 from optical_mteb.terminal_table import TerminalTable
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ def expect(
     A score is met within the tolerance, of the same revision of the model and of the task's data. Exit code 1 where
     one is not; with --update, where a command gave no scores to write.
     """
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.scores.expected import read_expected, write_expected
     from optical_mteb.scores.reproduction import check
@@ -84,8 +83,6 @@ def export(
     output: Annotated[Path | None, typer.Option(help="Folder to write; NAME-FORMAT by default.")] = None,
 ) -> None:
     """Write runs and judgments for TREC's tools or ranx, or scores by query as CSV."""
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.scores.export import export_scores
     from optical_mteb.scores.results import find_results

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from optical_mteb.registry import register
+
 if TYPE_CHECKING:
     from optical_mteb.submission import Submission
 
@@ -34,8 +36,6 @@ def submit(
 
     Needs no network, but for --push. Exit code 1 where a check fails.
     """
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.submission import prepare
 

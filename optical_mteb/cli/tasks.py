@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from optical_mteb.registry import package_tasks, register
 from optical_mteb.terminal_table import TerminalTable
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
@@ -23,8 +24,6 @@ def tasks(context: typer.Context) -> None:
 @app.command(name="list", epilog="Example: optical-mteb tasks list")
 def list_tasks() -> None:
     """List the tasks of this package and your own."""
-    from optical_mteb.registry import package_tasks, register
-
     register()
     from optical_mteb.collection.own_task import own_tasks
 
@@ -53,8 +52,6 @@ def add_task(
 
     The folder stays where it is.
     """
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.collection.own_task import add_task as add
 
@@ -86,8 +83,6 @@ def export(
     ] = None,
 ) -> None:
     """Write a task as files for other programs: documents, queries and judgements."""
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.collection.export import export_task
 
@@ -115,8 +110,6 @@ def upstream(
     The task is then one on mteb's stock class and loader, without anything of this package: no scores by query, and
     documents that subsets share are read for each of them.
     """
-    from optical_mteb.registry import register
-
     register()
     from optical_mteb.submission.upstream import next_steps, push_upstream, write_upstream
 

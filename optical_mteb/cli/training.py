@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from optical_mteb.cli.guard import rank
 from optical_mteb.errors import InputError
+from optical_mteb.registry import collection_tasks
 from optical_mteb.terminal_table import TerminalTable
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ def train(
         return
     if output is not None:
         raise InputError("--output belongs to --explain; a student goes into the student store")
-    # Here, as training imports no task.
-    from optical_mteb.registry import collection_tasks
-
+    # Training imports no task itself.
     tasks = collection_tasks()
     if dry_run:
         if resume or fresh:

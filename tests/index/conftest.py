@@ -114,7 +114,7 @@ def command(monkeypatch, capsys, tmp_path):
     """Runs `optical-mteb index` in a folder of its own; returns exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("optical_mteb.registry.register", lambda: None)
+    monkeypatch.setattr("optical_mteb.cli.index.register", lambda: None)
     return lambda *arguments: run_main(monkeypatch, capsys, "index", *map(str, arguments))
 
 
