@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
-    from mteb.benchmarks.benchmark import Benchmark, BenchmarkAggregation, CustomGrouping
+    from mteb.benchmarks.benchmark import Benchmark
 
 NAME = "OPTICAL-CLIR"
 ALIASES = ("optical-clir", "OPTICAL_CLIR")
@@ -52,22 +52,14 @@ def optical_clir() -> Benchmark:
 
     Its scores are the mean over tasks and, per group, the mean over the tasks that have queries in its languages.
     """
-    from mteb.benchmarks.benchmark import Benchmark
-    from mteb.get_tasks import MTEBTasks
-
-    groups = _groups()
-    return Benchmark(
-        name=NAME,
-        aliases=ALIASES,
-        display_name="Low-resource cross-lingual retrieval",
-        tasks=MTEBTasks(_joined(groups)),
-        description=(
-            "Queries in low-resource languages, documents in English: names (CLDR), sentences to news articles (NTREX) "
-            "and to web articles (FLORES), questions to encyclopaedic passages (AfriQA). High-resource languages stand "
-            "beside them, and languages that the students of optical-mteb were not trained on."
-        ),
-        reference="https://arxiv.org/abs/2301.12566",
-        aggregations=_aggregations(groups),
+    return _benchmark(
+        NAME,
+        ALIASES,
+        "Low-resource cross-lingual retrieval",
+        "Queries in low-resource languages, documents in English: names (CLDR), sentences to news articles (NTREX) "
+        "and to web articles (FLORES), questions to encyclopaedic passages (AfriQA). High-resource languages stand "
+        "beside them, and languages that the students of optical-mteb were not trained on.",
+        _groups(),
     )
 
 
@@ -77,24 +69,17 @@ def optical_clir_plus() -> Benchmark:
     Belebele's questions join the groups of `optical_clir`. MIRACL, whose passages are in the language of its
     questions, is a group by itself.
     """
-    from mteb.benchmarks.benchmark import Benchmark
-    from mteb.get_tasks import MTEBTasks
-
     groups = _groups()
     for group, subsets in BELEBELE.items():
         groups[group].append(_task("BelebeleRetrieval", "test", subsets))
     groups["same language"] = [_task("MIRACLRetrievalHardNegatives", "dev", MIRACL)]
-    return Benchmark(
-        name=PLUS_NAME,
-        aliases=PLUS_ALIASES,
-        display_name="Low-resource cross-lingual retrieval, with Belebele and MIRACL",
-        tasks=MTEBTasks(_joined(groups)),
-        description=(
-            f"{NAME}, questions in the same languages to English passages (Belebele), and questions in Swahili and "
-            "Yoruba to passages in the same language (MIRACL)."
-        ),
-        reference="https://arxiv.org/abs/2301.12566",
-        aggregations=_aggregations(groups),
+    return _benchmark(
+        PLUS_NAME,
+        PLUS_ALIASES,
+        "Low-resource cross-lingual retrieval, with Belebele and MIRACL",
+        f"{NAME}, questions in the same languages to English passages (Belebele), and questions in Swahili and "
+        "Yoruba to passages in the same language (MIRACL).",
+        groups,
     )
 
 
@@ -126,12 +111,23 @@ def _joined(groups: Mapping[str, Sequence[AbsTask]]) -> list[AbsTask]:
     return [_task(name, split, chosen) for (name, split), chosen in subsets.items()]
 
 
-def _aggregations(groups: Mapping[str, Sequence[AbsTask]]) -> tuple[BenchmarkAggregation | CustomGrouping, ...]:
-    from mteb.benchmarks.benchmark import BenchmarkAggregation, CustomGroup, CustomGrouping
+def _benchmark(
+    name: str, aliases: tuple[str, ...], shown: str, description: str, groups: Mapping[str, Sequence[AbsTask]]
+) -> Benchmark:
+    from mteb.benchmarks.benchmark import Benchmark, BenchmarkAggregation, CustomGroup, CustomGrouping
+    from mteb.get_tasks import MTEBTasks
 
     languages = tuple(CustomGroup(label=group, tasks=tasks) for group, tasks in groups.items())
-    return (
-        BenchmarkAggregation.MEAN_TASK,
-        BenchmarkAggregation.MEAN_SUBSET,
-        CustomGrouping(name="Languages", groups=languages),
+    return Benchmark(
+        name=name,
+        aliases=aliases,
+        display_name=shown,
+        tasks=MTEBTasks(_joined(groups)),
+        description=description,
+        reference="https://arxiv.org/abs/2301.12566",
+        aggregations=(
+            BenchmarkAggregation.MEAN_TASK,
+            BenchmarkAggregation.MEAN_SUBSET,
+            CustomGrouping(name="Languages", groups=languages),
+        ),
     )

@@ -52,7 +52,7 @@ class _CallableModule(ModuleType):
         from optical_mteb.collection.own_task import own_tasks
 
         own = [each.task.metadata.name for each in own_tasks() if each.task is not None]
-        return [*(getattr(self, name).metadata.name for name in self.__all__), *own]
+        return [*self.__all__, *own]
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+
+from datasets import Dataset
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _QUERIES = PublishedData(
     name="africlirmatrix",
@@ -38,8 +35,7 @@ _LANGUAGES = {
     "nso": ("nso", "northern_sotho", ["nso-Latn"]),
     "sna": ("sna", "shona", ["sna-Latn"]),
     "som": ("som", "somali", ["som-Latn"]),
-    # The macrolanguage too: MTEB's other tasks file Swahili under it.
-    "swh": ("swa", "swahili", ["swh-Latn", "swa-Latn"]),
+    "swh": ("swa", "swahili", ["swh-Latn"]),
     "tir": ("tir", "tigrinya", ["tir-Ethi"]),
     "twi": ("twi", "twi", ["twi-Latn"]),
     "wol": ("wol", "wolof", ["wol-Latn"]),
@@ -66,18 +62,13 @@ class AfriCLIRMatrixRetrieval(CollectionRetrieval):
             "AfriCLIRMatrix."
         ),
         reference="https://github.com/castorini/africlirmatrix",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["test"],
         eval_langs={f"eng-{name}": ["eng-Latn", *tags] for name, (_, _, tags) in _LANGUAGES.items()},
-        main_score="ndcg_at_10",
         date=("2001-01-15", "2022-11-17"),
         domains=["Encyclopaedic", "Written"],
         task_subtypes=["Article retrieval"],
         license="apache-2.0",
         annotations_creators="derived",
-        dialect=[],
         sample_creation="found",
         bibtex_citation=r"""
 @inproceedings{ogundepo-etal-2022-africlirmatrix,
@@ -96,8 +87,7 @@ class AfriCLIRMatrixRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """English titles, articles of one language."""
-        from optical_mteb.collection.trec_qrels import read_qrels
-        from optical_mteb.collection.trec_split import judged_split
+        from optical_mteb.collection.trec_qrels import judged_split, read_qrels
         from optical_mteb.collection.trec_topics import read_topics_tsv
 
         code, language, _ = _LANGUAGES[subset.partition("-")[2]]
@@ -105,21 +95,19 @@ class AfriCLIRMatrixRetrieval(CollectionRetrieval):
         return judged_split(
             f"{self.metadata.name}/{subset}/{split}",
             _corpus(language),
-            [Entry(topic.id, topic.text, where=topic.where) for topic in topics],
+            topics,
             read_qrels(_QUERIES.find(f"{split}/qrels/qrels.africlirmatrix-v1.0.en.{code}.txt")),
         )
 
 
 def _corpus(language: str) -> Dataset:
-    from optical_mteb.collection.arrow_corpus import corpus_dataset
-    from optical_mteb.collection.fingerprint import fingerprint
+    from optical_mteb.collection.arrow_corpus import corpus_dataset, fingerprint
+    from optical_mteb.collection.lines import read_json_lines, text_of
 
     file = _ARTICLES.find(f"africlirmatrix-v1.0-{language}/corpus.jsonl")
-    return corpus_dataset(f"africlirmatrix/{language}", fingerprint(_ARTICLES.revision, file), lambda: _articles(file))
 
+    def articles() -> Iterator[Entry]:
+        for where, record in read_json_lines(file):
+            yield Entry(text_of(record, "id", where), text_of(record, "contents", where), where=where)
 
-def _articles(file: Path) -> Iterator[Entry]:
-    from optical_mteb.collection.json_lines import read_json_lines, text_of
-
-    for where, record in read_json_lines(file):
-        yield Entry(text_of(record, "id", where), text_of(record, "contents", where), where=where)
+    return corpus_dataset(f"africlirmatrix/{language}", fingerprint(_ARTICLES.revision, file), articles)

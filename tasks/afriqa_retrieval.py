@@ -7,15 +7,14 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
-
-if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _AFRIQA = PublishedData(
     name="afriqa",
@@ -28,24 +27,17 @@ _PARTS = ("train", "dev", "test")
 """The publisher's splits, in the order in which they are read."""
 
 
-class _Language(NamedTuple):
-    code: str
-    tags: list[str]
-    parts: tuple[str, ...] = _PARTS
-
-
 _LANGUAGES = {
-    "bem": _Language("bem", ["bem-Latn"]),
-    "hau": _Language("hau", ["hau-Latn"]),
-    "ibo": _Language("ibo", ["ibo-Latn"]),
-    "kin": _Language("kin", ["kin-Latn"]),
-    # The macrolanguage too: MTEB's other tasks file Swahili under it.
-    "swh": _Language("swa", ["swh-Latn", "swa-Latn"], ("test",)),
-    "twi": _Language("twi", ["twi-Latn"]),
-    "yor": _Language("yor", ["yor-Latn"], ("train", "test")),
-    "zul": _Language("zul", ["zul-Latn"]),
+    "bem": ("bem", _PARTS),
+    "hau": ("hau", _PARTS),
+    "ibo": ("ibo", _PARTS),
+    "kin": ("kin", _PARTS),
+    "swh": ("swa", ("test",)),
+    "twi": ("twi", _PARTS),
+    "yor": ("yor", ("train", "test")),
+    "zul": ("zul", _PARTS),
 }
-"""The publisher's code, MTEB's tags and the published splits, by the name that a language has in our subsets."""
+"""The publisher's code and the published splits, by the name that a language has in our subsets."""
 
 _log = logging.getLogger(__name__)
 
@@ -83,18 +75,13 @@ class AfriQARetrieval(CollectionRetrieval):
             "language, the document a passage of English Wikipedia. From the gold passages of AfriQA."
         ),
         reference="https://github.com/masakhane-io/afriqa",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["dev", "test"],
-        eval_langs={f"{name}-eng": [*language.tags, "eng-Latn"] for name, language in _LANGUAGES.items()},
-        main_score="ndcg_at_10",
+        eval_langs={f"{name}-eng": [f"{name}-Latn", "eng-Latn"] for name in _LANGUAGES},
         date=("2001-01-15", "2023-05-11"),
         domains=["Encyclopaedic", "Written"],
         task_subtypes=["Question answering"],
         license="cc-by-4.0",
         annotations_creators="human-annotated",
-        dialect=[],
         sample_creation="created",
         bibtex_citation=r"""
 @inproceedings{ogundepo-etal-2023-cross,
@@ -131,7 +118,7 @@ class AfriQARetrieval(CollectionRetrieval):
 
     def has_split(self, subset: str, split: str) -> bool:
         """Whether the publisher has a split of a language."""
-        return split in _LANGUAGES[subset.partition("-")[0]].parts
+        return split in _LANGUAGES[subset.partition("-")[0]][1]
 
     def _has_any_split(self, subset: str) -> bool:
         return any(self.has_split(subset, split) for split in self.eval_splits)
@@ -192,12 +179,12 @@ class AfriQARetrieval(CollectionRetrieval):
 
 def _read(split: str) -> _Collection:
     """All languages' passages, down to those of a split, and the questions that they answer."""
-    from optical_mteb.collection.json_lines import read_json_lines, text_of
+    from optical_mteb.collection.lines import read_json_lines, text_of
 
     passages: dict[str, Entry] = {}
     questions: list[_Question] = []
     for part in _PARTS[: _PARTS.index(split) + 1]:
-        for name, (code, _, parts) in _LANGUAGES.items():
+        for name, (code, parts) in _LANGUAGES.items():
             if part not in parts:
                 continue
             path = _AFRIQA.find(f"data/gold_passages/{code}/gold_span_passages.afriqa.{code}.en.{part}.json")
@@ -215,7 +202,7 @@ def _read(split: str) -> _Collection:
 
 def _text(record: dict[str, Any], key: str, where: str) -> str:
     """The text of a key, without white space around it; empty where the publisher has null or NaN."""
-    from optical_mteb.collection.json_lines import text_of
+    from optical_mteb.collection.lines import text_of
 
     value = record.get(key)
     return "" if isinstance(value, float) and math.isnan(value) else text_of(record, key, where).strip()

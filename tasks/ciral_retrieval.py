@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+
+from datasets import Dataset
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _QUERIES = PublishedData(
     name="ciral",
@@ -31,8 +28,7 @@ _PASSAGES = PublishedData(
 _LANGUAGES = {
     "hau": ("hausa", "ha", ["hau-Latn"]),
     "som": ("somali", "so", ["som-Latn"]),
-    # The macrolanguage too: MTEB's other tasks file Swahili under it.
-    "swh": ("swahili", "sw", ["swh-Latn", "swa-Latn"]),
+    "swh": ("swahili", "sw", ["swh-Latn"]),
     "yor": ("yoruba", "yo", ["yor-Latn"]),
 }
 """The publisher's name and code of a language and MTEB's tags, by the name that it has in our subsets."""
@@ -61,18 +57,13 @@ class CIRALRetrieval(CollectionRetrieval):
             "FIRE 2023."
         ),
         reference="https://github.com/ciralproject/ciral",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=list(_TOPICS),
         eval_langs={f"eng-{name}": ["eng-Latn", *tags] for name, (_, _, tags) in _LANGUAGES.items()},
-        main_score="ndcg_at_10",
         date=("2023-06-01", "2024-02-09"),
         domains=["News", "Written"],
         task_subtypes=["Question answering"],
         license="apache-2.0",
         annotations_creators="human-annotated",
-        dialect=[],
         sample_creation="found",
         bibtex_citation=r"""
 @inproceedings{10.1145/3626772.3657884,
@@ -89,8 +80,7 @@ class CIRALRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """English questions, passages of one language."""
-        from optical_mteb.collection.trec_qrels import read_qrels
-        from optical_mteb.collection.trec_split import judged_split
+        from optical_mteb.collection.trec_qrels import judged_split, read_qrels
         from optical_mteb.collection.trec_topics import read_topics_tsv
 
         name = f"{self.metadata.name}/{subset}/{split}"
@@ -105,23 +95,21 @@ class CIRALRetrieval(CollectionRetrieval):
         return judged_split(
             name,
             _corpus(language),
-            [Entry(topic.id, topic.text, where=topic.where) for topic in topics],
+            topics,
             [judgement for judgement in judgements if judgement.query in published],
         )
 
 
 def _corpus(language: str) -> Dataset:
-    from optical_mteb.collection.arrow_corpus import corpus_dataset
-    from optical_mteb.collection.fingerprint import fingerprint
+    from optical_mteb.collection.arrow_corpus import corpus_dataset, fingerprint
+    from optical_mteb.collection.lines import read_json_lines, text_of
 
     path = f"passages-v1.0/{language}_passages.jsonl"
     file = _PASSAGES.find_local(f"{path}.gz") or _PASSAGES.find(path)
-    return corpus_dataset(f"ciral/{language}", fingerprint(_PASSAGES.revision, file), lambda: _passages(file))
 
+    def passages() -> Iterator[Entry]:
+        for where, record in read_json_lines(file):
+            key, title, text = (text_of(record, name, where) for name in ("docid", "title", "text"))
+            yield Entry(key, text, title=title, where=where)
 
-def _passages(file: Path) -> Iterator[Entry]:
-    from optical_mteb.collection.json_lines import read_json_lines, text_of
-
-    for where, record in read_json_lines(file):
-        key, title, text = (text_of(record, name, where) for name in ("docid", "title", "text"))
-        yield Entry(key, text, title=title, where=where)
+    return corpus_dataset(f"ciral/{language}", fingerprint(_PASSAGES.revision, file), passages)

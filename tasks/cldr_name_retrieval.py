@@ -5,32 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from babel.core import get_cldr_version
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
 if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-
     from optical_mteb.bitext.cldr import CldrName
 
 _EVAL_SPLIT = "test"
 
-_EVAL_LANGS = {
-    # The macrolanguage too: MTEB's other tasks file Swahili under it.
-    "swh-eng": ["swh-Latn", "swa-Latn", "eng-Latn"],
-    "som-eng": ["som-Latn", "eng-Latn"],
-    "fil-eng": ["fil-Latn", "eng-Latn"],
-    "mar-eng": ["mar-Deva", "eng-Latn"],
-    "yor-eng": ["yor-Latn", "eng-Latn"],
-    "hau-eng": ["hau-Latn", "eng-Latn"],
-    "ibo-eng": ["ibo-Latn", "eng-Latn"],
-    "zul-eng": ["zul-Latn", "eng-Latn"],
-    "amh-eng": ["amh-Ethi", "eng-Latn"],
-    "fra-eng": ["fra-Latn", "eng-Latn"],
-    "spa-eng": ["spa-Latn", "eng-Latn"],
-    "por-eng": ["por-Latn", "eng-Latn"],
-}
+_TAGS = """
+    swh-Latn som-Latn fil-Latn mar-Deva yor-Latn hau-Latn ibo-Latn zul-Latn amh-Ethi fra-Latn spa-Latn por-Latn
+"""
 
 
 class CLDRNameRetrieval(CollectionRetrieval):
@@ -50,18 +37,13 @@ class CLDRNameRetrieval(CollectionRetrieval):
             "territory, language, script, currency, unit or city in another language, the document its English name."
         ),
         reference="https://cldr.unicode.org/",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=[_EVAL_SPLIT],
-        eval_langs=_EVAL_LANGS,
-        main_score="ndcg_at_10",
+        eval_langs={f"{tag[:3]}-eng": [tag, "eng-Latn"] for tag in _TAGS.split()},
         date=("2003-12-01", "2025-03-13"),
         domains=["Written", "Encyclopaedic"],
         task_subtypes=[],
         license="https://www.unicode.org/license.txt",
         annotations_creators="expert-annotated",
-        dialect=[],
         sample_creation="human-translated and localized",
         bibtex_citation="",
     )
@@ -83,10 +65,10 @@ class CLDRNameRetrieval(CollectionRetrieval):
 
 def _documents() -> dict[tuple[str, str], str]:
     """Document id of every (kind, English name) of the test split: the first CLDR key that bears it."""
-    from optical_mteb.bitext.cldr import english_names, split_of
+    from optical_mteb.bitext.cldr import cldr_names, split_of
 
     documents: dict[tuple[str, str], str] = {}
-    for name in english_names():
+    for name in cldr_names("eng"):
         if split_of(name.key) == _EVAL_SPLIT:
             documents.setdefault((name.kind, name.english), name.key)
     return documents

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets import Dataset
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import LOCAL_SHELVES
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
@@ -14,9 +17,6 @@ from optical_mteb.errors import InputError
 from optical_mteb.storage import local_data
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-
     from optical_mteb.collection.trec_qrels import Judgement
 
 _PAGE = "https://catalog.elra.info/en-us/repository/browse/ELRA-E0008/"
@@ -31,24 +31,10 @@ _NEWSPAPERS = ("latimes94", "glasgow95")
 
 _TOPICS_OF_YEAR = {2000: range(1, 41), 2001: range(41, 91), 2002: range(91, 141), 2003: range(141, 201)}
 
-_LANGUAGES = {
-    # The macrolanguage too: MTEB's other tasks file Swahili under it.
-    "swh": ["swh-Latn", "swa-Latn"],
-    "som": ["som-Latn"],
-    "tgl": ["tgl-Latn"],
-    "mar": ["mar-Deva"],
-    "fra": ["fra-Latn"],
-    "spa": ["spa-Latn"],
-    "por": ["por-Latn"],
-    "deu": ["deu-Latn"],
-    "ita": ["ita-Latn"],
-    "nld": ["nld-Latn"],
-    "fin": ["fin-Latn"],
-    "swe": ["swe-Latn"],
-    "tur": ["tur-Latn"],
-    "kir": ["kir-Cyrl"],
-    "uig": ["uig-Arab"],
-}
+_TAGS = """
+    swh-Latn som-Latn tgl-Latn mar-Deva fra-Latn spa-Latn por-Latn deu-Latn ita-Latn nld-Latn fin-Latn swe-Latn tur-Latn
+    kir-Cyrl uig-Arab
+"""
 """MTEB's tags of the languages that topics are in or have been translated into."""
 
 _NUMBER = re.compile(r"C?0*([1-9][0-9]{0,2})")
@@ -95,18 +81,13 @@ class CLEFRetrieval(CollectionRetrieval):
             "read from the user's own copy."
         ),
         reference=_PAGE,
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["test"],
-        eval_langs={f"{name}-eng": [*tags, "eng-Latn"] for name, tags in _LANGUAGES.items()},
-        main_score="ndcg_at_10",
+        eval_langs={f"{tag[:3]}-eng": [tag, "eng-Latn"] for tag in _TAGS.split()},
         date=("1994-01-01", "2003-12-31"),
         domains=["News", "Written"],
         task_subtypes=["Article retrieval"],
         license=_PAGE,
         annotations_creators="expert-annotated",
-        dialect=[],
         sample_creation="human-translated",
         bibtex_citation=r"""
 @inproceedings{bonab2019simulating,
@@ -131,7 +112,7 @@ class CLEFRetrieval(CollectionRetrieval):
 
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Topics in one language, English articles."""
-        from optical_mteb.collection.trec_split import judged_split
+        from optical_mteb.collection.trec_qrels import judged_split
 
         folder = _folder()
         judgements = [judgement for year in _TOPICS_OF_YEAR for judgement in _judgements(folder, year)]
@@ -161,8 +142,7 @@ def _absent(what: str) -> InputError:
 
 
 def _corpus(folder: Path) -> Dataset:
-    from optical_mteb.collection.arrow_corpus import corpus_dataset
-    from optical_mteb.collection.fingerprint import fingerprint
+    from optical_mteb.collection.arrow_corpus import corpus_dataset, fingerprint
 
     files: list[Path] = []
     for newspaper in _NEWSPAPERS:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import TYPE_CHECKING
+
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-
-if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _TAGS = """
     af:afr-Latn als:gsw-Latn am:amh-Ethi an:arg-Latn ar:arb-Arab arz:arz-Arab ast:ast-Latn az:aze-Latn azb:azb-Arab
@@ -26,25 +24,18 @@ _TAGS = """
     sh:hbs-Latn si:sin-Sinh sk:slk-Latn sl:slv-Latn sq:sqi-Latn sr:srp-Cyrl su:sun-Latn sv:swe-Latn sw:swh-Latn
     szl:szl-Latn ta:tam-Taml te:tel-Telu tg:tgk-Cyrl th:tha-Thai tl:tgl-Latn tr:tur-Latn tt:tat-Cyrl uk:ukr-Cyrl
     ur:urd-Arab uz:uzb-Latn vec:vec-Latn vi:vie-Latn vo:vol-Latn wa:wln-Latn war:war-Latn wuu:wuu-Hans xmf:xmf-Geor
-    yi:yid-Hebr yo:yor-Latn zh:zho-Hans
+    yi:yid-Hebr yo:yor-Latn zh:zho-Hans+zho-Hant
 """
-"""MTEB's language tag by the code of a Wikipedia; Simple English, which is not another language, is left out."""
+"""MTEB's language tags by the code of a Wikipedia, the Chinese one of which is written in either script.
 
-_FURTHER_TAGS = {
-    # The macrolanguage too: MTEB's other tasks file Swahili under it.
-    "swh": ["swa-Latn"],
-    # Articles of the Chinese Wikipedia are written in either script.
-    "zho": ["zho-Hant"],
-}
+Simple English, which is not another language, is left out.
+"""
 
 _LOW_RESOURCE = ("swh", "tgl", "mar", "yor")
 _MULTI8 = ("arb", "deu", "eng", "fra", "jpn", "rus", "spa", "zho")
 
-_CODES = {tag.partition("-")[0]: code for code, tag in (word.split(":") for word in _TAGS.split())}
-_TAGS_OF = {
-    tag.partition("-")[0]: [tag, *_FURTHER_TAGS.get(tag.partition("-")[0], [])]
-    for tag in (word.partition(":")[2] for word in _TAGS.split())
-}
+_CODES = {tags[:3]: code for code, tags in (word.split(":") for word in _TAGS.split())}
+_TAGS_OF = {tags[:3]: tags.split("+") for tags in (word.partition(":")[2] for word in _TAGS.split())}
 
 
 def _pairs() -> list[tuple[str, str]]:
@@ -87,18 +78,13 @@ class CLIRMatrixRetrieval(CollectionRetrieval):
             "links between Wikipedias. From CLIRMatrix, BI-139 base and MULTI-8."
         ),
         reference="https://www.cs.jhu.edu/~shuosun/clirmatrix/",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["test1"],
         eval_langs={f"{query}-{document}": [*_TAGS_OF[query], *_TAGS_OF[document]] for query, document in _pairs()},
-        main_score="ndcg_at_10",
         date=("2001-01-15", "2020-01-31"),
         domains=["Encyclopaedic", "Written"],
         task_subtypes=["Article retrieval"],
         license="not specified",
         annotations_creators="algorithmic",
-        dialect=[],
         sample_creation="found",
         bibtex_citation=r"""
 @inproceedings{sun-duh-2020-clirmatrix,

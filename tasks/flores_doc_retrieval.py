@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
-
-if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _ARCHIVE = "flores200_dataset.tar.gz"
 _SHA256 = "b8b0b76783024b85797e5cc75064eb83fc5288b41e9654dabc7be6ae944011f6"
@@ -51,13 +50,6 @@ _DEFAULT = ("swh", "som", "tgl", "mar", "fra", "spa", "por", "hau", "ibo", "yor"
 
 _CODES = {code if code[:3] in _TWO_SCRIPTS else code[:3]: code for code in ("eng_Latn", *_PUBLISHED.split())}
 
-# The macrolanguage too: MTEB's other tasks file Swahili under it.
-_FURTHER_TAGS = {"swh": ["swa-Latn"]}
-
-_EVAL_LANGS = {
-    f"{name}-eng": [code.replace("_", "-"), *_FURTHER_TAGS.get(name, []), "eng-Latn"] for name, code in _CODES.items()
-}
-
 
 class _Sentence(NamedTuple):
     line: int
@@ -91,18 +83,13 @@ class FLORESDocRetrieval(CollectionRetrieval):
             "the URL of the Wikinews, Wikibooks or Wikivoyage article that they are from."
         ),
         reference="https://github.com/facebookresearch/flores/tree/main/flores200",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["dev"],
-        eval_langs=_EVAL_LANGS,
-        main_score="ndcg_at_10",
+        eval_langs={f"{name}-eng": [code.replace("_", "-"), "eng-Latn"] for name, code in _CODES.items()},
         date=("2004-11-01", "2022-07-11"),
         domains=["News", "Non-fiction", "Encyclopaedic", "Written"],
         task_subtypes=["Article retrieval"],
         license="cc-by-sa-4.0",
         annotations_creators="derived",
-        dialect=[],
         sample_creation="human-translated",
         bibtex_citation=r"""
 @article{goyal-etal-2022-flores,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-
-if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _ARCHIVE = "en-sw.txt.zip"
 _GLOBAL_VOICES = PublishedData(
@@ -53,19 +52,13 @@ class GlobalVoicesRetrieval(CollectionRetrieval):
             "document the rest of the article in English. Every fifth article of the corpus GlobalVoices of OPUS."
         ),
         reference="https://opus.nlpl.eu/GlobalVoices.php",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["test"],
-        # The macrolanguage too: MTEB's other tasks file Swahili under it.
-        eval_langs={"swh-eng": ["swh-Latn", "swa-Latn", "eng-Latn"]},
-        main_score="ndcg_at_10",
+        eval_langs={"swh-eng": ["swh-Latn", "eng-Latn"]},
         date=("2008-01-01", "2018-12-31"),
         domains=["News", "Blog", "Written"],
         task_subtypes=["Article retrieval"],
         license="cc-by-3.0",
         annotations_creators="derived",
-        dialect=[],
         sample_creation="human-translated",
         bibtex_citation=r"""
 @inproceedings{tiedemann-2012-parallel,

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from datasets import Dataset
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _MMARCO = PublishedData(
     name="mmarco",
@@ -62,18 +60,13 @@ class MMarcoCrosslingualRetrieval(CollectionRetrieval):
             "by machine, the documents are MS MARCO's 8.8 million English passages. From mMARCO."
         ),
         reference="https://github.com/unicamp-dl/mMARCO",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["dev"],
         eval_langs={f"{name}-eng": [*tags, "eng-Latn"] for name, (_, tags) in _LANGUAGES.items()},
-        main_score="ndcg_at_10",
         date=("2016-01-01", "2022-01-16"),
         domains=["Web", "Written"],
         task_subtypes=["Question answering"],
         license="apache-2.0",
         annotations_creators="derived",
-        dialect=[],
         sample_creation="machine-translated",
         bibtex_citation=r"""
 @article{bonifacio2021mmarco,

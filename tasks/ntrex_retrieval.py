@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-
-if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _NTREX = PublishedData(
     name="ntrex",
@@ -38,24 +37,18 @@ _TWO_SCRIPTS = ("srp", "zho")
 _DEFAULT = ("swh", "som", "fil", "mar", "fra", "spa", "por", "hau", "ibo", "yor", "zul", "amh")
 
 
-def _languages() -> dict[str, tuple[str, list[str]]]:
-    """The publisher's code and MTEB's language tags, by the name that a language has in our subsets."""
-    languages = {}
+def _languages() -> Iterator[tuple[str, tuple[str, str]]]:
     for word in _SCRIPTS.split():
         published, script = word.split(":")
-        code = published.partition("-")[0]
-        if code == "swa":
-            # The macrolanguage too: MTEB's other tasks file Swahili under it.
-            languages["swh"] = (published, ["swh-Latn", "swa-Latn"])
-        else:
-            name = f"{code}_{script}" if code in _TWO_SCRIPTS else code
-            languages[name] = (published, [f"{code}-{script}"])
-    return languages
+        code = "swh" if published == "swa" else published[:3]
+        yield f"{code}_{script}" if code in _TWO_SCRIPTS else code, (published, f"{code}-{script}")
 
 
-_LANGUAGES = _languages()
-_EVAL_LANGS = {f"{name}-eng": [*tags, "eng-Latn"] for name, (_, tags) in _LANGUAGES.items()} | {
-    f"eng-{name}": ["eng-Latn", *tags] for name, (_, tags) in _LANGUAGES.items()
+_LANGUAGES = dict(_languages())
+"""The publisher's code and MTEB's language tag, by the name that a language has in our subsets."""
+
+_EVAL_LANGS = {f"{name}-eng": [tag, "eng-Latn"] for name, (_, tag) in _LANGUAGES.items()} | {
+    f"eng-{name}": ["eng-Latn", tag] for name, (_, tag) in _LANGUAGES.items()
 }
 
 
@@ -78,18 +71,13 @@ class NTREXRetrieval(CollectionRetrieval):
             "translated from English."
         ),
         reference="https://github.com/MicrosoftTranslator/NTREX",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["test"],
         eval_langs=_EVAL_LANGS,
-        main_score="ndcg_at_10",
         date=("2018-09-01", "2022-11-01"),
         domains=["News", "Written"],
         task_subtypes=["Article retrieval"],
         license="cc-by-sa-4.0",
         annotations_creators="derived",
-        dialect=[],
         sample_creation="human-translated",
         bibtex_citation=r"""
 @inproceedings{federmann-etal-2022-ntrex,

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
@@ -15,8 +17,6 @@ from optical_mteb.errors import InputError
 from optical_mteb.storage import local_data
 
 if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-
     from optical_mteb.bitext.records import Record
 
 _TAGS = """
@@ -27,15 +27,7 @@ _TAGS = """
 """
 """MTEB's language tag by the code in the name of a translation memory; of Tigrinya, the Ethiopian one."""
 
-_CODES = {tag.partition("-")[0]: code for code, tag in (word.split(":") for word in _TAGS.split())}
-
-# The macrolanguage too: MTEB's other tasks file Swahili under it.
-_FURTHER_TAGS = {"swh": ["swa-Latn"]}
-
-_EVAL_LANGS = {
-    f"{tag[:3]}-eng": [tag, *_FURTHER_TAGS.get(tag[:3], []), "eng-Latn"]
-    for tag in (word.partition(":")[2] for word in _TAGS.split())
-}
+_CODES = {tag[:3]: code for code, tag in (word.split(":") for word in _TAGS.split())}
 
 _TEST_DOCUMENTS = """
     PubMed_6 PubMed_7 PubMed_8 PubMed_11 Wikinews_1 Wikinews_3 Wikinews_4 Wikinews_6 Wikipedia_handpicked_1
@@ -99,18 +91,13 @@ class TICO19Retrieval(CollectionRetrieval):
             "of TICO-19."
         ),
         reference="https://tico-19.github.io",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["test"],
-        eval_langs=_EVAL_LANGS,
-        main_score="ndcg_at_10",
+        eval_langs={f"{tag[:3]}-eng": [tag, "eng-Latn"] for _, tag in (word.split(":") for word in _TAGS.split())},
         date=("2020-01-01", "2020-07-01"),
         domains=["Medical", "Encyclopaedic", "News", "Academic", "Written"],
         task_subtypes=["Article retrieval"],
         license="cc0-1.0",
         annotations_creators="derived",
-        dialect=[],
         sample_creation="human-translated",
         bibtex_citation=r"""
 @inproceedings{anastasopoulos-etal-2020-tico,
@@ -165,17 +152,12 @@ class TICO19Retrieval(CollectionRetrieval):
 
 
 def _file(language: str) -> Path:
-    if language == "som":
-        return _somali()
-    memory = f"all.en-{_CODES[language]}.tmx"
-    return _TICO19.find(memory, archive=f"{memory}.zip")
-
-
-def _somali() -> Path:
+    if language != "som":
+        memory = f"all.en-{_CODES[language]}.tmx"
+        return _TICO19.find(memory, archive=f"{memory}.zip")
     found = _TICO19.find_local(_SOMALI)
     if found is None:
-        root = local_data()
-        place = "OPTICAL_MTEB_DATA" if root is None else root
+        place = local_data() or "OPTICAL_MTEB_DATA"
         raise InputError(
             f"tico19: {_SOMALI} is not here, and the published all.en-so.tmx is shifted by a line in two ranges; put a "
             f"repaired one, of the columns id, doc, split, url, en, so, at {place}/bitext/tico19/{_SOMALI}, or choose "

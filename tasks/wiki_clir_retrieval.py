@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-
-if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _TAGS = """
     sw:swh-Latn tl:tgl-Latn ar:arb-Arab ca:cat-Latn cs:ces-Latn de:deu-Latn es:spa-Latn fi:fin-Latn fr:fra-Latn
     it:ita-Latn ja:jpn-Jpan ko:kor-Hang nl:nld-Latn nn:nno-Latn no:nob-Latn pl:pol-Latn pt:por-Latn ro:ron-Latn
-    ru:rus-Cyrl sv:swe-Latn tr:tur-Latn uk:ukr-Cyrl vi:vie-Latn zh:zho-Hans
+    ru:rus-Cyrl sv:swe-Latn tr:tur-Latn uk:ukr-Cyrl vi:vie-Latn zh:zho-Hans+zho-Hant
 """
-"""MTEB's language tag by the code of a Wikipedia; Simple English, which is not another language, is left out."""
+"""MTEB's language tags by the code of a Wikipedia, the Chinese one of which is written in either script.
 
-_FURTHER_TAGS = {
-    # The macrolanguage too: MTEB's other tasks file Swahili under it.
-    "swh": ["swa-Latn"],
-    # Articles of the Chinese Wikipedia are written in either script.
-    "zho": ["zho-Hant"],
-}
+Simple English, which is not another language, is left out.
+"""
 
-_CODES = {tag.partition("-")[0]: code for code, tag in (word.split(":") for word in _TAGS.split())}
-_EVAL_LANGS = {
-    f"eng-{tag[:3]}": ["eng-Latn", tag, *_FURTHER_TAGS.get(tag[:3], [])]
-    for tag in (word.partition(":")[2] for word in _TAGS.split())
-}
+_CODES = {tags[:3]: code for code, tags in (word.split(":") for word in _TAGS.split())}
 
 
 class WikiCLIRRetrieval(CollectionRetrieval):
@@ -55,18 +44,16 @@ class WikiCLIRRetrieval(CollectionRetrieval):
             "articles that are linked with it both ways. From the Large-Scale CLIR Dataset of Sasaki et al."
         ),
         reference="https://www.cs.jhu.edu/~kevinduh/a/wikiclir2018/",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["test"],
-        eval_langs=_EVAL_LANGS,
-        main_score="ndcg_at_10",
+        eval_langs={
+            f"eng-{tags[:3]}": ["eng-Latn", *tags.split("+")]
+            for tags in (word.partition(":")[2] for word in _TAGS.split())
+        },
         date=("2001-01-15", "2017-08-31"),
         domains=["Encyclopaedic", "Written"],
         task_subtypes=["Article retrieval"],
         license="not specified",
         annotations_creators="derived",
-        dialect=[],
         sample_creation="found",
         bibtex_citation=r"""
 @inproceedings{sasaki-etal-2018-cross,

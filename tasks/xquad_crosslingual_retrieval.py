@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
-
-if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 _XQUAD = PublishedData(
     name="xquad",
@@ -52,18 +50,13 @@ class XQuADCrosslingualRetrieval(CollectionRetrieval):
             "document the English Wikipedia paragraph that it was asked about. From XQuAD, in eleven languages."
         ),
         reference="https://github.com/google-deepmind/xquad",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=["validation"],
         eval_langs={f"{name}-eng": [tag, "eng-Latn"] for name, (_, tag) in _LANGUAGES.items()},
-        main_score="ndcg_at_10",
         date=("2016-06-16", "2019-10-25"),
         domains=["Encyclopaedic", "Written"],
         task_subtypes=["Question answering"],
         license="cc-by-sa-4.0",
         annotations_creators="human-annotated",
-        dialect=[],
         sample_creation="human-translated",
         adapted_from=["XQuADRetrieval"],
         bibtex_citation=r"""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from optical_mteb.collection.task_file import TaskFile
+from optical_mteb.collection.own_retrieval import TaskFile
 from optical_mteb.errors import InputError
 from optical_mteb.students.sidecar import Sidecar, shipped_packs
 from optical_mteb.training.checkpoint_record import RunRecord

@@ -2,7 +2,6 @@
 
 import socket
 
-import mteb
 import pytest
 from babel import Locale
 
@@ -20,13 +19,6 @@ def task():
     loaded = CLDRNameRetrieval()
     loaded.load_data()
     return loaded
-
-
-def test_metadata_is_complete():
-    """Guards against metadata that MTEB would refuse in a task that moves upstream."""
-    assert CLDRNameRetrieval.metadata.is_filled()
-    assert list(CLDRNameRetrieval.metadata.eval_langs) == SUBSETS
-    assert CLDRNameRetrieval.metadata.main_score == "ndcg_at_10"
 
 
 @pytest.mark.long
@@ -91,10 +83,3 @@ def test_training_never_sees_a_test_name(task):
     corpus = ParallelCorpus.load([BitextSource(source=f"cldr:{subset.split('-')[0]}") for subset in SUBSETS])
     assert len(corpus) > 7000
     assert not held_out & {text.casefold() for text in corpus.texts()}
-
-
-def test_only_the_chosen_subsets_are_loaded():
-    """Guards against languages that are read although nobody asked for them."""
-    chosen = mteb.get_task("CLDRNameRetrieval", languages=["som"])
-    chosen.load_data()
-    assert list(chosen.dataset) == ["som-eng"]

@@ -32,15 +32,18 @@ class CldrName:
 
     Attributes:
         key: The thing, the same in all languages: `territory/KE`, `unit/length-meter`, `city/Africa/Nairobi`.
-        kind: First part of the key: territory, language, script, variant, currency, unit, city, month or weekday.
         english: Its English name.
         name: Its name in the other language.
     """
 
     key: str
-    kind: str
     english: str
     name: str
+
+    @property
+    def kind(self) -> str:
+        """First part of the key: territory, language, script, variant, currency, unit, city, month or weekday."""
+        return self.key.partition("/")[0]
 
 
 def cldr_names(language: str) -> list[CldrName]:
@@ -62,12 +65,7 @@ def cldr_names(language: str) -> list[CldrName]:
         raise InputError(
             f"cldr:{language}: CLDR has no names in {found.name} ({identifier}); it has {', '.join(EVALUATED)}"
         )
-    return [CldrName(key, _kind(key), english[key], names[key]) for key in sorted(english.keys() & names.keys())]
-
-
-def english_names() -> list[CldrName]:
-    """Every thing that CLDR names in English, sorted by key; `name` is the English name again."""
-    return cldr_names("eng")
+    return [CldrName(key, english[key], names[key]) for key in sorted(english.keys() & names.keys())]
 
 
 def split_of(key: str) -> Literal["train", "test"]:
@@ -123,10 +121,6 @@ def _test_spellings() -> frozenset[str]:
     languages = ("eng", *EVALUATED)
     names = (name for language in languages for name in cldr_names(language) if split_of(name.key) == "test")
     return frozenset(name.name.casefold() for name in names)
-
-
-def _kind(key: str) -> str:
-    return key.partition("/")[0]
 
 
 @lru_cache(maxsize=32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Literal, overload
 from optical_mteb.bitext.cleaning import clean, lengths_agree
 from optical_mteb.bitext.reading import read_source
 from optical_mteb.bitext.records import Malformed, Record
-from optical_mteb.bitext.report import Report, SourceReport
 from optical_mteb.bitext.source import BitextSource
 from optical_mteb.errors import InputError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+_COUNTS = ("read", "kept", "excluded", "malformed", "empty", "identical", "length_ratio", "duplicate")
+"""What is counted of a source; the names after the first two are reasons to leave a record out."""
 
 _QUOTED = 3
 
@@ -43,6 +45,65 @@ class Pair:
     language: str
     source: str
     id: str
+
+
+@dataclass
+class SourceReport:
+    """Counts of one source: `read` is the sum of all the others.
+
+    Attributes:
+        source: The source's spec.
+        language: ISO 639-3 code of the other side.
+        read: Records read, malformed ones included.
+        kept: Pairs in the corpus.
+        excluded: Records that `exclude_ids` or `keep` left out.
+        malformed: Records that could not be read.
+        empty: Records with a blank side.
+        identical: Records whose sides are equal but for case.
+        length_ratio: Records whose sides differ too much in length.
+        duplicate: Records whose pair is in the corpus already.
+        malformed_at: The first malformed records, `file:line: reason`.
+    """
+
+    source: str
+    language: str
+    read: int = 0
+    kept: int = 0
+    excluded: int = 0
+    malformed: int = 0
+    empty: int = 0
+    identical: int = 0
+    length_ratio: int = 0
+    duplicate: int = 0
+    malformed_at: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The reports of all sources of a corpus, in their order."""
+
+    sources: Sequence[SourceReport] = ()
+
+    def lines(self) -> list[str]:
+        """A text table, one line a source and one for the total, then the first malformed records."""
+        totals = [sum(getattr(source, name) for source in self.sources) for name in _COUNTS]
+        rows = [
+            ["source", "language", *_COUNTS],
+            *([s.source, s.language, *(str(getattr(s, name)) for name in _COUNTS)] for s in self.sources),
+            ["total", "", *map(str, totals)],
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        table = [
+            "  ".join(
+                cell.ljust(width) if place < 2 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        return [*table, *(f"malformed: {where}" for source in self.sources for where in source.malformed_at)]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
 class ParallelCorpus(Sequence[Pair]):
@@ -182,5 +243,6 @@ def _count_malformed(record: Malformed, source: BitextSource, report: SourceRepo
 
 
 def _dropped(report: SourceReport) -> str:
-    names = ("excluded", "malformed", "empty", "identical", "length_ratio", "duplicate")
-    return ", ".join(f"{name} {getattr(report, name)}" for name in names if getattr(report, name)) or "it is empty"
+    return (
+        ", ".join(f"{name} {getattr(report, name)}" for name in _COUNTS[2:] if getattr(report, name)) or "it is empty"
+    )

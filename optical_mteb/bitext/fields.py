@@ -24,6 +24,15 @@ class Fields:
     id: str | None = None
     keep: Sequence[str] = ()
 
+    def missing(self, row: Mapping[str, object]) -> str | None:
+        """The first field that a row lacks."""
+        for name in (self.english, self.translation, *([self.id] if self.id else []), *self.keep):
+            try:
+                _value(row, name)
+            except KeyError:
+                return name
+        return None
+
     def record(self, row: object, line: int, where: str) -> Record | Malformed:
         """The record of one row; null texts are empty, anything else that is not text is malformed.
 
@@ -34,35 +43,25 @@ class Fields:
         """
         if not isinstance(row, Mapping):
             return Malformed(where, f"{type(row).__name__} found, expected an object with fields")
-        names = (self.english, self.translation, *([self.id] if self.id else []), *self.keep)
-        missing = [name for name in names if not has_field(row, name)]
-        if missing:
-            return Malformed(where, f"no field {missing[0]!r}; the row has {', '.join(map(str, row)) or 'none'}")
-        texts = [field_value(row, name) for name in (self.english, self.translation)]
+        missing = self.missing(row)
+        if missing is not None:
+            return Malformed(where, f"no field {missing!r}; the row has {', '.join(map(str, row)) or 'none'}")
+        texts = [_value(row, name) for name in (self.english, self.translation)]
         for name, text in zip((self.english, self.translation), texts, strict=True):
             if text is not None and not isinstance(text, str):
                 return Malformed(where, f"field {name!r} holds {type(text).__name__}, expected a text")
             if text is not None and not _is_unicode(text):
                 return Malformed(where, f"field {name!r} holds half of a surrogate pair, expected Unicode text")
         return Record(
-            str(line) if self.id is None else str(field_value(row, self.id)),
+            str(line) if self.id is None else str(_value(row, self.id)),
             str(texts[0] or ""),
             str(texts[1] or ""),
             line,
-            {name: str(field_value(row, name)) for name in self.keep},
+            {name: str(_value(row, name)) for name in self.keep},
         )
 
 
-def has_field(row: Mapping[str, object], name: str) -> bool:
-    """Whether the row has the field of that dotted name."""
-    head, _, rest = name.partition(".")
-    if name in row:
-        return True
-    inner = row.get(head)
-    return bool(rest) and isinstance(inner, Mapping) and has_field(inner, rest)
-
-
-def field_value(row: Mapping[str, object], name: str) -> object:
+def _value(row: Mapping[str, object], name: str) -> object:
     """Value of the field of that dotted name; a key that contains the dots itself goes first.
 
     Raises:
@@ -74,7 +73,7 @@ def field_value(row: Mapping[str, object], name: str) -> object:
     inner = row[head]
     if not rest or not isinstance(inner, Mapping):
         raise KeyError(name)
-    return field_value(inner, rest)
+    return _value(inner, rest)
 
 
 def _is_unicode(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from optical_mteb.bitext.fields import Fields, has_field
+from optical_mteb.bitext.fields import Fields
 from optical_mteb.bitext.records import RawRecords
 from optical_mteb.errors import InputError
 
@@ -25,12 +25,11 @@ def read_hub(
         InputError: The data set cannot be reached or read, or has no such configuration, split or field.
     """
     place = f"hub:{repository}" + (f"/{config}" if config else "") + f"[{split}]"
-    wanted = (fields.english, fields.translation, *([fields.id] if fields.id else []), *fields.keep)
     for number, row in enumerate(_rows(repository, config, split, revision, place), start=1):
-        missing = [name for name in wanted if not has_field(row, name)] if number == 1 else []
-        if missing:
+        missing = fields.missing(row) if number == 1 else None
+        if missing is not None:
             raise InputError(
-                f"{place}: no field {missing[0]!r}; the rows have {', '.join(row)}; name nested ones with dots"
+                f"{place}: no field {missing!r}; the rows have {', '.join(row)}; name nested ones with dots"
             )
         yield fields.record(row, number, f"{place}:{number}")
 

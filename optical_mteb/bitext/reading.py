@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from optical_mteb.bitext.cldr import read_cldr
 from optical_mteb.bitext.fields import Fields
-from optical_mteb.bitext.header import without_header
 from optical_mteb.bitext.hub import read_hub
 from optical_mteb.bitext.jsonl import read_jsonl
 from optical_mteb.bitext.moses import read_moses
-from optical_mteb.bitext.published import fetch
 from optical_mteb.bitext.records import RawRecords
 from optical_mteb.bitext.shifted import realign
 from optical_mteb.bitext.source import BitextSource
 from optical_mteb.bitext.tmx import read_tmx
-from optical_mteb.bitext.tsv import read_tsv
+from optical_mteb.bitext.tsv import read_tsv, without_header
+from optical_mteb.collection.archive import unpack
+from optical_mteb.collection.download import download
+from optical_mteb.collection.published_data import offline
 from optical_mteb.errors import InputError
-from optical_mteb.storage import local_data
+from optical_mteb.storage import data_folder, local_data, not_writable
 
 
 def read_source(source: BitextSource, *, base_folder: Path | None = None) -> RawRecords:
@@ -86,7 +90,43 @@ def _file(name: str, url: str | None, sha256: str | None, base_folder: Path | No
     """The user's own copy of a file, or else the published one."""
     if url is None or sha256 is None or _lookup(name, base_folder) is not None:
         return find_file(name, base_folder)
-    return fetch(name, url, sha256)
+    return _fetched(name, url, sha256)
+
+
+def _fetched(name: str, url: str, sha256: str) -> Path:
+    """The published file, from the cache under what it hashes to, or from its place: a file, or an archive that holds it."""
+    file = PurePosixPath(name).name
+    folder = data_folder() / "bitext" / sha256[:16]
+    target = folder / file
+    if target.is_file():
+        return target
+    if offline():
+        raise InputError(
+            f"{name}: no such file, and HF_HUB_OFFLINE is set; get it from {url} and put it at OPTICAL_MTEB_DATA/{name}"
+        )
+    published = PurePosixPath(unquote(urlsplit(url).path)).name
+    if published == file:
+        return download(url, target, sha256=sha256)
+    archive, unpacked = folder / published, folder / f"{published}.d"
+    download(url, archive)
+    unpack(archive, unpacked)
+    try:
+        found = [path for path in sorted(unpacked.rglob(file)) if path.is_file()]
+        if len(found) != 1:
+            raise InputError(f"{url}: holds {len(found)} files named {file}, expected one; fix the recipe's url")
+        hashed = hashlib.sha256(found[0].read_bytes()).hexdigest()
+        if hashed != sha256:
+            raise InputError(
+                f"{url}: {file} hashes to {hashed}, expected {sha256}; its publisher changed it: see what is new, then "
+                "change the recipe's sha256"
+            )
+        found[0].replace(target)
+        archive.unlink(missing_ok=True)
+    except OSError as error:
+        raise not_writable(target, error) from error
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    return target
 
 
 def find_file(name: str, base_folder: Path | None = None) -> Path:

@@ -1,13 +1,18 @@
-"""Tab-separated text without quoting (Tatoeba's exports, page-aligned stories)."""
+"""Tab-separated text without quoting (Tatoeba's exports, page-aligned stories), and a head that was not announced."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from optical_mteb.bitext.lines import read_lines
 from optical_mteb.bitext.records import Malformed, RawRecords, Record
 from optical_mteb.errors import InputError
+
+_ENGLISH = frozenset({"en", "eng", "english", "source", "src"})
+_TRANSLATION = frozenset({"target", "tgt", "trg", "translation"})
 
 
 def read_tsv(
@@ -76,3 +81,42 @@ def _index(column: str | int, cells: Sequence[str], names: Sequence[str] | None,
     if int(column) >= len(cells):
         raise InputError(f"{where}: no column {column}; the line has {len(cells)}, counted from 0")
     return int(column)
+
+
+def without_header(records: RawRecords, path: Path, language: str) -> Iterator[Record | Malformed]:
+    """The records of a table; a first one that names its columns (`en`, `text_swh`) comes as malformed, with what to do.
+
+    Args:
+        records: What was read.
+        path: The file.
+        language: ISO 639-3 code of the other side.
+    """
+    for first in records:
+        if isinstance(first, Record) and _names_columns(first, language):
+            named = f"{first.english!r} and {first.translation!r} name columns and are no texts; set header = true"
+            yield Malformed(f"{path}:{first.line}", named)
+        else:
+            yield first
+        break
+    yield from records
+
+
+def _names_columns(record: Record, language: str) -> bool:
+    english, translation = _words(record.english), _words(record.translation)
+    if english.isdisjoint(_ENGLISH):
+        return False
+    return not translation.isdisjoint(_TRANSLATION | {language}) or not translation.isdisjoint(_languages())
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words of a column's name, none where a blank stands between them: that is a text."""
+    return frozenset() if " " in name.strip() else frozenset(re.split(r"[\W_]+", name.strip().casefold()))
+
+
+@lru_cache(maxsize=1)
+def _languages() -> frozenset[str]:
+    """Codes and English names of all languages."""
+    from babel import Locale
+
+    named = Locale("en").languages.items()
+    return frozenset(word.casefold() for code, name in named for word in (code, name)) - _ENGLISH

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 BATCH = 1_000
 """Documents that are held in memory while writing."""
 
-_COLUMNS = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+COLUMNS = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+"""Of the bar that is shown while documents are read."""
+
 _FILE = "corpus.arrow"
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,12 @@ def corpus_dataset(name: str, fingerprint: str, entries: Callable[[], Iterable[E
         InputError: A document has no id, an id appears twice, there is no document, or the cache cannot be written to.
     """
     return cached_corpus(corpus_folder(name, fingerprint), lambda path: write_corpus(name, entries, path))
+
+
+def fingerprint(revision: str, *files: Path) -> str:
+    """What a corpus was made of: another one for another revision, or a file of another name, size or time of change."""
+    states = [(file.name, file.stat()) for file in files]
+    return "\n".join([revision, *(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)])
 
 
 def cached_corpus(folder: Path, write: Callable[[Path], None]) -> Dataset:
@@ -97,7 +105,7 @@ def write_corpus(name: str, entries: Callable[[], Iterable[Entry]], path: Path) 
     features = Features({column: Value("string") for column in ("id", "text", "title")})
     with _storing(path):
         writer = ArrowWriter(path=str(path), features=features)
-    with writer, progress_bar(*_COLUMNS) as progress:
+    with writer, progress_bar(*COLUMNS) as progress:
         bar = progress.add_task(name, total=None)
         documents = iter(entries())
         while batch := list(islice(documents, BATCH)):

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -30,37 +29,31 @@ BLOCK = 1 << 16
 """Bytes that are read at once, and lost where the connection breaks."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a download may take; a server is not trusted to come to an end.
+TIMEOUT_S = 30.0
+"""Seconds without a byte after which the connection counts as stalled."""
 
-    Attributes:
-        announced: Bytes of a file whose length the server says beforehand.
-        unannounced: Bytes of one whose length it does not say.
-        block_s: Seconds in which the head of an answer has to come, and each `BLOCK` of bytes.
-        total_s: Seconds in all.
-    """
+PAUSE_S = 1.0
+"""Seconds before the second attempt; doubled each time."""
 
-    announced: int = 64 << 30
-    unannounced: int = 1 << 30
-    block_s: float = 120.0
-    total_s: float = 24 * 3600.0
+# What a download may take: a server is not trusted to come to an end.
+ANNOUNCED = 64 << 30
+"""Most bytes of a file whose length the server says beforehand."""
 
+UNANNOUNCED = 1 << 30
+"""Most bytes of one whose length it does not say."""
+
+BLOCK_S = 120.0
+"""Seconds in which the head of an answer has to come, and each `BLOCK` of bytes."""
+
+TOTAL_S = 24 * 3600.0
+"""Seconds in all."""
 
 _COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
 _OK, _PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE, _SERVER_ERROR = 200, 206, 416, 500
 _TRY_AGAIN = (408, 429)
 
 
-def download(
-    url: str,
-    target: Path,
-    *,
-    sha256: str | None = None,
-    timeout_s: float = 30.0,
-    pause_s: float = 1.0,
-    limits: Limits = Limits(),
-) -> Path:
+def download(url: str, target: Path, *, sha256: str | None = None) -> Path:
     """Fetch a file into its place, with a progress bar; a file that is there already is left as it is.
 
     The transfer goes into `<target>.part`, which a later call goes on with, where the server still has the same file.
@@ -69,9 +62,6 @@ def download(
         url: `https://` or `http://`.
         target: Where to put it.
         sha256: What it must hash to, in hex; None to take what comes.
-        timeout_s: Seconds without a byte after which the connection counts as stalled.
-        pause_s: Seconds before the second attempt; doubled each time.
-        limits: What it may take.
 
     Raises:
         InputError: The server refuses, the file is not what the checksum says, it is too large or comes too slowly, the
@@ -84,7 +74,7 @@ def download(
         with FileLock(f"{target}.lock"):
             if not target.is_file():
                 part = target.with_name(f"{target.name}.part")
-                _fetch(url, part, timeout_s=timeout_s, pause_s=pause_s, limits=limits)
+                _fetch(url, part)
                 _check(part, url, sha256)
                 part.replace(target)
                 _tag(part).unlink(missing_ok=True)
@@ -93,13 +83,13 @@ def download(
     return target
 
 
-def _fetch(url: str, part: Path, *, timeout_s: float, pause_s: float, limits: Limits) -> None:
-    end = time.monotonic() + limits.total_s
+def _fetch(url: str, part: Path) -> None:
+    end = time.monotonic() + TOTAL_S
     for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(pause_s * 2 ** (attempt - 1))
+            time.sleep(PAUSE_S * 2 ** (attempt - 1))
         try:
-            _watched(url, part, timeout_s, limits, end)
+            _watched(url, part, end)
         except _RefusedError as error:
             passing = error.status >= _SERVER_ERROR or error.status in _TRY_AGAIN
             if not passing or attempt == ATTEMPTS - 1:
@@ -120,7 +110,7 @@ class _RefusedError(Exception):
         self.status = answer.status_code
 
 
-def _watched(url: str, part: Path, timeout_s: float, limits: Limits, end: float) -> None:
+def _watched(url: str, part: Path, end: float) -> None:
     """One attempt, by a thread that is left behind where it takes too long: nothing else ends a wait for single bytes."""
     came: SimpleQueue[BaseException | bool] = SimpleQueue()
     stopped = Event()
@@ -132,7 +122,7 @@ def _watched(url: str, part: Path, timeout_s: float, limits: Limits, end: float)
 
     def work(progress: Progress) -> None:
         try:
-            _transfer(url, part, timeout_s, limits, progress, advance)
+            _transfer(url, part, progress, advance)
         # Raised by the thread that waits for this one.
         except BaseException as error:
             came.put(error)
@@ -143,11 +133,11 @@ def _watched(url: str, part: Path, timeout_s: float, limits: Limits, end: float)
         Thread(target=work, args=(progress,), daemon=True).start()
         while True:
             try:
-                ended = came.get(timeout=max(0.0, min(limits.block_s, end - time.monotonic())))
+                ended = came.get(timeout=max(0.0, min(BLOCK_S, end - time.monotonic())))
             except Empty:
                 stopped.set()
-                slow = f"{BLOCK:,} bytes did not come within {limits.block_s:g} s"
-                reason = slow if time.monotonic() < end else f"is not done after {limits.total_s / 3600:g} hours"
+                slow = f"{BLOCK:,} bytes did not come within {BLOCK_S:g} s"
+                reason = slow if time.monotonic() < end else f"is not done after {TOTAL_S / 3600:g} hours"
                 raise InputError(
                     f"{url}: {reason}; try again later: what came is kept, or get the file elsewhere"
                 ) from None
@@ -157,9 +147,7 @@ def _watched(url: str, part: Path, timeout_s: float, limits: Limits, end: float)
                 return
 
 
-def _transfer(
-    url: str, part: Path, timeout_s: float, limits: Limits, progress: Progress, advance: Callable[[], None]
-) -> None:
+def _transfer(url: str, part: Path, progress: Progress, advance: Callable[[], None]) -> None:
     """One attempt, from where the last one stopped; `advance` is called when something came, and may raise."""
     done = part.stat().st_size if part.is_file() else 0
     version = _tag(part).read_text(encoding="utf-8") if done and _tag(part).is_file() else ""
@@ -167,15 +155,15 @@ def _transfer(
     headers = {"Accept-Encoding": "identity"}
     if version:
         headers |= {"Range": f"bytes={done}-", "If-Range": version}
-    with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
         advance()
         if answer.status_code == _OK:
-            _receive(answer, part, 0, limits, progress, advance)
+            _receive(answer, part, 0, progress, advance)
         elif version and answer.status_code == _RANGE_NOT_SATISFIABLE and _span(answer) == ("*", str(done)):
             # Every byte is there: the last call was stopped before it put the file in its place.
             return
         elif answer.status_code == _PARTIAL_CONTENT and _goes_on(answer, done, version):
-            _receive(answer, part, done, limits, progress, advance)
+            _receive(answer, part, done, progress, advance)
         elif answer.status_code in (_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE) and version:
             _forget(part)
             raise requests.ConnectionError(f"the server has no version {version} to go on with after {done:,} bytes")
@@ -201,14 +189,7 @@ def _version(answer: requests.Response) -> str:
     return "" if version.startswith("W/") else version
 
 
-def _receive(
-    answer: requests.Response,
-    part: Path,
-    done: int,
-    limits: Limits,
-    progress: Progress,
-    advance: Callable[[], None],
-) -> None:
+def _receive(answer: requests.Response, part: Path, done: int, progress: Progress, advance: Callable[[], None]) -> None:
     """Write what comes to a partial file, after the bytes that are done."""
     length, version = answer.headers.get("Content-Length", ""), _version(answer)
     total = done + int(length) if length.isdigit() else None
@@ -218,7 +199,7 @@ def _receive(
             answer.raw.headers.pop("Content-Encoding", None)
         else:
             total, version = None, ""
-    most = limits.unannounced if total is None else limits.announced
+    most = UNANNOUNCED if total is None else ANNOUNCED
     if total is not None and total > most:
         raise _too_large(answer.url, f"{total:,} bytes", most)
     if not done:

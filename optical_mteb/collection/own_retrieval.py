@@ -1,21 +1,93 @@
-"""The user's own collection as an MTEB task."""
+"""The user's own collection as an MTEB task: a folder with data and a `task.toml` that says what they are."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Annotated, Self
 
-from pydantic import PrivateAttr
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+from mteb.abstasks.task_metadata import AnnotatorType, SampleCreationMethod, TaskDomain, TaskSubtype
+from mteb.languages import check_language_code
+from mteb.types import Licenses, StrDate, StrURL
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
 
+from optical_mteb.collection.arrow_corpus import fingerprint
 from optical_mteb.collection.beir import beir_files, read_beir
-from optical_mteb.collection.fingerprint import fingerprint
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
-from optical_mteb.collection.task_file import TASK_FILE, TaskFile, read_task_file
 from optical_mteb.errors import InputError
+from optical_mteb.languages import find_language
+from optical_mteb.toml_file import read_toml
 
-if TYPE_CHECKING:
-    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+TASK_FILE = "task.toml"
+
+
+def _known(spelling: str) -> str:
+    check_language_code(find_language(spelling).tag)
+    return spelling
+
+
+LanguageCode = Annotated[str, AfterValidator(_known)]
+
+
+class TaskFile(BaseModel):
+    """A `task.toml`; all but the name and the languages may be left out.
+
+    Attributes:
+        name: Name of the task, for `mteb run -t`.
+        query_language: Language of the queries, a code as `sw`, `swh` or `kik-Latn`.
+        document_language: Language of the documents, likewise.
+        description: A sentence about the task.
+        split: Name of the split.
+        reference: URL of the collection's page.
+        date: First and last day on which the texts were written.
+        domains: Domains of the texts, as MTEB names them.
+        task_subtypes: Kinds of retrieval, as MTEB names them.
+        license: License of the data as MTEB spells it, or a URL.
+        annotations_creators: Who judged the documents, as MTEB names them.
+        dialect: BCP 47 tags of the dialects in it.
+        sample_creation: How the texts came about, as MTEB names it.
+        citation: BibTeX entry.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_.-]*Retrieval$",
+        description="letters, digits, '_', '.' and '-' that end in 'Retrieval', as in 'MyNewsRetrieval'",
+    )
+    query_language: LanguageCode
+    document_language: LanguageCode
+    description: str = ""
+    split: str = Field(
+        default="test",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="letters, digits, '_', '.' and '-', as in 'test'",
+    )
+    reference: StrURL | None = None
+    date: tuple[StrDate, StrDate] | None = None
+    domains: list[TaskDomain] | None = None
+    task_subtypes: list[TaskSubtype] | None = None
+    license: Licenses | StrURL = Field(default="not specified", validation_alias=AliasChoices("license", "licence"))
+    annotations_creators: AnnotatorType | None = None
+    dialect: list[str] = []
+    sample_creation: SampleCreationMethod | None = None
+    citation: str = Field(
+        default="",
+        pattern=r"^\s*(@\w+\s*\{\s*[^\s,]+\s*,|$)",
+        description="a BibTeX entry, as in '@misc{key, ...}'",
+    )
+
+    @property
+    def subset(self) -> str:
+        """Name of the subset, `swh-eng`."""
+        return f"{find_language(self.query_language).code}-{find_language(self.document_language).code}"
+
+    @property
+    def languages(self) -> list[str]:
+        """MTEB's tags of both languages."""
+        both = [find_language(self.query_language), find_language(self.document_language)]
+        return list(dict.fromkeys(each.tag for each in both))
 
 
 class OwnMetadata(TaskMetadata):
@@ -79,7 +151,7 @@ def own_task_class(folder: Path) -> type[OwnRetrieval]:
     Raises:
         InputError: The `task.toml` cannot be read or is wrong, or a file of the data is not there.
     """
-    about = read_task_file(folder / TASK_FILE)
+    about = read_toml(folder / TASK_FILE, TaskFile)
     return type(
         about.name,
         (OwnRetrieval,),
@@ -94,23 +166,12 @@ def own_task_class(folder: Path) -> type[OwnRetrieval]:
 
 def _metadata(about: TaskFile, folder: Path) -> OwnMetadata:
     state = hashlib.sha256(fingerprint("", *beir_files(folder, about.split)).encode()).hexdigest()[:40]
+    given = {name: getattr(about, name) for name in TaskFile.model_fields.keys() & OwnMetadata.model_fields}
+    given["description"] = about.description or f"The user's own collection {about.name}."
     return OwnMetadata(
-        name=about.name,
+        **given,
         dataset={"path": str(folder), "revision": state},
-        description=about.description or f"The user's own collection {about.name}.",
-        reference=about.reference,
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
         eval_splits=[about.split],
         eval_langs={about.subset: about.languages},
-        main_score="ndcg_at_10",
-        date=about.date,
-        domains=about.domains,
-        task_subtypes=about.task_subtypes,
-        license=about.license,
-        annotations_creators=about.annotations_creators,
-        dialect=about.dialect,
-        sample_creation=about.sample_creation,
         bibtex_citation=about.citation,
     )

@@ -118,8 +118,7 @@ def add_task(folder: Path) -> OwnRetrieval:
     """
     import mteb  # noqa: F401 - as above
 
-    from optical_mteb.collection.own_retrieval import own_task_class
-    from optical_mteb.collection.task_file import TASK_FILE
+    from optical_mteb.collection.own_retrieval import TASK_FILE, own_task_class
 
     folder = folder.resolve()
     task = own_task_class(folder)()
@@ -143,8 +142,7 @@ def remove_task(name: str) -> Path:
     Raises:
         InputError: No task of that name was added.
     """
-    from optical_mteb.collection.beir import CORPUS
-    from optical_mteb.collection.beir_corpus import cache_folder
+    from optical_mteb.collection.beir import CORPUS, cache_folder
 
     with _changing() as added:
         if name not in added.folders:

@@ -39,7 +39,16 @@ def retrieval_split(
     questions = _checked(name, "query", queries)
     relevant = {query: {key: grade for key, grade in judged.items() if grade > 0} for query, judged in qrels.items()}
     judged_documents = {key for judged in relevant.values() for key in judged}
-    check_qrels(name, relevant, documents_among(corpus, judged_documents), questions.keys())
+    known = documents_among(corpus, judged_documents)
+    for query, judged in relevant.items():
+        if query not in questions:
+            raise UnmatchedError(f"{name}: the judgements name query {query!r}, which is not there; {_FIX}")
+        lost = next((key for key in judged if key not in known), None)
+        if lost is not None:
+            raise UnmatchedError(f"{name}: query {query!r} is judged on document {lost!r}, which is not there; {_FIX}")
+    unanswered = next((query for query in questions if not relevant.get(query)), None)
+    if unanswered is not None:
+        raise UnmatchedError(f"{name}: query {unanswered!r} has no relevant document; {_FIX}")
     return {
         "corpus": corpus,
         "queries": Dataset.from_dict({"id": list(questions), "text": [entry.text for entry in questions.values()]}),
@@ -82,36 +91,8 @@ def documents_among(corpus: Dataset, ids: Iterable[str]) -> set[str]:
     return found
 
 
-def check_qrels(name: str, relevant: Qrels, documents: Iterable[str], queries: Iterable[str]) -> None:
-    """Check that judgements and collection belong together.
-
-    Args:
-        name: What to call the collection in error messages.
-        relevant: Relevant documents by query.
-        documents: Ids of all documents.
-        queries: Ids of all queries.
-
-    Raises:
-        UnmatchedError: A judgement names no document or no query, or a query has no relevant document.
-    """
-    known, asked = _as_set(documents), dict.fromkeys(queries)
-    for query, judged in relevant.items():
-        if query not in asked:
-            raise UnmatchedError(f"{name}: the judgements name query {query!r}, which is not there; {_FIX}")
-        lost = next((key for key in judged if key not in known), None)
-        if lost is not None:
-            raise UnmatchedError(f"{name}: query {query!r} is judged on document {lost!r}, which is not there; {_FIX}")
-    unanswered = next((query for query in asked if not relevant.get(query)), None)
-    if unanswered is not None:
-        raise UnmatchedError(f"{name}: query {unanswered!r} has no relevant document; {_FIX}")
-
-
 _IDS_AT_ONCE = 10_000
 _FIX = "get the data again, or take the line out"
-
-
-def _as_set(ids: Iterable[str]) -> set[str]:
-    return ids if isinstance(ids, set) else set(ids)
 
 
 def _in_memory(documents: Mapping[str, Entry]) -> Dataset:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.task_metadata import TaskCategory, TaskType
 from mteb.abstasks.task_metadata import TaskMetadata as MtebTaskMetadata
+from pydantic import Field, field_validator
 
 from optical_mteb.collection import PER_QUERY
 
@@ -23,7 +25,21 @@ if TYPE_CHECKING:
 
 
 class TaskMetadata(MtebTaskMetadata):
-    """MTEB's, with descriptive statistics that this package ships."""
+    """MTEB's, filled with what all tasks here have in common, and with descriptive statistics that this package ships."""
+
+    type: TaskType = "Retrieval"
+    category: TaskCategory | None = "t2t"
+    main_score: str = "ndcg_at_10"
+    dialect: list[str] | None = Field(default=[])
+
+    @field_validator("eval_langs", mode="before")
+    @classmethod
+    def _with_macrolanguage(cls, subsets: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """Swahili under its macrolanguage, too: MTEB's other tasks file it there."""
+        return {
+            subset: [each for tag in tags for each in ((tag, "swa-Latn") if tag == "swh-Latn" else (tag,))]
+            for subset, tags in subsets.items()
+        }
 
     @property
     def descriptive_stat_path(self) -> Path:

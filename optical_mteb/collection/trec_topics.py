@@ -1,4 +1,4 @@
-"""Topics, the queries of TREC and CLEF: in SGML, as tables, or as labelled lines."""
+"""Topics, the queries of TREC and CLEF: in SGML, as tables, or as labelled lines. A query is title and description."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from optical_mteb.collection import Entry
 from optical_mteb.collection.lines import read_lines
 from optical_mteb.collection.sgml import plain, split_tags
 from optical_mteb.errors import InputError
@@ -18,45 +19,28 @@ _LINE_LABELS = {"query_id": "NUM", "title": "TITLE", "description": "DESC", "nar
 _FIX = "get the file again, or fix the topic"
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """An information need.
+def read_topics(path: Path, *, otherwise: str | None = None) -> list[Entry]:
+    """The topics of a file in any of three formats, told apart by its first line that is not empty.
 
-    Attributes:
-        id: As it stands in the file: `301`, `C041`.
-        title: A few words.
-        description: A sentence; empty where the file has none.
-        narrative: What counts as relevant; empty where the file has none.
-        where: File and line that it begins at.
-    """
-
-    id: str
-    title: str
-    description: str = ""
-    narrative: str = ""
-    where: str = ""
-
-    @property
-    def text(self) -> str:
-        """Title and description."""
-        return f"{self.title} {self.description}".strip()
-
-
-def read_topics(path: Path, *, otherwise: str | None = None) -> list[Topic]:
-    """The topics of a file in any of the three formats, told apart by its first line that is not empty.
+    - `<top>` elements with `<num>`, `<title>`, `<desc>` and `<narr>`. They may bear a language as CLEF's do,
+      `<EN-title>`; they end at their end tag or where the next one begins.
+    - Lines with a label: `query_id: C001`, `title: ...`, `description: ...`. The translations of CLEF's topics into
+      Swahili and Somali come so.
+    - A table, see `read_topics_tsv`.
 
     Args:
         path: The file.
         otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.
 
     Raises:
-        InputError: As for the format, or the file has none of them.
+        InputError: The file has none of the formats, or no topic; a line is not valid UTF-8; a topic has no number,
+            neither title nor description, or an element twice; or an id appears twice.
     """
     for number, line in enumerate(read_lines(path, otherwise=otherwise), start=1):
         if line.startswith("<"):
-            return read_topics_sgml(path, otherwise=otherwise)
+            return _unique(path, _sgml_topics(path, otherwise))
         if _label(line)[0] == "NUM":
-            return read_topics_labelled(path, otherwise=otherwise)
+            return _unique(path, _labelled_topics(path, otherwise))
         if "\t" in line:
             return read_topics_tsv(path, otherwise=otherwise)
         if line:
@@ -67,7 +51,7 @@ def read_topics(path: Path, *, otherwise: str | None = None) -> list[Topic]:
     raise InputError(f"{path}: holds no topic; get the file again")
 
 
-def read_topics_tsv(path: Path, *, otherwise: str | None = None) -> list[Topic]:
+def read_topics_tsv(path: Path, *, otherwise: str | None = None) -> list[Entry]:
     """Topics as a table without a head: an id, a tab, a title, and perhaps a tab and a description.
 
     Quotation marks are text; empty lines are passed over.
@@ -81,7 +65,7 @@ def read_topics_tsv(path: Path, *, otherwise: str | None = None) -> list[Topic]:
             topic.
     """
 
-    def topics() -> Iterator[Topic]:
+    def topics() -> Iterator[Entry]:
         for number, line in enumerate(read_lines(path, otherwise=otherwise), start=1):
             if not line:
                 continue
@@ -92,29 +76,13 @@ def read_topics_tsv(path: Path, *, otherwise: str | None = None) -> list[Topic]:
                     "get the file again, or fix the line"
                 )
             key, title, *description = columns
-            yield Topic(key, title, "".join(description), where=f"{path}:{number}")
+            yield Entry(key, " ".join([title, *description]).strip(), where=f"{path}:{number}")
 
     return _unique(path, topics())
 
 
-def read_topics_sgml(path: Path, *, otherwise: str | None = None) -> list[Topic]:
-    """Topics in `<top>` elements, with `<num>`, `<title>`, `<desc>` and `<narr>`.
-
-    Elements may bear a language as CLEF's do, `<EN-title>`; they end at their end tag or where the next one begins.
-    Other elements are passed over, and so are labels like `Number:`.
-
-    Args:
-        path: The file.
-        otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.
-
-    Raises:
-        InputError: A line is not valid UTF-8, a topic has no number, neither title nor description, or an element
-            twice, an id appears twice, or there is no topic.
-    """
-    return _unique(path, _sgml_topics(path, otherwise))
-
-
-def _sgml_topics(path: Path, otherwise: str | None) -> Iterator[Topic]:
+def _sgml_topics(path: Path, otherwise: str | None) -> Iterator[Entry]:
+    """Topics in `<top>` elements; other elements are passed over, and so are labels like `Number:`."""
     draft: _Draft | None = None
     for number, line in enumerate(read_lines(path, otherwise=otherwise), start=1):
         for tag, text in split_tags(line):
@@ -133,24 +101,8 @@ def _sgml_topics(path: Path, otherwise: str | None) -> Iterator[Topic]:
         yield draft.topic()
 
 
-def read_topics_labelled(path: Path, *, otherwise: str | None = None) -> list[Topic]:
-    """Topics as lines with a label: `query_id: C001`, `title: ...`, `description: ...`.
-
-    The translations of CLEF's topics into Swahili and Somali come so. A line without a label goes on with the one
-    before.
-
-    Args:
-        path: The file.
-        otherwise: Encoding of lines that are not valid UTF-8; None to refuse them.
-
-    Raises:
-        InputError: A line is not valid UTF-8 or stands before the first `query_id:`, a topic has no id, neither title
-            nor description, or two titles, an id appears twice, or there is no topic.
-    """
-    return _unique(path, _labelled_topics(path, otherwise))
-
-
-def _labelled_topics(path: Path, otherwise: str | None) -> Iterator[Topic]:
+def _labelled_topics(path: Path, otherwise: str | None) -> Iterator[Entry]:
+    """Topics as lines with a label; a line without one goes on with the one before."""
     draft: _Draft | None = None
     for number, line in enumerate(read_lines(path, otherwise=otherwise), start=1):
         element, text = _label(line)
@@ -159,8 +111,6 @@ def _labelled_topics(path: Path, otherwise: str | None) -> Iterator[Topic]:
                 yield draft.topic()
             draft = _Draft(f"{path}:{number}")
         if draft is None:
-            if line:
-                raise InputError(f"{path}:{number}: expected 'query_id: ...', found {line[:40]!r}; {_FIX}")
             continue
         # A description in two lines may have the label in both.
         if element and not element == draft.element == "DESC":
@@ -198,21 +148,21 @@ class _Draft:
         if self.element:
             self.parts[self.element].append(text)
 
-    def topic(self) -> Topic:
-        number, title, description, narrative = (self._value(element) for element in _FIELDS)
+    def topic(self) -> Entry:
+        number, title, description = (self._value(element) for element in ("NUM", "TITLE", "DESC"))
         if not number or len(number.split()) > 1:
             raise InputError(f"{self.where}: expected a topic with a number, found {number[:40]!r}; {_FIX}")
         if not title and not description:
             raise InputError(f"{self.where}: topic {number!r} has neither title nor description; {_FIX}")
-        return Topic(number, title, description, narrative, self.where)
+        return Entry(number, f"{title} {description}".strip(), where=self.where)
 
     def _value(self, element: str) -> str:
         value, label = plain(self.parts.get(element, [])), _FIELDS[element]
         return value[len(label) :].lstrip() if value.lower().startswith(label) else value
 
 
-def _unique(path: Path, topics: Iterable[Topic]) -> list[Topic]:
-    by_id: dict[str, Topic] = {}
+def _unique(path: Path, topics: Iterable[Entry]) -> list[Entry]:
+    by_id: dict[str, Entry] = {}
     for topic in topics:
         first = by_id.setdefault(topic.id, topic)
         if first is not topic:

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.arrow_corpus import corpus_dataset
-from optical_mteb.collection.beir import CORPUS, QUERIES
-from optical_mteb.collection.beir_corpus import beir_corpus, read_entries
-from optical_mteb.collection.fingerprint import fingerprint
-from optical_mteb.collection.json_lines import read_json_lines, text_of
-from optical_mteb.collection.lines import read_lines
+from optical_mteb.collection.arrow_corpus import corpus_dataset, fingerprint
+from optical_mteb.collection.beir import CORPUS, QUERIES, beir_corpus, read_entries
+from optical_mteb.collection.lines import read_json_lines, read_lines, text_of
 from optical_mteb.collection.packed import unpacked_suffix
 from optical_mteb.collection.trec_documents import read_documents
 from optical_mteb.collection.trec_topics import read_topics
@@ -164,10 +161,7 @@ def read_queries(path: Path) -> list[Entry]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of queries; name one that is there")
-    if unpacked_suffix(path) in (".jsonl", ".json"):
-        entries = list(read_entries(path))
-    else:
-        entries = [Entry(topic.id, topic.text, where=topic.where) for topic in read_topics(path)]
+    entries = list(read_entries(path)) if unpacked_suffix(path) in (".jsonl", ".json") else read_topics(path)
     first: dict[str, str] = {}
     for entry in entries:
         if entry.id in first:

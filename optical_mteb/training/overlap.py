@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.bitext.overlap import Sides
-from optical_mteb.collection.at_hand import texts_at_hand
+from optical_mteb.collection.published_data import without_downloads
 from optical_mteb.errors import InputError
 from optical_mteb.students.sidecar import OverlapRecord
 from optical_mteb.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from optical_mteb.collection.task import CollectionRetrieval
+
+MOST_DOCUMENTS = 500_000
+"""A larger collection is not read: it takes longer than a training should wait."""
 
 
 def leave_out_overlaps(
@@ -37,7 +42,7 @@ def leave_out_overlaps(
     found: dict[str, set[int]] = {}
     absent = []
     for task in tasks:
-        texts = texts_at_hand(task, corpus.languages)
+        texts = _texts_at_hand(task, corpus.languages)
         if texts is None:
             absent.append(task.metadata.name)
         else:
@@ -84,3 +89,31 @@ def _lines(records: Sequence[OverlapRecord], absent: Sequence[str], recipe: Reci
         tasks = "1 task" if len(absent) == 1 else f"{len(absent)} tasks"
         lines.append(f"overlap not checked for {tasks}: their data is not here, or too large")
     return lines
+
+
+def _texts_at_hand(task: CollectionRetrieval, languages: Collection[str]) -> set[str] | None:
+    """Queries and documents of a task, as far as they are here; None where nothing is.
+
+    Subsets with one of the languages are read, and those that are run by default.
+    """
+    texts: set[str] = set()
+    wanted = [name for name in task.metadata.hf_subsets if not set(name.split("-")).isdisjoint(languages)]
+    for subset in dict.fromkeys([*wanted, *(task.default_subsets or task.metadata.hf_subsets)]):
+        for split in task.metadata.eval_splits:
+            if not task.has_split(subset, split):
+                continue
+            try:
+                with without_downloads():
+                    data = task.load_split(subset, split)
+            except InputError:
+                continue
+            if len(data["corpus"]) > MOST_DOCUMENTS:
+                return None
+            texts.update(_texts(data["queries"]), _texts(data["corpus"]))
+    return texts or None
+
+
+def _texts(table: Dataset) -> Iterator[str]:
+    for column in ("title", "text"):
+        if column in table.column_names:
+            yield from (text for text in table[column] if isinstance(text, str) and text)

@@ -11,7 +11,6 @@ import pytest
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.arrow_corpus import BATCH, corpus_dataset, corpus_folder
-from optical_mteb.collection.split import documents_among, retrieval_split
 from optical_mteb.errors import InputError
 
 
@@ -115,14 +114,3 @@ def test_cache_that_cannot_be_written_is_one_line(own_home: Path):
     own_home.write_text("no folder")
     with pytest.raises(InputError, match="cannot write there"):
         corpus_dataset("c", "1", entries(Entry("a", "x")))
-
-
-def test_split_takes_the_corpus_as_it_is():
-    """Guards against judgements on a corpus in a file that are not checked, or wrongly refused."""
-    corpus = corpus_dataset("c", "1", lambda: (Entry(str(i), "x") for i in range(20_001)))
-    split = retrieval_split("t", corpus, [Entry("q", "?")], {"q": {"20000": 2, "5": 1, "gone": 0}})
-    assert split["relevant_docs"] == {"q": {"20000": 2, "5": 1}}
-    assert split["corpus"].cache_files == corpus.cache_files
-    with pytest.raises(InputError, match="'20001', which is not there"):
-        retrieval_split("t", corpus, [Entry("q", "?")], {"q": {"20001": 1}})
-    assert documents_among(corpus, ["0", "20000", "20001"]) == {"0", "20000"}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from optical_mteb.collection import beir_corpus
-from optical_mteb.collection.beir import read_beir
-from optical_mteb.collection.beir_corpus import cache_folder
+from optical_mteb.collection import beir
+from optical_mteb.collection.beir import cache_folder, read_beir
 from optical_mteb.errors import InputError
 
 CORPUS = (
@@ -43,9 +41,9 @@ def by_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the columns refused, so that the loop over the lines reads."""
 
     def refuse(*_: object) -> None:
-        raise beir_corpus._DoubtfulError
+        raise beir._DoubtfulError
 
-    monkeypatch.setattr(beir_corpus, "_write_columns", refuse)
+    monkeypatch.setattr(beir, "_write_columns", refuse)
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("read line by line")
 
-    monkeypatch.setattr(beir_corpus, "write_corpus", fail)
+    monkeypatch.setattr(beir, "write_corpus", fail)
 
 
 def plain(path: Path) -> list[tuple[str, str, str]]:
@@ -83,7 +81,7 @@ def test_columns_across_blocks(folder: Path, by_columns: None, monkeypatch: pyte
     """Guards against documents that are lost or doubled where a block of Arrow's reader ends, and memory for the whole corpus."""
     import pyarrow
 
-    monkeypatch.setattr(beir_corpus, "BLOCK", 10_000)
+    monkeypatch.setattr(beir, "BLOCK", 10_000)
     words = ["\u1230\u120b\u121d", "habari", "\u00a0", "x" * 50]
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
         for number in range(3_000):
@@ -97,7 +95,7 @@ def test_columns_across_blocks(folder: Path, by_columns: None, monkeypatch: pyte
 
 def test_line_that_is_longer_than_a_block(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Guards against a long document that is refused, or cut."""
-    monkeypatch.setattr(beir_corpus, "BLOCK", 1_000)
+    monkeypatch.setattr(beir, "BLOCK", 1_000)
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
         file.write('\n{"_id": "long", "text": "' + "x" * 5_000 + '"}\n')
     assert documents(read_beir(folder)["corpus"]) == plain(folder / "corpus.jsonl")
@@ -117,7 +115,7 @@ def test_line_ends_and_byte_order_marks(folder: Path, ending: str):
 def test_second_loading_does_not_read_the_corpus(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Guards against a corpus that is parsed again at every run."""
     first = documents(read_beir(folder)["corpus"])
-    monkeypatch.setattr(beir_corpus, "_write", None)
+    monkeypatch.setattr(beir, "_write", None)
     assert documents(read_beir(folder)["corpus"]) == first
 
 
@@ -201,11 +199,10 @@ def test_bad_line_is_placed(folder: Path, name: str, kind: str):
     assert name == "queries.jsonl" or not list(cache_folder(folder / name).glob("[!.]*/"))
 
 
-@pytest.mark.parametrize("block", [1 << 20, 0], ids=["in columns", "line by line"])
-def test_an_empty_document_is_left_out_where_no_query_needs_it(folder: Path, block: int, monkeypatch, caplog):
+@pytest.mark.parametrize("way", ["by_lines", "by_columns"])
+def test_an_empty_document_is_left_out_where_no_query_needs_it(folder: Path, way: str, request, caplog):
     """Guards against a corpus of which a few empty documents stop all others, and against one that a query lacks."""
-    if not block:
-        monkeypatch.setattr(beir_corpus, "_write_columns", raise_doubtful)
+    request.getfixturevalue(way)
     whole = read_beir(folder)["corpus"].num_rows
     with (folder / "corpus.jsonl").open("a") as file:
         file.write('\n{"_id": "z1", "text": ""}\n{"_id": "z2", "title": " ", "text": "\\t"}\n')
@@ -215,10 +212,6 @@ def test_an_empty_document_is_left_out_where_no_query_needs_it(folder: Path, blo
         file.write("\nq1\tz2\t1\n")
     with pytest.raises(InputError, match=r"qrels\.tsv:\d+: document 'z2' has no text at .*corpus\.jsonl:\d+; fix"):
         read_beir(folder)
-
-
-def raise_doubtful(*_):
-    raise beir_corpus._DoubtfulError
 
 
 @pytest.mark.parametrize("line", [b'{"_id": "z\xff", "text": "x"}', b'{"_id": "z", "text": "one \xed\xa0\xbd two"}'])
@@ -233,7 +226,7 @@ def test_bad_bytes_are_placed(folder: Path, name: str, line: bytes):
 
 def test_duplicates_far_apart(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Guards against an id that appears twice, in two blocks."""
-    monkeypatch.setattr(beir_corpus, "BLOCK", 1_000)
+    monkeypatch.setattr(beir, "BLOCK", 1_000)
     lines = [f'{{"_id": "{number % 299}", "text": "x"}}\n' for number in range(300)]
     (folder / "corpus.jsonl").write_text("".join(lines))
     with pytest.raises(InputError, match=r"corpus.jsonl:300: document id '0' appears twice, the first at .*:1;"):
@@ -242,7 +235,7 @@ def test_duplicates_far_apart(folder: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_equal_hashes_are_no_duplicates(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Guards against a collision of hashes that is reported as a duplicate."""
-    monkeypatch.setattr(beir_corpus.np, "fromiter", lambda *_, **__: np.zeros(5, dtype=np.int64))
+    monkeypatch.setattr(beir.np, "fromiter", lambda *_, **__: np.zeros(5, dtype=np.int64))
     assert read_beir(folder)["corpus"].num_rows == 5
 
 
@@ -288,26 +281,3 @@ def test_query_without_an_answer_is_placed(folder: Path, judgement: str):
     (folder / "qrels.tsv").write_text(HEAD + "q1\td1\t1\n" + judgement)
     with pytest.raises(InputError, match=r"queries\.jsonl:2: query 'q2' has no relevant document in .*qrels\.tsv"):
         read_beir(folder)
-
-
-def test_cache_that_cannot_be_written(folder: Path, own_home: Path):
-    """Guards against a traceback where the home folder is a file."""
-    own_home.write_text("no folder")
-    with pytest.raises(InputError, match="cannot write there"):
-        read_beir(folder)
-
-
-def test_a_killed_writer_leaves_no_corpus(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Guards against half a corpus that a later run takes for the whole."""
-    write: Callable[..., None] = beir_corpus._write_columns
-
-    def die(source: Path, target: Path) -> None:
-        write(source, target)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as context:
-        context.setattr(beir_corpus, "_write_columns", die)
-        with pytest.raises(KeyboardInterrupt):
-            read_beir(folder)
-    assert not list(cache_folder(folder / "corpus.jsonl").glob("[!.]*/"))
-    assert read_beir(folder)["corpus"].num_rows == 5

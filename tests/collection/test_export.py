@@ -320,24 +320,18 @@ def test_mtebs_own_mock_task(tasks, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "file_format", "options", "message"),
     [
-        (("OdRetrieval", "beir"), "task 'OdRetrieval' is unknown to mteb; did you mean 'OddRetrieval'"),
-        (("OddRetrieval", "json"), "format 'json' is unknown; write one of beir, trec"),
+        ("OdRetrieval", "beir", {}, "task 'OdRetrieval' is unknown to mteb; did you mean 'OddRetrieval'"),
+        ("OddRetrieval", "json", {}, "format 'json' is unknown; write one of beir, trec"),
+        ("OddRetrieval", "beir", {"subsets": ["xxx-eng"]}, "has no subset 'xxx-eng'; it has som-eng, swh-eng"),
+        ("OddRetrieval", "beir", {"splits": ["train"]}, "has no split 'train'; it has test"),
     ],
 )
-def test_unknown_names(tasks, tmp_path: Path, arguments, message: str):
-    """Guards against a traceback for a name that is misspelt."""
+def test_unknown_names(tasks, tmp_path: Path, name: str, file_format: str, options: dict, message: str):
+    """Guards against a traceback for a name that is misspelt, and an export of nothing."""
     with pytest.raises(InputError, match=re.escape(message)):
-        export(*arguments, tmp_path)
-
-
-def test_unknown_subset_and_split(tasks, tmp_path: Path):
-    """Guards against an export of nothing."""
-    with pytest.raises(InputError, match="has no subset 'xxx-eng'; it has som-eng, swh-eng"):
-        export("OddRetrieval", "beir", tmp_path, subsets=["xxx-eng"])
-    with pytest.raises(InputError, match="has no split 'train'; it has test"):
-        export("OddRetrieval", "beir", tmp_path, splits=["train"])
+        export(name, file_format, tmp_path, **options)
 
 
 def test_a_folder_that_is_there_is_left_alone(tasks, tmp_path: Path):

@@ -39,22 +39,6 @@ def load():
     return irds_split("WikiCLIR", "wikiclir/sw", corpus_id="wikiclir/sw", query_field="first_sent")
 
 
-def test_the_three_parts_as_they_stand_in_the_files(irds_home: Path):
-    """Guards against a field in the wrong column, a grade that is lost, a query that nobody judged."""
-    swahili(irds_home)
-    split = load()
-    assert split["corpus"].to_dict() == {
-        "id": ["2", "33", "40"],
-        "text": ["somo la zamani .", "lugha .", ""],
-        "title": ["Akiolojia", "Lugha asilia", "Tupu"],
-    }
-    assert split["queries"].to_dict() == {
-        "id": ["12", "25"],
-        "text": ["is a political philosophy .", "is a disorder ."],
-    }
-    assert split["relevant_docs"] == {"12": {"2": 2, "33": 1}, "25": {"33": 2}}
-
-
 def test_the_corpus_is_read_once_until_its_file_changes(irds_home: Path, monkeypatch: pytest.MonkeyPatch):
     """Guards against a corpus parsed at every run, or a stale one after its file was replaced."""
     folder = swahili(irds_home)

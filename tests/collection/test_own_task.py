@@ -15,10 +15,8 @@ import mteb
 import pytest
 
 from optical_mteb.collection import own_retrieval
-from optical_mteb.collection.beir import read_beir
-from optical_mteb.collection.beir_corpus import cache_folder
+from optical_mteb.collection.beir import cache_folder, read_beir
 from optical_mteb.collection.own_task import add_task, own_tasks, remove_task
-from optical_mteb.collection.task_file import read_task_file
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
 
@@ -146,10 +144,10 @@ WRONG = {
 @pytest.mark.parametrize("toml", WRONG)
 def test_wrong_task_file_is_placed(tmp_path: Path, toml: str):
     """Guards against a task.toml that is taken although a key is wrong, or an error without line and key."""
-    path = write_collection(tmp_path / "mine", toml) / "task.toml"
+    folder = write_collection(tmp_path / "mine", toml)
     with pytest.raises(InputError, match=WRONG[toml]) as error:
-        read_task_file(path)
-    assert str(error.value).startswith(str(path))
+        own_retrieval.own_task_class(folder)
+    assert str(error.value).startswith(f"{folder}/task.toml")
     assert "\n" not in str(error.value)
 
 

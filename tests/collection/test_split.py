@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.split import check_qrels, documents_among, retrieval_split
+from optical_mteb.collection.split import documents_among, retrieval_split
 from optical_mteb.errors import InputError
 
 DOCUMENTS = [Entry("d1", "mbwa"), Entry("d2", "paka"), Entry("d3", "ng'ombe")]
@@ -161,11 +161,3 @@ def test_a_corpus_in_a_file_is_judged_as_one_in_memory():
     with pytest.raises(InputError, match=r"^t: query 'q2' is judged on document 'd25000', which is not there"):
         retrieval_split("t", corpus, QUERIES, {"q1": {"d0": 1}, "q2": {"d25000": 1}})
     assert documents_among(corpus, {"d9999", "d10000", "d-1"}) == {"d9999", "d10000"}
-
-
-def test_judgements_are_checked_against_any_ids():
-    """Guards against an error where ids are given as a list, or as an iterator that can be read only once."""
-    check_qrels("t", QRELS, iter(["d1", "d2"]), iter(["q1", "q2"]))
-    check_qrels("t", QRELS, ["d1", "d2"], {"q1": 0, "q2": 0})
-    with pytest.raises(InputError, match=r"^t: query 'q2' is judged on document 'd2'"):
-        check_qrels("t", QRELS, iter(["d1"]), iter(["q1", "q2"]))

@@ -9,6 +9,19 @@ from statistics import fmean
 import mteb
 import pytest
 
+from optical_mteb.storage import local_data
+
+
+def real_data(place: str) -> tuple[Path, pytest.MarkDecorator]:
+    """A folder of OPTICAL_MTEB_DATA, and the mark that skips a test where it is absent."""
+    folder = (local_data() or Path("nowhere")) / place
+    return folder, pytest.mark.skipif(not folder.is_dir(), reason=f"OPTICAL_MTEB_DATA is not set, or has no {place}")
+
+
+def texts(dataset) -> dict[str, str]:
+    """Documents or queries by their ids."""
+    return dict(zip(dataset["id"], dataset["text"], strict=True))
+
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

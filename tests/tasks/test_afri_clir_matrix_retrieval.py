@@ -20,7 +20,6 @@ ARTICLES = [
 ]
 TOPICS = "51694286\tRoubaix Velodrome\n3018772\tWards of Kyoto\n44766\tCoventry\n5\tRobin's plantain\n"
 QRELS = "3018772 Q0 3587 5\n44766 Q0 62443 6\n44766 Q0 3783 4\n51694286 Q0 3783 0\n5 Q0 3587 0\n"
-CODES = ["afr", "amh", "ary", "arz", "hau", "ibo", "nso", "sna", "som", "swa", "tir", "twi", "wol", "yor", "zul"]
 TOPICS_FILE = "test/queries/topics.africlirmatrix-v1.0.en.twi.tsv"
 QRELS_FILE = "test/qrels/qrels.africlirmatrix-v1.0.en.twi.txt"
 ARTICLES_FILE = "africlirmatrix-v1.0-twi/corpus.jsonl"
@@ -49,15 +48,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(subset: str = "eng-twi"):
     return AfriCLIRMatrixRetrieval().load_split(subset, "test")
-
-
-def test_metadata_is_complete():
-    """Guards against metadata that MTEB would refuse in a task that moves upstream."""
-    metadata = AfriCLIRMatrixRetrieval.metadata
-    assert metadata.is_filled()
-    assert list(metadata.eval_langs) == [f"eng-{'swh' if code == 'swa' else code}" for code in CODES]
-    assert metadata.eval_langs["eng-swh"] == ["eng-Latn", "swh-Latn", "swa-Latn"]
-    assert metadata.eval_splits == ["test"]
 
 
 def test_articles_titles_and_grades(data: Path, caplog: pytest.LogCaptureFixture):
@@ -121,12 +111,7 @@ def test_download_and_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ("path", "content", "message"),
     [
         (TOPICS_FILE, b"1\ta\n1\tb\n", r"twi\.tsv:2: topic '1' appears twice, the first at .*twi\.tsv:1"),
-        (TOPICS_FILE, b"1\t\xc3\n", r"twi\.tsv:1: byte 3 of the line is not valid UTF-8"),
         (QRELS_FILE, b"44766 Q0 62443 6\n44766 Q0 1 4\n", r"twi\.txt:2: document '1' is not there"),
-        (QRELS_FILE, b"44766 Q0 7000 6\n", r"twi\.txt:1: document '7000' is not there, or has no text"),
-        (QRELS_FILE, b"99 Q0 3587 6\n", r"twi\.txt:1: query '99' is not there"),
-        (QRELS_FILE, b"44766 Q0 62443\n", r"twi\.txt:1: expected 'query 0 document grade'"),
-        (ARTICLES_FILE, b'{"id": "1", "contents": "a"}\n{"id": "1", "contents": "b"}\n', r"jsonl:2: .*appears twice"),
         (ARTICLES_FILE, b'{"docid": "1", "contents": "a"}\n', r"jsonl:1: the object has no 'id'"),
     ],
 )
@@ -134,12 +119,4 @@ def test_bad_data_is_refused_with_its_line(data: Path, path: str, content: bytes
     """Guards against bad lines that are skipped, or end in a traceback."""
     (data / path).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        load()
-
-
-@pytest.mark.parametrize("path", [TOPICS_FILE, QRELS_FILE, ARTICLES_FILE])
-def test_missing_file_is_named_with_its_place(data: Path, path: str):
-    """Guards against an error that does not say what to get and where to put it."""
-    (data / path).unlink()
-    with pytest.raises(InputError, match=f"get it from https://.* and put it at {data / path}"):
         load()

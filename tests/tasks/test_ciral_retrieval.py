@@ -7,7 +7,6 @@ import json
 import logging
 from pathlib import Path
 
-import mteb
 import pytest
 
 from optical_mteb.errors import InputError
@@ -67,14 +66,6 @@ def qrels_by_hand(path: Path) -> dict[str, dict[str, int]]:
     return relevant
 
 
-def test_metadata_is_complete():
-    """Guards against metadata that MTEB would refuse in a task that moves upstream, and revisions that are not commits."""
-    assert CIRALRetrieval.metadata.is_filled()
-    assert list(CIRALRetrieval.metadata.eval_langs) == ["eng-hau", "eng-som", "eng-swh", "eng-yor"]
-    assert CIRALRetrieval.metadata.eval_langs["eng-swh"] == ["eng-Latn", "swh-Latn", "swa-Latn"]
-    assert len(CIRALRetrieval.metadata.dataset["revision"]) == 40
-
-
 def test_passages(data: Path):
     """Guards against a title that is lost, null as text, and an empty passage that is kept."""
     assert load("dev")["corpus"].to_list() == [
@@ -104,13 +95,6 @@ def test_strangers_and_unanswered_questions_are_left_out(data: Path, caplog: pyt
     messages = [record.getMessage() for record in caplog.records]
     assert "CIRALRetrieval/eng-swh/test-b: left out the judgements of 1 questions that are not there" in messages
     assert "CIRALRetrieval/eng-swh/test-b: left out 1 queries without a relevant document" in messages
-
-
-def test_only_the_chosen_subset_and_split_are_read(data: Path):
-    """Guards against files that are opened although nobody asked for them: the other languages are not there."""
-    task = mteb.get_task("CIRALRetrieval", languages=["swa"], eval_splits=["dev"])
-    task.load_data()
-    assert {subset: list(splits) for subset, splits in task.dataset.items()} == {"eng-swh": ["dev"]}
 
 
 def test_packed_passages(data: Path):
@@ -148,29 +132,16 @@ def test_changed_passages_are_read_again(data: Path):
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
-        (
-            "ciral/ciral-swahili/topics/topics.ciral-v1.0-sw-dev.tsv",
-            b"7\tA?\n7\tB?\n",
-            r"dev\.tsv:2: topic '7' appears",
-        ),
         ("ciral/ciral-swahili/topics/topics.ciral-v1.0-sw-dev.tsv", b"7 A?\n", r"dev\.tsv:1: expected an id, a tab"),
-        ("ciral/ciral-swahili/qrels/qrels.ciral-v1.0-sw-dev.tsv", b"7\tQ0\tVOA#1#0\n", r"dev\.tsv:1: expected 'query"),
         (
             "ciral/ciral-swahili/qrels/qrels.ciral-v1.0-sw-dev.tsv",
             b"7 Q0 VOA#9 1\n",
             r"dev\.tsv:1: document 'VOA#9' is",
         ),
-        ("ciral/ciral-swahili/qrels/qrels.ciral-v1.0-sw-dev.tsv", b"7 Q0 \xff 1\n", r"dev\.tsv:1: byte 6 of the line"),
         (
             "ciral-corpus/passages-v1.0/swahili_passages.jsonl",
             b'{"docid": "a"}\n',
             r"jsonl:1: the object has no 'title'",
-        ),
-        ("ciral-corpus/passages-v1.0/swahili_passages.jsonl", b'{"docid": "a', r"jsonl:1: is not JSON"),
-        (
-            "ciral-corpus/passages-v1.0/swahili_passages.jsonl",
-            b'{"docid": "a", "title": "", "text": "x"}\n' * 2,
-            r"jsonl:2: document id 'a' appears twice, the first at .*jsonl:1",
         ),
     ],
 )
@@ -178,15 +149,4 @@ def test_bad_data_is_refused_with_its_line(data: Path, path: str, content: bytes
     """Guards against bad lines that are skipped, or end in a traceback."""
     (data / path).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        load("dev")
-
-
-@pytest.mark.parametrize(
-    "path", ["ciral/ciral-swahili/qrels", "ciral/ciral-swahili/topics", "ciral-corpus/passages-v1.0"]
-)
-def test_missing_file_is_named_with_its_place(data: Path, path: str):
-    """Guards against an error that does not say what to get and where to put it."""
-    for file in (data / path).iterdir():
-        file.unlink()
-    with pytest.raises(InputError, match=rf"get it from https://huggingface.co/.* and put it at {data}/{path}/"):
         load("dev")

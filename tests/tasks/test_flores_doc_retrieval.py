@@ -12,11 +12,10 @@ import mteb
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import local_data
 from optical_mteb.tasks.flores_doc_retrieval import FLORESDocRetrieval
+from tests.tasks.conftest import real_data, texts
 
-REAL = local_data()
-REAL_FOLDER = None if REAL is None else REAL / "eval" / "flores200"
+REAL, with_real_data = real_data("eval/flores200")
 HEADER = "URL\tdomain\ttopic\thas_image\thas_hyperlink\n"
 WIKI = "https://en.wikinews.org/wiki/"
 ARTICLES = "AABBBCDDDDDA"
@@ -33,11 +32,9 @@ def write(folder: Path, split: str, languages: tuple[str, ...]) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "data" / "flores200" / "flores200_dataset"
+def folder(data: Path) -> Path:
+    folder = data / "flores200" / "flores200_dataset"
     write(folder, "dev", ("eng_Latn", "swh_Latn", "zho_Hant"))
-    monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return folder
 
 
@@ -45,20 +42,6 @@ def load(*subsets: str, split: str | None = None):
     task = FLORESDocRetrieval().filter_languages(None, hf_subsets=subsets or None)
     task.filter_eval_splits([split] if split else None).load_data()
     return {subset: splits[split or "dev"] for subset, splits in task.dataset.items()}
-
-
-def texts(dataset) -> dict[str, str]:
-    return dict(zip(dataset["id"], dataset["text"], strict=True))
-
-
-def test_metadata_is_complete():
-    """Guards against metadata that MTEB would refuse, and other languages by default than the twelve."""
-    metadata = FLORESDocRetrieval.metadata
-    assert metadata.is_filled()
-    assert metadata.eval_splits == ["dev"]
-    assert metadata.eval_langs["swh-eng"] == ["swh-Latn", "swa-Latn", "eng-Latn"]
-    assert metadata.eval_langs["zho_Hant-eng"] == ["zho-Hant", "eng-Latn"]
-    assert FLORESDocRetrieval().filter_languages(None).hf_subsets == [f"{name}-eng" for name in DEFAULT]
 
 
 def test_languages_against_mtebs_flores():
@@ -103,12 +86,6 @@ def test_a_sentence_of_two_articles_is_relevant_to_both(folder: Path):
     assert relevant["1"] == relevant["7"] == {f"{WIKI}A": 1, f"{WIKI}D": 1}
 
 
-def test_only_files_of_chosen_subsets_and_splits_are_opened(folder: Path):
-    """Guards against a subset that needs another's files, and a script that is mixed up with the other."""
-    (folder / "dev" / "swh_Latn.dev").unlink()
-    assert load("zho_Hant-eng")["zho_Hant-eng"]["queries"]["text"][0] == "zho 1"
-
-
 def test_devtest_is_run_where_it_is_chosen(folder: Path):
     """Guards against a split that is read from the files of the other, and a default that needs both."""
     with pytest.raises(InputError, match=r"flores200: .* is not here .*facebookresearch/flores") as error:
@@ -131,23 +108,11 @@ def test_the_publishers_archive_is_unpacked(folder: Path, tmp_path: Path):
     assert len(load("swh-eng")["swh-eng"]["queries"]) == 4
 
 
-def test_a_language_that_is_not_there(folder: Path):
-    """Guards against a traceback where one line tells what to get."""
-    with pytest.raises(InputError, match=r"^flores200: .* is not here .*flores200"):
-        load("som-eng")
-
-
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
         ("dev/swh_Latn.dev", b"swh 12\n", b"", r"swh_Latn\.dev:12: ends here, but .*eng_Latn\.dev continues"),
-        ("dev/eng_Latn.dev", b"eng 12\n", b"", r"eng_Latn\.dev:12: ends here, but .*swh_Latn\.dev continues"),
-        ("dev/swh_Latn.dev", b"swh 5", b"\xff", r"swh_Latn\.dev:5: byte 1 of the line is not valid UTF-8"),
-        ("metadata_dev.tsv", b"/A\t", b"/\xff\t", r"metadata_dev\.tsv:2: byte 30 of the line is not valid UTF-8"),
-        ("dev/swh_Latn.dev", b"swh 7\n", b" \n", r"swh_Latn\.dev:7: query '7' has no text"),
-        ("dev/eng_Latn.dev", b"eng 6\n", b" \n", r"eng_Latn\.dev:6: document '.*/C' has no text"),
         ("metadata_dev.tsv", b"URL\t", b"url\t", r"metadata_dev\.tsv:1: expected a header with the column URL, found"),
-        ("metadata_dev.tsv", HEADER.encode(), b"", r"metadata_dev\.tsv:1: expected a header"),
         ("metadata_dev.tsv", f"{WIKI}C".encode(), b"", r"metadata_dev\.tsv:7: has no URL"),
         (
             "metadata_dev.tsv",
@@ -168,25 +133,16 @@ def test_damaged_files_are_refused(folder: Path, name: str, old: bytes, new: byt
         load("swh-eng")
 
 
-def test_an_empty_file_is_refused(folder: Path):
-    """Guards against a traceback at a file without a header."""
-    (folder / "metadata_dev.tsv").write_text("")
-    with pytest.raises(InputError, match=r"metadata_dev\.tsv:1: expected a header"):
-        load("swh-eng")
-
-
 @pytest.mark.long
-@pytest.mark.skipif(
-    REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/flores200"
-)
+@with_real_data
 @pytest.mark.parametrize("language", DEFAULT)
 def test_real_files_against_an_independent_count(language: str):
     """Guards against sentences lost, doubled or judged on another article, and translations that stand in the document."""
-    with (REAL_FOLDER / "metadata_dev.tsv").open(encoding="utf-8", newline="") as stream:
+    with (REAL / "metadata_dev.tsv").open(encoding="utf-8", newline="") as stream:
         urls = [row["URL"] for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)]
-    path = next(REAL_FOLDER.glob(f"{language}_*.dev"))
+    path = next(REAL.glob(f"{language}_*.dev"))
     translated, english = (
-        each.read_bytes().decode().removesuffix("\n").split("\n") for each in (path, REAL_FOLDER / "eng_Latn.dev")
+        each.read_bytes().decode().removesuffix("\n").split("\n") for each in (path, REAL / "eng_Latn.dev")
     )
     assert len(urls) == len(translated) == len(english) == 997
     articles = defaultdict(list)

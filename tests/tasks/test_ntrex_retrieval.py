@@ -9,15 +9,13 @@ import mteb
 import pytest
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import local_data
 from optical_mteb.tasks.ntrex_retrieval import NTREXRetrieval
+from tests.tasks.conftest import real_data, texts
 
-REAL = local_data()
-REAL_FOLDER = None if REAL is None else REAL / "eval" / "ntrex"
+REAL, with_real_data = real_data("eval/ntrex")
 ARTICLES = ["bbc.1", "bbc.1", "cnn.2", "cnn.2", "cnn.2", "npr.3"]
 ENGLISH = ["Snow in May", "It snowed.", "Rain at last", "It rained.", "No more to say.", "The sun"]
 SOMALI = ["Baraf May", "Baraf baa da'ay.", "Roob ugu dambeyn", "Roob baa da'ay.", "Wax kale ma jiraan.", "Qorraxda"]
-DEFAULT = ["swh", "som", "fil", "mar", "fra", "spa", "por", "hau", "ibo", "yor", "zul", "amh"]
 
 
 @pytest.fixture
@@ -37,20 +35,6 @@ def load(*subsets: str):
     task = NTREXRetrieval().filter_languages(None, hf_subsets=subsets)
     task.load_data()
     return {subset: splits["test"] for subset, splits in task.dataset.items()}
-
-
-def texts(dataset) -> dict[str, str]:
-    return dict(zip(dataset["id"], dataset["text"], strict=True))
-
-
-def test_metadata_is_complete():
-    """Guards against metadata that MTEB would refuse, and a lost tag of Swahili or script of a language."""
-    metadata = NTREXRetrieval.metadata
-    assert metadata.is_filled()
-    assert metadata.eval_langs["swh-eng"] == ["swh-Latn", "swa-Latn", "eng-Latn"]
-    assert metadata.eval_langs["eng-zho_Hant"] == ["eng-Latn", "zho-Hant"]
-    assert metadata.eval_langs["srp_Cyrl-eng"] == ["srp-Cyrl", "eng-Latn"]
-    assert len({tuple(tags) for tags in metadata.eval_langs.values()}) == len(metadata.eval_langs)
 
 
 def test_sentences_of_one_language_articles_of_the_other(files: Path):
@@ -79,39 +63,19 @@ def test_a_sentence_that_stands_in_two_articles_is_relevant_to_both(files: Path)
     assert load("eng-som")["eng-som"]["relevant_docs"]["1"] == {"bbc.1": 1}
 
 
-def test_twelve_languages_are_run_unasked():
-    """Guards against a run of 250 subsets that nobody asked for, and a choice that is overruled."""
-    default = [f"{name}-eng" for name in DEFAULT] + [f"eng-{name}" for name in DEFAULT]
-    assert mteb.get_task("NTREXRetrieval").hf_subsets == default
-    assert mteb.get_task("NTREXRetrieval", languages=["som"]).hf_subsets == ["som-eng", "eng-som"]
+def test_languages_are_chosen_as_mteb_does():
+    """Guards against a choice that is overruled, and a task that is not in MTEB's registry under its languages."""
+    tasks = {task.metadata.name: task for task in mteb.get_tasks(languages=["som"])}
+    assert tasks["NTREXRetrieval"].hf_subsets == ["som-eng", "eng-som"]
     assert mteb.get_task("NTREXRetrieval", languages=["deu"]).hf_subsets == ["deu-eng", "eng-deu"]
     assert mteb.get_task("NTREXRetrieval", hf_subsets=["eng-deu"]).hf_subsets == ["eng-deu"]
     assert len(mteb.get_task("NTREXRetrieval", languages=["eng"]).hf_subsets) == len(NTREXRetrieval.metadata.eval_langs)
 
 
-def test_mteb_finds_it_by_language():
-    """Guards against a task that is not in MTEB's registry, or not under its languages."""
-    tasks = {task.metadata.name: task for task in mteb.get_tasks(languages=["som"])}
-    assert tasks["NTREXRetrieval"].hf_subsets == ["som-eng", "eng-som"]
-
-
-def test_only_the_chosen_language_is_read(files: Path):
-    """Guards against a task that opens, or downloads, every language's file."""
-    (files / "NTREX-128" / "newstest2019-ref.swa.txt").write_bytes(b"\xff")
-    assert list(load("som-eng")) == ["som-eng"]
-    with pytest.raises(InputError, match=r"newstest2019-ref\.swa\.txt:1: byte 1 of the line is not valid UTF-8"):
-        load("som-eng", "swh-eng")
-    with pytest.raises(InputError, match=r"^ntrex: NTREX-128/newstest2019-ref\.zho-CN\.txt is not here .* put it at"):
-        load("zho_Hans-eng")
-
-
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("DOCUMENT_IDS.tsv", b"npr.3\n", b"", r"DOCUMENT_IDS\.tsv:6: ends here, but .*ref\.som\.txt continues"),
-        ("NTREX-128/newstest2019-ref.som.txt", b"Qorraxda\n", b"", r"ref\.som\.txt:6: ends here, but .*IDS\.tsv continues"),
         ("NTREX-128/newstest2019-src.eng.txt", b"The sun\n", b"", r"src\.eng\.txt:6: ends here, but .*IDS\.tsv continues"),
-        ("NTREX-128/newstest2019-src.eng.txt", b"The sun", b"\xff", r"src\.eng\.txt:6: byte 1 of the line is not valid"),
         ("NTREX-128/newstest2019-src.eng.txt", b"The sun", b" ", r"src\.eng\.txt:6: document 'npr\.3' has no text"),
         ("DOCUMENT_IDS.tsv", b"npr.3", b"", r"src\.eng\.txt:6: a document has no id"),
     ],
@@ -136,15 +100,13 @@ def test_mteb_scores_it(files: Path, evaluate):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(
-    REAL_FOLDER is None or not REAL_FOLDER.is_dir(), reason="OPTICAL_MTEB_DATA is not set, or has no eval/ntrex"
-)
+@with_real_data
 @pytest.mark.parametrize("language", ["swh", "som", "fil", "mar", "amh"])
 def test_real_files_against_an_independent_count(language: str):
     """Guards against sentences lost, doubled, or judged on another article, in both directions."""
     published = {"swh": "swa"}.get(language, language)
     ids, *sides = (
-        [line.strip() for line in (REAL_FOLDER / name).read_bytes().decode().removesuffix("\n").split("\n")]
+        [line.strip() for line in (REAL / name).read_bytes().decode().removesuffix("\n").split("\n")]
         for name in ("DOCUMENT_IDS.tsv", f"newstest2019-ref.{published}.txt", "newstest2019-src.eng.txt")
     )
     for subset, (asked, searched) in {f"{language}-eng": sides, f"eng-{language}": reversed(sides)}.items():
