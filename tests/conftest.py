@@ -8,7 +8,7 @@ import gc
 import os
 import string
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -59,6 +59,22 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("OPTICAL_MTEB_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command as its console script does; returns exit code, output and errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        from optical_mteb import cli
+
+        monkeypatch.setattr(sys, "argv", ["optical-mteb", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

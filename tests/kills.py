@@ -188,19 +188,8 @@ def prepare_corpus() -> None:
 
 
 build_index = optical_mteb(
-    *(
-        "index",
-        "build",
-        "index",
-        "--corpus",
-        "corpus.jsonl",
-        "-m",
-        "base",
-        "--spec",
-        "ivf4,sq8+refine",
-        "--device",
-        "cpu",
-    )
+    *("index", "build", "index", "--corpus", "corpus.jsonl", "-m", "base"),
+    *("--spec", "ivf4,sq8+refine", "--device", "cpu"),
 )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from optical_mteb import cli
 from optical_mteb.cli.guard import print_anything, take_debug
 from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, check_inference_device
@@ -35,19 +34,6 @@ def recipe(tmp_path, monkeypatch):
     path = tmp_path / "mine.toml"
     path.write_text(RECIPE)
     return path
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command as its console script does; returns exit code and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["optical-mteb", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return stopped.value.code or 0, capsys.readouterr().err
-
-    return run
 
 
 SETTINGS = {
@@ -105,7 +91,7 @@ def test_a_file_that_python_cannot_parse_is_one_line(recipe, text):
 
 
 @pytest.mark.long
-def test_names_and_paths_that_the_system_refuses_are_one_line(run, tmp_path):
+def test_names_and_paths_that_the_system_refuses_are_one_line(command, tmp_path):
     """Guards against a traceback where a name is too long, has a NUL, a lone surrogate, or an unknown user in it."""
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
@@ -123,25 +109,25 @@ def test_names_and_paths_that_the_system_refuses_are_one_line(run, tmp_path):
     ]
     wrong = []
     for name in names:
-        for command in (
+        for words in (
             ["train", name],
             ["models", name or "x y"],
             ["index", "info", name],
             ["study", name, "--dry-run"],
         ):
-            code, errors = run(*command)
+            code, _, errors = command(*words)
             # The parser of the command line shows the usage for a path with a NUL in it.
             in_one_line = errors.startswith("optical-mteb: error: ") and errors.count("\n") == 1
             if code != 2 or not (in_one_line or errors.startswith("Usage: ")):
-                wrong.append((command, code, errors))
+                wrong.append((words, code, errors))
     assert wrong == []
 
 
-def test_a_home_that_cannot_be_is_one_line(run, monkeypatch, tmp_path):
+def test_a_home_that_cannot_be_is_one_line(command, monkeypatch, tmp_path):
     """Guards against a traceback where OPTICAL_MTEB_HOME is too long, no folder, not UTF-8 or of an unknown user."""
     for place in ["/" + "x" * 300, "/dev/null", str(tmp_path / "\udce9"), "~nosuchuser"]:
         monkeypatch.setenv("OPTICAL_MTEB_HOME", place)
-        code, errors = run("models", "nobody")
+        code, _, errors = command("models", "nobody")
         assert (code, errors.count("\n")) == (2, 1), errors
     monkeypatch.delenv("OPTICAL_MTEB_HOME")
     monkeypatch.delenv("HOME")
@@ -159,39 +145,39 @@ def test_devices_that_are_not_there_are_refused():
     check_inference_device(None)
 
 
-def test_rank_that_is_no_number(run, recipe, monkeypatch):
+def test_rank_that_is_no_number(command, recipe, monkeypatch):
     """Guards against a traceback where RANK is set to something that torchrun never sets."""
     monkeypatch.setenv("RANK", "x")
-    code, errors = run("train", str(recipe))
+    code, _, errors = command("train", str(recipe))
     assert (code, "RANK=x" in errors) == (2, True)
 
 
-def test_unforeseen_errors_of_input_are_one_line_and_faults_keep_their_traceback(run, monkeypatch):
+def test_unforeseen_errors_of_input_are_one_line_and_faults_keep_their_traceback(command, monkeypatch):
     """Guards against tracebacks for odd input, and against a fault of the package that looks like odd input."""
     for error in (OSError(36, "File name too long", "x"), ValueError("a\nb"), OverflowError("big"), RecursionError()):
         monkeypatch.setattr("optical_mteb.bases.pypi_bases", lambda error=error: (_ for _ in ()).throw(error))
-        code, errors = run("bases")
+        code, _, errors = command("bases")
         assert (code, errors.count("\n")) == (2, 1)
         assert f"({type(error).__name__} at optical_mteb/cli/training.py:" in errors
         assert "--debug" in errors
         with pytest.raises(type(error)):
-            run("bases", "--debug")
+            command("bases", "--debug")
     monkeypatch.setattr("optical_mteb.bases.pypi_bases", lambda: {}["fault"])
     with pytest.raises(KeyError):
-        run("bases")
+        command("bases")
     words = ["optical-mteb", "--debug", "index", "search", "--debug", "x", "--", "--debug"]
     assert take_debug(words)
     assert words == ["optical-mteb", "index", "search", "x", "--", "--debug"]
     assert not take_debug(words)
 
 
-def test_a_full_standard_output_is_one_line(run, monkeypatch):
+def test_a_full_standard_output_is_one_line(command, monkeypatch):
     """Guards against an error that Python only mentions at exit, with another code, when the output's disk is full."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
         patch.setattr(sys, "stdout", full)
-        assert run("bases")[0] == 2
+        assert command("bases")[0] == 2
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

@@ -1,22 +1,12 @@
 """The command: exit codes, one-line errors, and help with an example."""
 
 import shlex
-import sys
 
 import pytest
 import typer
 
 from optical_mteb import cli, doctor
 from optical_mteb.storage import runs_folder
-
-
-def run_main(monkeypatch, capsys, *arguments):
-    """Runs the command as its console script does; returns exit code, output and errors."""
-    monkeypatch.setattr(sys, "argv", ["optical-mteb", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    captured = capsys.readouterr()
-    return stopped.value.code or 0, captured.out, captured.err
 
 
 def commands(group=None, path=()):
@@ -42,12 +32,12 @@ def test_every_command_has_a_purpose_and_an_example_that_is_read():
             command.make_context(path[-1], words[len(path) :])
 
 
-def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
+def test_doctor_finds_what_is_wrong(monkeypatch, command, tmp_path, own_home):
     """Guards against a doctor that writes, waits for the network, or calls a broken set-up sound."""
     monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
     found = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "mteb" else found(name))
-    code, output, errors = run_main(monkeypatch, capsys, "doctor")
+    code, output, errors = command("doctor")
     lines = {line.split("  ")[0]: line for line in output.splitlines()}
     assert lines["Hugging Face Hub"].endswith("not asked: HF_HUB_OFFLINE is set")
     assert f"{own_home / 'students'}, 0 students" in lines["student store"]
@@ -58,7 +48,7 @@ def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
     monkeypatch.setenv("OPTICAL_MTEB_DISABLE", "1")
     monkeypatch.setenv("OPTICAL_MTEB_DATA", str(tmp_path / "nothing"))
     own_home.write_text("a file, not a folder")
-    code, output, errors = run_main(monkeypatch, capsys, "doctor")
+    code, output, errors = command("doctor")
     assert code == 1
     assert "off: OPTICAL_MTEB_DISABLE=1" in output
     assert "data folder: OPTICAL_MTEB_DATA=" in errors
@@ -85,36 +75,36 @@ def test_doctor_finds_what_is_wrong(monkeypatch, capsys, tmp_path, own_home):
         (["compare", "a/b", "c/d", "-t", "CLDRNameRetrieval", "--results", "."], "no results of a/b"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, arguments, message):
+def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, command, tmp_path, arguments, message):
     """Guards against tracebacks and other exit codes for mistakes of the user."""
     monkeypatch.chdir(tmp_path)
     (runs_folder() / "half").mkdir(parents=True)
-    code, output, errors = run_main(monkeypatch, capsys, *arguments)
+    code, output, errors = command(*arguments)
     assert (code, output) == (2, "")
     assert errors.startswith("optical-mteb: error: ")
     assert message in errors
     assert errors.count("\n") == 1
 
 
-def test_an_empty_store_says_how_to_fill_it(monkeypatch, capsys):
+def test_an_empty_store_says_how_to_fill_it(command):
     """Guards against an empty table."""
-    code, output, _ = run_main(monkeypatch, capsys, "models")
+    code, output, _ = command("models")
     assert code == 0
     assert "train one: optical-mteb train quickstart" in output
 
 
-def test_bases_are_listed(monkeypatch, capsys):
+def test_bases_are_listed(monkeypatch, command):
     """Guards against a base that nobody finds."""
     for columns in ("200", "60"):
         monkeypatch.setenv("COLUMNS", columns)
-        _, output, _ = run_main(monkeypatch, capsys, "bases")
+        _, output, _ = command("bases")
         assert "pypi:multilingual-e5-small" in output
         assert "pypi:all-MiniLM-L6-v2" in output
 
 
-def test_run_hands_its_arguments_to_mteb(monkeypatch, capsys):
+def test_run_hands_its_arguments_to_mteb(command):
     """Guards against options of `mteb run` that the command keeps to itself, its help included."""
-    code, output, _ = run_main(monkeypatch, capsys, "run", "--help")
+    code, output, _ = command("run", "--help")
     assert code == 0
     assert "usage: mteb run" in output
     assert "Example: optical-mteb run" in output
@@ -143,7 +133,7 @@ batch_size = 16
 
 
 @pytest.mark.long
-def test_a_dry_run_trains_nothing(monkeypatch, capsys, tmp_path, tiny_base, own_home):
+def test_a_dry_run_trains_nothing(monkeypatch, command, tmp_path, tiny_base, own_home):
     """Guards against a dry run that trains or writes, and a table of other numbers than steps times batch size."""
     from optical_mteb.training.trainer import DistillationTrainer
 
@@ -155,7 +145,7 @@ def test_a_dry_run_trains_nothing(monkeypatch, capsys, tmp_path, tiny_base, own_
     monkeypatch.setenv("COLUMNS", "120")
     path = tmp_path / "dry.toml"
     path.write_text(DRY.format(base=tiny_base))
-    code, output, _ = run_main(monkeypatch, capsys, "train", str(path), "--dry-run", "--device", "cpu")
+    code, output, _ = command("train", str(path), "--dry-run", "--device", "cpu")
     assert code == 0
     lines = output.splitlines()
     assert any(line.startswith("no overlap with test data: CLDRNameRetrieval") for line in lines)

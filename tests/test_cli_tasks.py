@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from optical_mteb import cli
 from optical_mteb.registry import package_tasks, register
 from tests.collection.test_own_task import TOML, write_collection
 
@@ -25,47 +22,30 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     register()
 
 
-def run_main(monkeypatch, capsys, *arguments: str):
-    """Runs the command as its console script does; returns exit code, output and errors."""
-    monkeypatch.setattr(sys, "argv", ["optical-mteb", "tasks", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    captured = capsys.readouterr()
-    return stopped.value.code or 0, captured.out, captured.err
-
-
-@pytest.mark.parametrize("command", ["", "list", "add", "remove", "export"])
-def test_every_command_has_help_with_an_example(command: str):
-    """Guards against help without an example."""
-    result = CliRunner().invoke(cli.app, ["tasks", *command.split(), "--help"])
-    assert result.exit_code == 0
-    assert f"Example: optical-mteb tasks {command}".strip() in result.output
-
-
-def test_a_task_is_added_listed_exported_and_removed(monkeypatch, capsys, place: Path):
+def test_a_task_is_added_listed_exported_and_removed(command, place: Path):
     """Guards against a collection that cannot be added as a task, or not removed again."""
     folder = write_collection(place / "mine", TOML + 'license = "cc0-1.0"\n')
-    code, output, errors = run_main(monkeypatch, capsys, "add", "mine")
+    code, output, errors = command("tasks", "add", "mine")
     assert (code, errors) == (0, "")
     assert output.splitlines() == [
         "added MyNewsRetrieval (som-eng, test): 3 documents, 2 queries",
         "evaluate on it: mteb run -m optical-student -t MyNewsRetrieval",
     ]
     for arguments in ([], ["list"]):
-        code, output, _ = run_main(monkeypatch, capsys, *arguments)
+        code, output, _ = command("tasks", *arguments)
         rows = [line.split() for line in output.splitlines()]
         assert (code, rows[0]) == (0, ["task", "subsets", "license", "data"])
         assert ["MyNewsRetrieval", "som-eng", "cc0-1.0", str(folder)] in rows
         assert {task.metadata.name for task in package_tasks()} <= {row[0] for row in rows if row}
-    code, output, _ = run_main(monkeypatch, capsys, "export", "MyNewsRetrieval", "--format", "trec")
+    code, output, _ = command("tasks", "export", "MyNewsRetrieval", "--format", "trec")
     assert (code, output) == (0, "wrote MyNewsRetrieval-trec/som-eng\n")
     assert (place / "MyNewsRetrieval-trec" / "som-eng" / "topics.tsv").read_text() == "q1\tabc\nq2\tjkl\n"
-    code, output, _ = run_main(monkeypatch, capsys, "remove", "MyNewsRetrieval")
+    code, output, _ = command("tasks", "remove", "MyNewsRetrieval")
     assert (code, output) == (0, f"removed MyNewsRetrieval; its folder stays: {folder}\n")
-    assert "MyNews" not in run_main(monkeypatch, capsys)[1]
+    assert "MyNews" not in command("tasks")[1]
 
 
-def test_options_of_export(monkeypatch, capsys, place: Path):
+def test_options_of_export(command, place: Path):
     """Guards against options that the command keeps to itself."""
     arguments = [
         "CLDRNameRetrieval",
@@ -78,7 +58,7 @@ def test_options_of_export(monkeypatch, capsys, place: Path):
         "--output",
         "out",
     ]
-    code, output, _ = run_main(monkeypatch, capsys, "export", *arguments)
+    code, output, _ = command("tasks", "export", *arguments)
     assert (code, output) == (0, "wrote out/som-eng\nwrote out/swh-eng\n")
     assert sorted(path.name for path in (place / "out" / "som-eng").iterdir()) == [
         "corpus.jsonl",
@@ -87,10 +67,10 @@ def test_options_of_export(monkeypatch, capsys, place: Path):
     ]
 
 
-def test_a_damaged_task_is_listed_with_what_is_wrong(monkeypatch, capsys, place: Path):
+def test_a_damaged_task_is_listed_with_what_is_wrong(command, place: Path):
     """Guards against a table without the task that somebody looks for, and a table that fails."""
     write_collection(place / "data" / "tasks" / "broken", "name = 1\n")
-    code, output, _ = run_main(monkeypatch, capsys)
+    code, output, _ = command("tasks")
     assert code == 0
     (row,) = [line for line in output.splitlines() if line.split()[:2] == ["left", "out"]]
     assert "broken/task.toml:1: name: " in row
@@ -107,12 +87,12 @@ def test_a_damaged_task_is_listed_with_what_is_wrong(monkeypatch, capsys, place:
         (["export", "CLDRNameRetrieval", "--format", "csv"], "format 'csv' is unknown; write one of beir, trec"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, place: Path, arguments, message: str):
+def test_bad_input_is_one_line_and_exit_code_2(command, place: Path, arguments, message: str):
     """Guards against tracebacks, other exit codes, and what a refused command leaves behind."""
     bad = write_collection(place / "bad")
     with (bad / "queries.jsonl").open("w") as file:
         file.write('{"_id": "q1", "text": "abc"}\n{"_id": "q1", "text": "jkl"}\n{"_id": "q2", "text": "jkl"}\n')
-    code, output, errors = run_main(monkeypatch, capsys, *arguments)
+    code, output, errors = command("tasks", *arguments)
     assert (code, output) == (2, "")
     assert errors.startswith("optical-mteb: error: ")
     assert message in errors

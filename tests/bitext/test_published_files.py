@@ -11,11 +11,28 @@ from optical_mteb.training.recipe import find_recipe, read_recipe
 pytestmark = pytest.mark.skipif(local_data() is None, reason="OPTICAL_MTEB_DATA is not set")
 
 COUNTS = ("read", "kept", "excluded", "empty", "identical", "length_ratio", "duplicate")
-STORIES = {"source": "bitext/stories/stories.african_storybook.en-sw.tsv", "language": "sw", "english_column": 3}
+REALIGNED = {
+    "source": "bitext/tico19/tico19.en-so.realigned.tsv",
+    "language": "so",
+    "english_column": 4,
+    "translation_column": 5,
+    "id_column": 0,
+}
+VOICES = "globalvoices/GlobalVoices.en-sw"
+NO_TITLES = {"id_column": 1, "exclude_ids": ["title"]}
 
 
 def tico(tag):
     return {"source": f"bitext/tico19/all.en-{tag}.tmx", "language": tag}
+
+
+def moses(english, translation, language):
+    return {"source": f"bitext/{english}", "translation": f"bitext/{translation}", "language": language}
+
+
+def stories(name, translation_column, **options):
+    columns = {"english_column": 3, "translation_column": translation_column, **options}
+    return {"source": f"bitext/stories/stories.{name}.tsv", "language": name[-2:], **columns}
 
 
 def load(table):
@@ -38,73 +55,17 @@ def load(table):
         (tico("fr"), (3071, 3058, 0, 0, 0, 12, 1)),
         (tico("es-LA"), (3071, 3065, 0, 0, 0, 5, 1)),
         (tico("pt-BR"), (3071, 3070, 0, 0, 0, 0, 1)),
-        (
-            {
-                "source": "bitext/tico19/tico19.en-so.realigned.tsv",
-                "language": "so",
-                "english_column": 4,
-                "translation_column": 5,
-                "id_column": 0,
-            },
-            (3071, 3071, 0, 0, 0, 0, 0),
-        ),
-        (
-            {"source": "bitext/hornmt/eng.txt", "translation": "bitext/hornmt/som.txt", "language": "som"},
-            (2030, 2030, 0, 0, 0, 0, 0),
-        ),
-        (
-            {"source": "bitext/hornmt/eng.txt", "translation": "bitext/hornmt/amh.txt", "language": "amh"},
-            (2030, 2028, 0, 0, 0, 2, 0),
-        ),
-        (
-            {"source": "bitext/alt/English.txt", "translation": "bitext/alt/Tagalog.txt", "language": "fil"},
-            (20106, 20103, 0, 0, 0, 0, 3),
-        ),
-        (
-            {
-                "source": "bitext/globalvoices/GlobalVoices.en-sw.en",
-                "translation": "bitext/globalvoices/GlobalVoices.en-sw.sw",
-                "language": "sw",
-            },
-            (32307, 29978, 0, 1527, 468, 18, 316),
-        ),
+        (REALIGNED, (3071, 3071, 0, 0, 0, 0, 0)),
+        (moses("hornmt/eng.txt", "hornmt/som.txt", "som"), (2030, 2030, 0, 0, 0, 0, 0)),
+        (moses("hornmt/eng.txt", "hornmt/amh.txt", "amh"), (2030, 2028, 0, 0, 0, 2, 0)),
+        (moses("alt/English.txt", "alt/Tagalog.txt", "fil"), (20106, 20103, 0, 0, 0, 0, 3)),
+        (moses(f"{VOICES}.en", f"{VOICES}.sw", "sw"), (32307, 29978, 0, 1527, 468, 18, 316)),
         ({"source": "bitext/tatoeba/tgl.txt", "format": "tsv", "language": "tl"}, (3665, 3664, 0, 0, 0, 1, 0)),
         ({"source": "bitext/tatoeba/mar.txt", "format": "tsv", "language": "mr"}, (35788, 35788, 0, 0, 0, 0, 0)),
-        (
-            {**STORIES, "translation_column": 4, "id_column": 1, "exclude_ids": ["title"]},
-            (1487, 1366, 117, 0, 1, 0, 3),
-        ),
-        (
-            {
-                "source": "bitext/stories/stories.african_storybook.en-so.tsv",
-                "language": "so",
-                "english_column": 3,
-                "translation_column": 4,
-                "id_column": 1,
-                "exclude_ids": ["title"],
-            },
-            (71, 63, 7, 0, 0, 0, 1),
-        ),
-        (
-            {
-                "source": "bitext/stories/stories.pratham_books.en-mr.tsv",
-                "language": "mr",
-                "english_column": 3,
-                "translation_column": 4,
-                "id_column": 1,
-                "exclude_ids": ["title"],
-            },
-            (1342, 1227, 110, 0, 0, 2, 3),
-        ),
-        (
-            {
-                "source": "bitext/stories/stories.storybooks_minnesota.en-so.tsv",
-                "language": "so",
-                "english_column": 3,
-                "translation_column": 2,
-            },
-            (420, 417, 0, 0, 0, 0, 3),
-        ),
+        (stories("african_storybook.en-sw", 4, **NO_TITLES), (1487, 1366, 117, 0, 1, 0, 3)),
+        (stories("african_storybook.en-so", 4, **NO_TITLES), (71, 63, 7, 0, 0, 0, 1)),
+        (stories("pratham_books.en-mr", 4, **NO_TITLES), (1342, 1227, 110, 0, 0, 2, 3)),
+        (stories("storybooks_minnesota.en-so", 2), (420, 417, 0, 0, 0, 0, 3)),
     ],
     ids=lambda value: value["source"].rpartition("/")[2] + "-" + value["language"] if isinstance(value, dict) else "",
 )
@@ -117,10 +78,9 @@ def test_counts(table, counts):
 
 def test_known_rows():
     """Guards against swapped columns and shifted lines by one known pair of each order."""
-    minnesota = {"source": "bitext/stories/stories.storybooks_minnesota.en-so.tsv", "language": "so", "id_column": 0}
-    first = load({**minnesota, "english_column": 3, "translation_column": 2})[0]
+    first = load(stories("storybooks_minnesota.en-so", 2, id_column=0))[0]
     assert (first.english, first.translation) == ("His hoe was too short.", "Yaanbadiisa waxay ahayd mid aad u gaaban.")
-    first = load({**STORIES, "translation_column": 4})[0]
+    first = load(stories("african_storybook.en-sw", 4))[0]
     assert (first.english, first.translation) == ("A very tall man", "Mwanamume mrefu")
     first = load(tico("es-LA"))[0]
     assert (first.id, first.translation) == ("CMU_1:1", "¿cuánto hace más o menos que tiene estos síntomas?")
@@ -128,8 +88,8 @@ def test_known_rows():
 
 def test_licence_and_document_filters():
     """Guards against training on rows under another licence or on documents known to be shifted, against counts by grep."""
-    stories = load({**STORIES, "translation_column": 4, "keep": {"2": ["CC-BY"]}})
-    assert stories.report.sources[0].excluded == 135
+    licensed = load(stories("african_storybook.en-sw", 4, keep={"2": ["CC-BY"]}))
+    assert licensed.report.sources[0].excluded == 135
     french = load({**tico("fr"), "exclude_ids": ["PubMed_8:*"]})
     assert not [pair.id for pair in french if pair.id.startswith("PubMed_8:")]
     assert french.report.sources[0].excluded == 329
@@ -137,8 +97,7 @@ def test_licence_and_document_filters():
 
 def test_published_somali_is_realigned():
     """Guards against Somali pairs one line off: the recipe's ranges, against an edition that was realigned by hand."""
-    columns = {"english_column": 4, "translation_column": 5, "id_column": 0}
-    realigned = load({"source": "bitext/tico19/tico19.en-so.realigned.tsv", "language": "so", **columns})
+    realigned = load(REALIGNED)
     (published,) = (source for source in read_recipe(find_recipe("optical-student")).bitext if "en-so" in source.source)
     corpus = ParallelCorpus.load([published.model_copy(update={"exclude_ids": []})])
     ours, theirs = ({pair.id: pair.translation for pair in pairs} for pairs in (corpus, realigned))
