@@ -24,7 +24,7 @@ PASSAGE_SENTENCES = (3, 5)
 """Fewest and most sentences of a passage in a bank."""
 
 BANK_TOKENS = 256
-"""Longest text of a bank, in tokens: a passage is longer than the sentences that are trained on."""
+"""Longest text of a bank, in tokens, if the teacher reads as many: a passage is longer than a sentence."""
 
 FLOAT32_BYTES = 4
 
@@ -86,19 +86,20 @@ def read_banks(recipe: Recipe, models: Models, corpus: ParallelCorpus, say: Say)
     """The bank of each ranking term, read by the teacher, by the term's name."""
     banks = {}
     longest = models.teacher.max_seq_length
+    most = min(BANK_TOKENS, models.teacher.tokenizer.model_max_length)
     for name, term in recipe.objective.terms.items():
         if not isinstance(term, RankTerm):
             continue
         texts = bank_texts(corpus, term, seed=recipe.seed)
         tokens = score_of(term, recipe.student.kind) == "maxsim"
-        models.teacher.max_seq_length = BANK_TOKENS
+        models.teacher.max_seq_length = most
         cache = teacher_cache(
             recipe,
             models,
             texts,
             reading="query" if isinstance(term, DocumentRankTerm) else "document",
             tokens=tokens,
-            max_tokens=BANK_TOKENS,
+            max_tokens=most,
             say=say,
         )
         models.teacher.max_seq_length = longest

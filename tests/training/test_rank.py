@@ -17,11 +17,12 @@ from optical_mteb.training.losses import (
     RankDistillationLoss,
 )
 from optical_mteb.training.losses.contrastive import maxsim, maxsim_of_chosen
-from optical_mteb.training.recipe import RankTerm
+from optical_mteb.training.models import load_models
+from optical_mteb.training.recipe import RankTerm, read_recipe
 from optical_mteb.training.teacher_cache import TeacherCache
-from optical_mteb.training.teacher_reading import bank_texts, read_bank
+from optical_mteb.training.teacher_reading import BANK_TOKENS, bank_texts, read_bank, read_banks
 from optical_mteb.training.trainer import DistillationCollator, by_column
-from tests.training.conftest import bitext, handmade
+from tests.training.conftest import bitext, handmade, recipe_tables
 
 TEXTS = ["good morning", "a red house", "water", "the sun", "rain and wind", "bread"]
 
@@ -225,3 +226,15 @@ def test_bank_texts_and_their_embeddings(tiny_model, monkeypatch):
     monkeypatch.setattr(teacher_reading, "free_memory", lambda: 1000)
     with pytest.raises(InputError, match="set bank_size to 3 or less"):
         read_bank(texts, cache, 32, tokens=False)
+
+
+def test_a_bank_reads_no_more_than_the_teacher_can(tiny_base, own_home):
+    """Guards against a torch error in the place of a cut where a passage is longer than the teacher's positions."""
+    corpus = bitext([(f"{'far ' * number}{number}", "mbali", "swh", f"d:{number}") for number in range(30, 40)])
+    tables = recipe_tables(tiny_base, training={"steps": 1}, objective={"rank": {}})
+    recipe = read_recipe(tables)
+    models = load_models(recipe, corpus, device="cpu", say=str)
+    assert models.teacher.tokenizer.model_max_length < BANK_TOKENS
+    bank = read_banks(recipe, models, corpus, str)["rank"]
+    assert torch.isfinite(bank.embeddings).all()
+    assert len(bank.texts) > len(corpus)
