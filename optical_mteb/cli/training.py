@@ -41,6 +41,7 @@ def train(
     The same command continues a training that was interrupted. On several devices:
     torchrun --nproc-per-node 2 -m optical_mteb train RECIPE.
     """
+    process = rank()
     checked, folder = _read(recipe, override)
     if sentences is not None:
         from optical_mteb.training.explain import as_text, explain
@@ -62,7 +63,6 @@ def train(
         epochs = composition.steps / composition.steps_per_epoch
         typer.echo(f"{composition.steps:,} steps, {epochs:.2f} epochs of {composition.steps_per_epoch:,} steps")
         return
-    process = rank()
     from optical_mteb.training.run import train as run_training
 
     sidecar = run_training(

@@ -17,7 +17,6 @@ from optical_mteb.index.manifest import FileRecord
 from optical_mteb.index.rows import Rows
 from optical_mteb.index.shards import ShardKey, ShardStore
 from tests.index.processes import settings
-from tests.test_cli import run_main
 
 WIDTH = 32
 
@@ -110,12 +109,12 @@ def share_found(index, collection, k=10, among=None):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def index_command(command, monkeypatch, tmp_path):
     """Runs `optical-mteb index` in a folder of its own; returns exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("optical_mteb.cli.index.register", lambda: None)
-    return lambda *arguments: run_main(monkeypatch, capsys, "index", *map(str, arguments))
+    return lambda *arguments: command("index", *map(str, arguments))
 
 
 def write_shards(folder, vectors, shard_size, numbers=None):

@@ -36,7 +36,6 @@ from optical_mteb.scores.results import find_results
 from optical_mteb.storage import indexes_folder
 from tests.conftest import build_tiny_model
 from tests.index.conftest import flip, sentence
-from tests.test_cli import run_main
 
 pytestmark = pytest.mark.long
 
@@ -411,12 +410,10 @@ def unloadable(*_, **__):
 
 
 @pytest.mark.parametrize("spec", ["hnsw", "flat,sq8", ""])
-def test_a_wrong_spec_is_one_line_before_anything_is_loaded(monkeypatch, capsys, stock, spec):
+def test_a_wrong_spec_is_one_line_before_anything_is_loaded(command, monkeypatch, stock, spec):
     """Guards against a spec that is found to be wrong once a model is there, or that means exact search."""
     monkeypatch.setattr("mteb.models.model_meta.ModelMeta.load_model", unloadable)
-    code, output, errors = run_main(
-        monkeypatch, capsys, "run", "--index", spec, "-m", "tests/tiny", "-t", "CLDRNameRetrieval"
-    )
+    code, output, errors = command("run", "--index", spec, "-m", "tests/tiny", "-t", "CLDRNameRetrieval")
     assert (code, output) == (2, "")
     assert errors.startswith(f"optical-mteb: error: index spec {spec!r}: expected auto, or one like flat")
     assert errors.count("\n") == 1
@@ -434,9 +431,9 @@ def test_a_wrong_spec_is_one_line_before_anything_is_loaded(monkeypatch, capsys,
         (["--index", "hnsw32", "--recall", "1.5"], "recall 1.5: expected a share"),
     ],
 )
-def test_a_wrong_recall_is_one_line(monkeypatch, capsys, stock, arguments, message):
+def test_a_wrong_recall_is_one_line(command, stock, arguments, message):
     """Guards against a recall that has no effect."""
-    code, _, errors = run_main(monkeypatch, capsys, "run", *arguments, "-m", "tests/tiny")
+    code, _, errors = command("run", *arguments, "-m", "tests/tiny")
     assert code == 2
     assert message in errors
 

@@ -33,50 +33,52 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def built(command, corpus, place):
+def built(index_command, corpus, place):
     """The folder of an index."""
     folder = corpus.with_name("my-index")
     if not (place / "my-index").exists():
-        code, output, errors = command("build", "my-index", "--corpus", corpus, "-m", "stub/model", "--spec", "hnsw8")
+        code, output, errors = index_command(
+            "build", "my-index", "--corpus", corpus, "-m", "stub/model", "--spec", "hnsw8"
+        )
         assert (code, errors) == (0, "")
         assert "my-index: hnsw8, 60 documents, recall@60 1.000 on 60 beginnings of documents" in output
         folder.rename(place / "my-index")
     return shutil.copytree(place / "my-index", folder)
 
 
-def test_from_documents_to_rankings(command, built, tmp_path):
+def test_from_documents_to_rankings(index_command, built, tmp_path):
     """Guards against commands that do not fit together."""
-    code, output, _ = command("search", "my-index", f"Mvua {TEXTS[7]}", "--top-k", 3)
+    code, output, _ = index_command("search", "my-index", f"Mvua {TEXTS[7]}", "--top-k", 3)
     rows = [line for line in output.splitlines() if "Mvua" in line]
     assert (code, len(rows)) == (0, 3)
     assert all(part in rows[0] for part in ("1", "1.0000", "d7", f"Mvua {TEXTS[7]}"))
     (tmp_path / "queries.tsv").write_text("q1\train\nq2\tየዛሬ ዜና\n", encoding="utf-8")
-    code, output, _ = command("search", "my-index", "--queries", "queries.tsv", "--output", "test.run")
+    code, output, _ = index_command("search", "my-index", "--queries", "queries.tsv", "--output", "test.run")
     assert (code, output) == (0, "wrote test.run\n")
     run = [line.split() for line in (tmp_path / "test.run").read_text().splitlines()]
     assert [line[0] for line in run] == ["q1"] * 60 + ["q2"] * 60
-    code, output, _ = command("info", "my-index")
+    code, output, _ = index_command("info", "my-index")
     assert json.loads(output)["model"]["name"] == "stub/model"
-    code, output, _ = command("verify", "my-index")
+    code, output, _ = index_command("verify", "my-index")
     assert code == 0
     assert [line[:6] for line in output.splitlines()] == ["ok    "] * 5
 
 
-def test_documents_come_and_go(command, built, tmp_path):
+def test_documents_come_and_go(index_command, built, tmp_path):
     """Guards against a count that the next search does not bear out."""
     (tmp_path / "more.tsv").write_text("new\train today\n")
-    code, output, _ = command("add", "my-index", "--corpus", "more.tsv")
+    code, output, _ = index_command("add", "my-index", "--corpus", "more.tsv")
     assert (code, output) == (0, "my-index: added 1 documents, 61 are in it\n")
-    code, output, _ = command("remove", "my-index", "d3", "d4", "d3")
+    code, output, _ = index_command("remove", "my-index", "d3", "d4", "d3")
     assert (code, output) == (0, "my-index: removed 2 documents, 59 are in it\n")
     assert len(FaissIndex.open(built)) == 59
-    assert "new" in command("search", "my-index", "rain today", "--top-k", 1)[1]
+    assert "new" in index_command("search", "my-index", "rain today", "--top-k", 1)[1]
 
 
-def test_a_failed_check_is_exit_code_1(command, built):
+def test_a_failed_check_is_exit_code_1(index_command, built):
     """Guards against a broken index that a script takes for a sound one."""
     flip(built / "index.faiss")
-    code, output, errors = command("verify", "my-index")
+    code, output, errors = index_command("verify", "my-index")
     assert (code, errors) == (1, "")
     assert "FAILED  index.faiss: has changed since it was written" in output
 
@@ -115,7 +117,7 @@ BUILD = ["build", "other", "--corpus", "corpus.jsonl", "-m", "stub/model"]
         (["remove", "my-index", "d1", "nowhere"], "has no document 'nowhere'; nothing was removed"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_line_and_exit_code_2(command, built, tmp_path, arguments, message):
+def test_bad_input_is_one_line_and_exit_code_2(index_command, built, tmp_path, arguments, message):
     """Guards against a traceback, another exit code, and anything half-written."""
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "two.tsv").write_text("a\tone\nb\ttwo\n")
@@ -124,7 +126,7 @@ def test_bad_input_is_one_line_and_exit_code_2(command, built, tmp_path, argumen
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     before = contents(built)
-    code, _, errors = command(*arguments)
+    code, _, errors = index_command(*arguments)
     assert code == 2
     assert errors.startswith("optical-mteb: error: ")
     assert message in errors

@@ -379,25 +379,27 @@ def test_an_index_of_an_earlier_version_is_built_again(build):
 
 
 @pytest.mark.long
-def test_the_commands(late_folder, tmp_path, command):
+def test_the_commands(late_folder, tmp_path, index_command):
     """Guards against commands that take a late-interaction student for a dense model."""
     (tmp_path / "corpus.tsv").write_text("".join(f"d{number}\t{text}\n" for number, text in enumerate(TEXTS[:30])))
     (tmp_path / "queries.tsv").write_text("q1\train\nq2\tmoon\n")
-    code, output, errors = command("build", "my-index", "--corpus", "corpus.tsv", "-m", late_folder, "--spec", "ivf8")
+    code, output, errors = index_command(
+        "build", "my-index", "--corpus", "corpus.tsv", "-m", late_folder, "--spec", "ivf8"
+    )
     assert code == 0, errors
     assert "my-index: ivf8+refine, 30 documents, recall@30 1.000 on 30 beginnings of documents" in output
-    code, output, _ = command("search", "my-index", TEXTS[7], "--top-k", 3, "--device", "cpu")
+    code, output, _ = index_command("search", "my-index", TEXTS[7], "--top-k", 3, "--device", "cpu")
     best = FaissIndex.open("my-index", device="cpu").search([TEXTS[7]], 3)[0]
     assert code == 0
     rows = [line.split()[:3] for line in output.splitlines()[1:]]
     ranks = enumerate(zip(best.scores, best.ids, strict=True), start=1)
     assert rows == [[str(rank), f"{score:.4f}", key] for rank, (score, key) in ranks]
-    assert command("search", "my-index", "--queries", "queries.tsv", "--output", "test.run")[0] == 0
+    assert index_command("search", "my-index", "--queries", "queries.tsv", "--output", "test.run")[0] == 0
     assert len((tmp_path / "test.run").read_text().splitlines()) == 60
-    code, output, _ = command("info", "my-index")
+    code, output, _ = index_command("info", "my-index")
     assert (json.loads(output)["metric"], json.loads(output)["count"]) == ("maxsim", 30)
-    code, output, _ = command("verify", "my-index")
+    code, output, _ = index_command("verify", "my-index")
     assert (code, [line[:6] for line in output.splitlines()]) == (0, ["ok    "] * 7)
-    code, output, _ = command("add", "my-index", "--corpus", "queries.tsv", "--device", "cpu")
+    code, output, _ = index_command("add", "my-index", "--corpus", "queries.tsv", "--device", "cpu")
     assert (code, output) == (0, "my-index: added 2 documents, 32 are in it\n")
-    assert command("remove", "my-index", "q1")[0] == 0
+    assert index_command("remove", "my-index", "q1")[0] == 0
