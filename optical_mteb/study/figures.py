@@ -48,8 +48,9 @@ def draw(summary: StudySummary, folder: Path) -> dict[str, Path]:
     check_plotting()
     drawn: list[tuple[str, str, Figure]] = []
     for budget in dict.fromkeys(mean.budget for mean in summary.means):
-        title = f"{NAME} against the number of language pairs, budget {budget}"
-        drawn.append((title, f"{MEASURE}-{budget}", _curves(summary, budget)))
+        if len({mean.pairs for mean in summary.means if mean.budget == budget}) > 1:
+            title = f"{NAME} against the number of language pairs, budget {budget}"
+            drawn.append((title, f"{MEASURE}-{budget}", _curves(summary, budget)))
     for budget in dict.fromkeys(slope.budget for slope in summary.slopes):
         title = f"{NAME} per doubling of the pairs, budget {budget}"
         drawn.append((title, f"slope-{budget}", _slopes(summary, budget)))

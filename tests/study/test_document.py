@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from optical_mteb.study.cells import CellFolder, CellRecord
+from optical_mteb.study.figures import draw
 from optical_mteb.study.jobs import load_study
 from optical_mteb.study.page import page
 from optical_mteb.study.summary import summarise
@@ -79,8 +80,8 @@ def test_means_and_slopes_are_the_records(recorded, tmp_path):
     assert rival["difference"]["estimate"]["value"] == pytest.approx(0.15, abs=1e-4)
 
 
-def test_one_number_of_pairs_is_a_comparison_of_approaches(recorded, study_file):
-    """Guards against a page that speaks of doublings and orders where there are none, and gives no score."""
+def test_one_number_of_pairs_is_a_comparison_of_approaches(recorded, study_file, tmp_path):
+    """Guards against a page that speaks of doublings and orders where there are none, and gives no score; and a lone point."""
     _, cells, _ = recorded
     edit(study_file, "pairs = [1, 2, 3]", "pairs = [3]")
     study = load_study(study_file)
@@ -91,6 +92,8 @@ def test_one_number_of_pairs_is_a_comparison_of_approaches(recorded, study_file)
     assert f"| `contrastive` | {100 * low.value:.1f} [" in text
     assert "Which objective teaches most" in text
     assert "doubling" not in text
+    pytest.importorskip("matplotlib")
+    assert not any(title.startswith("MAP@100 against") for title in draw(summary, tmp_path / "figures"))
 
 
 def test_what_is_not_done_is_left_out(recorded, tmp_path):
