@@ -70,15 +70,17 @@ def used_ids(tokenizer: Tokenizer, state: dict[str, Any], texts: Iterable[str], 
     return used
 
 
-def greedy_matches(word: str, vocabulary: dict[str, int], continuation: str, longest: int) -> set[int]:
+def greedy_matches(word: str, vocabulary: dict[str, int], continuation: str, longest: int | None = None) -> set[int]:
     """Ids of the longest matches from the left, up to the first place where no piece fits (WordPiece).
 
     Args:
         word: A normalized word.
         vocabulary: Ids of the pieces.
         continuation: What a piece begins with that does not begin a word.
-        longest: Letters of the longest piece, so that the time grows with the length of the word alone.
+        longest: Letters of the longest piece, so that the time grows with the length of the word alone; counted by
+            default.
     """
+    longest = max(map(len, vocabulary), default=0) if longest is None else longest
     matches: set[int] = set()
     start = 0
     while start < len(word):
