@@ -18,6 +18,7 @@ COLUMNS = {"english_column": "en", "translation_column": "sw"}
         ({"source": "cldr:sw", "language": "swa"}, "cldr", "swh"),
         ({"source": "hub:o/n", "language": "sw", "config": "c", "revision": "r", **COLUMNS}, "hub", "swh"),
         ({"source": "a.tmx", "language": "es-LA"}, "tmx", "spa"),
+        ({"source": "a.tmx", "language": "fas-Arab"}, "tmx", "pes"),
         ({"source": "en-ln.tmx.gz", "language": "lin-Latn", "translation_tag": "ln"}, "tmx", "lin"),
         ({"source": "a.tsv.XZ", "language": "sw"}, "tsv", "swh"),
         ({"source": "a.TSV", "language": "kik-Latn"}, "tsv", "kik"),
