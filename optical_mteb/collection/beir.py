@@ -162,7 +162,7 @@ def beir_corpus(path: Path) -> Dataset:
         path: The file: an object a line, with `_id`, `text` and perhaps `title`; other keys are passed over.
 
     Raises:
-        InputError: A line is no such object, an id is empty or appears twice, or there is no document with text; or the
+        InputError: A line is not of this form, an id is empty or appears twice, or there is no document with text; or the
             cache cannot be written to.
     """
     state = path.stat()

@@ -148,7 +148,7 @@ def _documents_of(path: Path) -> Dataset:
 
 
 def _queries_beside(path: Path) -> list[Entry]:
-    """The queries beside the documents of a folder; none where there is no file of them."""
+    """The queries of a folder of documents, empty if it has no file of queries."""
     found = (path / name for name in (QUERIES, TOPICS) if path.is_dir() and (path / name).is_file())
     return next((read_queries(file) for file in found), [])
 

@@ -167,17 +167,20 @@ def test_it_gives_what_subset_by_subset_gives(kind, task, tmp_path):
 
 
 def test_maxsim_is_that_of_mteb(monkeypatch):
-    """Guards against other scores of late interaction than MTEB's, wherever a block of documents ends."""
+    """Guards against other scores than those of the wrapper that MTEB loads, wherever a block of documents ends."""
     of = torch.Generator().manual_seed(13)
     queries, documents = (
-        [normalize(torch.randn(rows, 8, generator=of), dim=1) + 1 for rows in lengths]
+        [normalize(torch.randn(rows, 8, generator=of), dim=1) for rows in lengths]
         for lengths in ((3, 1, 5), (2, 7, 1, 1, 40, 6))
     )
-    expected = mteb.similarity_functions.max_sim(queries, documents)
+    wrapper = MultiVectorWrapper(as_late_interaction(build_tiny_model()))
+    expected = wrapper.similarity(queries, documents)
+    assert expected.min() < 0
     for products in (1, 9 * 9, 1 << 22):
         monkeypatch.setattr(one_pass, "PRODUCTS", products)
         assert one_pass.maxsim(queries, documents).numpy() == pytest.approx(expected.numpy(), abs=1e-5)
     assert one_pass.maxsim(queries, [*documents, torch.zeros(0, 8)]) is None
+    assert one_pass.maxsim(queries[0], documents) is None
 
 
 def test_only_missing_subsets_are_run(tmp_path, monkeypatch):

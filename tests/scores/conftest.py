@@ -1,13 +1,11 @@
 """Results as `mteb run --output-folder` writes them, of made-up models and a tiny one, and the command on them."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from babel.core import get_cldr_version
 
-from optical_mteb import cli
 from tests.results import subset_row, write_result
 
 INSTALLED_DATA = f"CLDR-{get_cldr_version()}"
@@ -92,17 +90,3 @@ def evaluate_tiny(folder, base, subsets=("por-eng", "zul-eng"), **switches):
         options = {"co2_tracker": False, "show_progress_bar": False, "prediction_folder": folder / "predictions"}
         mteb.evaluate(model, task, cache=mteb.ResultCache(folder / "results"), **options)
     return next(folder.glob("results/results/*/*/CLDRNameRetrieval.json"))
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs the command as its console script does; returns exit code, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["optical-mteb", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return call
