@@ -7,7 +7,8 @@ import os
 import re
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.kind import Flat, Ivf
+from optical_mteb.index.flat import Flat
+from optical_mteb.index.ivf import Ivf
 from optical_mteb.index.spec import AUTO, POINTS_PER_LIST, Codec, IndexSpec, divisors
 
 FLAT_UP_TO = 50_000

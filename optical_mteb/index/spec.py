@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.kind import Flat, Hnsw, Ivf, Kind
+from optical_mteb.index.flat import Flat
+from optical_mteb.index.hnsw import Hnsw
+from optical_mteb.index.ivf import Ivf
+from optical_mteb.index.kind import Kind
 
 AUTO = "auto"
 EXAMPLES = ("flat", "hnsw32", "hnsw32,sq8", "ivf4096", "ivf4096,sq8", "ivf4096,pq48", "ivf4096,pq192x4")

@@ -7,7 +7,7 @@ from packaging.version import Version
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.faiss_file import new_index, write_index
-from optical_mteb.index.kind import Ivf
+from optical_mteb.index.ivf import Ivf
 from optical_mteb.index.manifest import Tuning
 from optical_mteb.index.maxsim import NOTHING
 from optical_mteb.index.rows import Rows
