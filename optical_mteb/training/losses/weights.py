@@ -89,4 +89,4 @@ def token_weights(name: Marginals, model: SentenceTransformer, texts: Iterable[s
     """
     if name == "idf":
         return IdfWeights.count(model, texts)
-    return NormWeights() if name == "norm" else TokenWeights()
+    return {"norm": NormWeights, "uniform": TokenWeights}[name]()
