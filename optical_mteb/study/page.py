@@ -136,7 +136,8 @@ def _approach(study: Study, name: str) -> str:
         return "another training"
     terms = [key for key, term in recipe.objective.model_dump().items() if term]
     learned = f"the objective {listed([f'`{term}` ({_TERMS[term]})' for term in terms])}"
-    if not all(each.startswith("batches.") for each in overrides):
+    mixes = any(each.startswith("batches.") for own in study.settings.approaches.values() for each in own)
+    if not mixes or not all(each.startswith("batches.") for each in overrides):
         return learned
     shares = {
         "English alone": recipe.batches.monolingual,
@@ -199,7 +200,13 @@ def _scores(study: Study, summary: StudySummary) -> Iterator[str]:
             f"Scores with {_count(max(study.settings.pairs), 'pair')}, budget `{budget}`; the last table says which "
             "differences are measurable:"
         )
-        yield crossed(["approach"], cells, [group for group in GROUPS if any(group == each for _, each in cells)])
+        columns: dict[str, list[str | None]] = {}
+        for group in GROUPS:
+            column = [cells.get(((f"`{name}`",), group)) for name in study.settings.approaches]
+            # Where every low-resource language is trained on, two groups are the same one.
+            if any(column) and column not in columns.values():
+                columns[group] = column
+        yield crossed(["approach"], cells, list(columns))
 
 
 def _main(summary: StudySummary) -> list[str]:
