@@ -2,6 +2,7 @@
 
     OPTICAL_MTEB_DATA=DATA python benchmarks/models.py pypi:multilingual-e5-small optical-student
     OPTICAL_MTEB_DATA=DATA python benchmarks/models.py pypi:multilingual-e5-small optical-student-colbert --retriever late
+    OPTICAL_MTEB_DATA=DATA python benchmarks/models.py pypi:multilingual-e5-small optical-student --every-language
 
 Queries have one relevant document each, so that MAP is the mean reciprocal rank:
 
@@ -10,12 +11,14 @@ Queries have one relevant document each, so that MAP is the mean reciprocal rank
 - AfriQA: a question of the dev split (of train for Yoruba, which has no dev here); documents are the English passages
   of all these questions; English: the same questions in English.
 
-Of the languages, swa som fil mar are those that the shipped students are trained on, hau ibo yor zul amh are not.
+Of the languages, swa som fil mar are those that `optical-student` is trained on, hau ibo yor zul amh are not.
+`--every-language` takes FLORES alone, all its queries, in every language that has a file, and prints a row for each.
 """
 
 import argparse
 import json
 import random
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +27,10 @@ import torch
 from sentence_transformers.util import maxsim
 
 from optical_mteb.bases import base_folder, base_revision, load_base
+from optical_mteb.languages import find_language
 from optical_mteb.scores.significance import randomisation_tests, sums_by_id
 from optical_mteb.storage import local_data
-from optical_mteb.students import student_folder
+from optical_mteb.students import Sidecar, student_folder
 from optical_mteb.study.files import write_text
 from optical_mteb.training.losses.encoding import special_token_ids
 
@@ -59,10 +63,9 @@ def read_lines(path: Path) -> list[str]:
 
 def collections(folder: Path, number: int, seed: int = 0) -> dict[str, Collection]:
     """The three collections: `number` queries a language from NTREX and from FLORES, twice as many from AfriQA."""
-    languages = (*TRAINED, *UNSEEN)
     return {
-        "NTREX": ntrex(folder / "ntrex", languages, number, random.Random(seed)),
-        "FLORES": flores(folder / "flores200", languages, number, random.Random(seed)),
+        "NTREX": ntrex(folder / "ntrex", (*TRAINED, *UNSEEN), number, random.Random(seed)),
+        "FLORES": flores(folder / "flores200", FLORES, number, random.Random(seed)),
         "AfriQA": afriqa(folder / "afriqa" / "gold_passages", 2 * number),
     }
 
@@ -81,8 +84,8 @@ def ntrex(folder: Path, languages: tuple[str, ...], number: int, rng: random.Ran
     return Collection(documents, {name: ([lines[row] for row in rows], relevant) for name, lines in texts.items()})
 
 
-def flores(folder: Path, languages: tuple[str, ...], number: int, rng: random.Random) -> Collection:
-    """Last sentence of a document, and the documents without it."""
+def flores(folder: Path, files: Mapping[str, str], number: int | None, rng: random.Random) -> Collection:
+    """Last sentence of a document, of all of them by default, and the documents without it; `files` by language."""
     english = read_lines(folder / "eng_Latn.dev")
     urls = [line.split("\t")[0] for line in read_lines(folder / "metadata_dev.tsv")[1:]]
     members: dict[str, list[int]] = {}
@@ -90,8 +93,9 @@ def flores(folder: Path, languages: tuple[str, ...], number: int, rng: random.Ra
         members.setdefault(url, []).append(row)
     several = [rows for rows in members.values() if len(rows) > 1]
     documents = [" ".join(english[row] for row in rows[:-1]) for rows in several]
-    relevant = sorted(rng.sample(range(len(several)), number))
-    texts = {name: read_lines(folder / f"{FLORES[name]}.dev") for name in (*languages, "eng")}
+    every = range(len(several))
+    relevant = list(every) if number is None else sorted(rng.sample(every, number))
+    texts = {language: read_lines(folder / f"{name}.dev") for language, name in files.items()}
     queries = {name: ([lines[several[index][-1]] for index in relevant], relevant) for name, lines in texts.items()}
     return Collection(documents, queries)
 
@@ -194,26 +198,28 @@ def means(ranks: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def compare_models(arguments: argparse.Namespace) -> None:
+def ranks_of(
+    name: str, tests: dict[str, Collection], arguments: argparse.Namespace, queries: int | str
+) -> dict[str, list[float]]:
+    """Reciprocal ranks of a model, from `--keep` if they are there."""
+    folder = str(base_folder(name)) if name.startswith("pypi:") else str(student_folder(name))
+    made_of = (base_revision(folder)[:12], arguments.retriever, queries, arguments.max_tokens)
+    file = "-".join(map(str, (name.replace(":", "-"), *made_of))) + ".json"
+    kept = arguments.keep / file if arguments.keep else None
+    if kept and kept.is_file():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    ranks = score(load_base(folder, device="cpu"), tests, arguments.max_tokens, late=arguments.retriever == "late")
+    if kept:
+        write_text(kept, json.dumps(ranks) + "\n")
+    return ranks
+
+
+def compare_models(arguments: argparse.Namespace, folder: Path) -> None:
     """Score models on the same queries; differences of the last one to each of the others, by group."""
-    torch.set_num_threads(arguments.threads)
-    data = local_data()
-    if data is None:
-        raise SystemExit("OPTICAL_MTEB_DATA is not set; set it to the folder that has eval/")
-    tests = collections(data / "eval", arguments.queries)
+    tests = collections(folder, arguments.queries)
     ranks = {}
     for name in arguments.models:
-        folder = str(base_folder(name)) if name.startswith("pypi:") else str(student_folder(name))
-        made_of = (base_revision(folder)[:12], arguments.retriever, arguments.queries, arguments.max_tokens)
-        file = "-".join(map(str, (name.replace(":", "-"), *made_of))) + ".json"
-        kept = arguments.keep / file if arguments.keep else None
-        if kept and kept.is_file():
-            ranks[name] = json.loads(kept.read_text(encoding="utf-8"))
-        else:
-            late = arguments.retriever == "late"
-            ranks[name] = score(load_base(folder, device="cpu"), tests, arguments.max_tokens, late=late)
-            if kept:
-                write_text(kept, json.dumps(ranks[name]) + "\n")
+        ranks[name] = ranks_of(name, tests, arguments, arguments.queries)
         print(name, " ".join(f"{group} {value:.1f}" for group, value in means(ranks[name]).items()), flush=True)
     *others, last = arguments.models
     for name in others:
@@ -223,18 +229,54 @@ def compare_models(arguments: argparse.Namespace) -> None:
             print(f"{last} less {name}, {group}: {100 * difference:+.1f} (p = {p:.3f})")
 
 
+def compare_languages(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
+    """A table of FLORES by language: the first model, the last one, which is a student, and the difference."""
+    files = {path.stem.replace("_", "-"): path.stem for path in sorted((folder / "flores200").glob("*.dev"))}
+    tests = {"FLORES": flores(folder / "flores200", files, None, random.Random(0))}
+    base, student = (ranks_of(name, tests, arguments, "every") for name in (arguments.models[0], arguments.models[-1]))
+    trained = set(Sidecar.read(student_folder(arguments.models[-1])).languages)
+    others = [language for language in files if language != "eng-Latn"]
+    rows = {
+        "all that are trained on": [language for language in others if language in trained],
+        "all that are not": [language for language in others if language not in trained],
+        "English": ["eng-Latn"],
+    }
+    yield "| language | trained on | base | student | difference |\n|---|---|---|---|---|"
+    for name, of_row in [*rows.items(), *((find_language(language).name, [language]) for language in others)]:
+        strata = {key: np.array(student[key]) - np.array(base[key]) for key in (f"FLORES {each}" for each in of_row)}
+        difference, p = significance(strata)
+        before = np.mean([np.mean(base[key]) for key in strata])
+        mark = "yes" * (name not in rows and of_row[0] in trained)
+        yield (
+            f"| {name} | {mark} | {100 * before:.1f} | {100 * (before + difference):.1f} | {100 * difference:+.1f} "
+            f"(p {'< 0.001' if p < 0.001 else f'{p:.3f}'}) |"
+        )
+
+
 def main() -> None:
-    """Score models, and compare the last with each of the others."""
+    """Score models, and compare the last with each of the others, or with the first one by language."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", help="pypi:NAME or names of students")
     parser.add_argument("--retriever", choices=["dense", "late"], default="dense")
+    parser.add_argument(
+        "--every-language", action="store_true", help="a table of FLORES by language; the last model is a student"
+    )
     parser.add_argument("--keep", type=Path, help="folder of ranks; a model that has some there is not scored again")
     parser.add_argument(
         "--queries", type=int, default=80, help="a language, from NTREX and FLORES; twice as many from AfriQA"
     )
     parser.add_argument("--max-tokens", type=int, default=128, help="longer documents are cut")
     parser.add_argument("--threads", type=int, default=2)
-    compare_models(parser.parse_args())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    data = local_data()
+    if data is None:
+        raise SystemExit("OPTICAL_MTEB_DATA is not set; set it to the folder that has eval/")
+    if arguments.every_language:
+        for line in compare_languages(arguments, data / "eval"):
+            print(line, flush=True)
+    else:
+        compare_models(arguments, data / "eval")
 
 
 if __name__ == "__main__":
