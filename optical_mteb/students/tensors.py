@@ -53,20 +53,30 @@ def mean_file(paths: Sequence[Path], weights: Sequence[float], target: Path) -> 
 
 
 def mean_tensor(paths: Sequence[Path], weights: Sequence[float], name: str) -> Tensor:
-    """Weighted mean of one tensor over files, summed in float32, in the type that it has in the first file.
+    """Weighted mean of one tensor over files, in float32, then in the type that it has in the first file.
 
+    It is counted from the tensor of the largest weight: values that all files share stay as they are, to the last bit.
     What is not a floating-point number (positions) is that of the first file.
+
+    Args:
+        paths: The files.
+        weights: Their weights, which sum to 1.
+        name: Of the tensor.
     """
-    import torch
     from safetensors import safe_open
 
-    total, kind = torch.zeros(()), torch.float32
-    for place, (path, weight) in enumerate(zip(paths, weights, strict=True)):
+    def read(path: Path) -> Tensor:
         with safe_open(path, framework="pt") as stream:
             tensor: Tensor = stream.get_tensor(name)
-        if place == 0:
-            if not tensor.is_floating_point():
-                return tensor
-            total, kind = torch.zeros(tensor.shape), tensor.dtype
-        total.add_(tensor.float(), alpha=weight)
-    return total.to(kind)
+        return tensor
+
+    first = read(paths[0])
+    if not first.is_floating_point():
+        return first
+    lead = max(range(len(paths)), key=weights.__getitem__)
+    middle = read(paths[lead]).float()
+    mean = middle.clone()
+    for place, (path, weight) in enumerate(zip(paths, weights, strict=True)):
+        if place != lead:
+            mean += weight * (read(path).float() - middle)
+    return mean.to(first.dtype)
