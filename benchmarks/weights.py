@@ -7,11 +7,9 @@ Forms of a trained student of the store, each read back and scored on the tasks 
 `students-colbert` where it is one of late interaction:
 
 - float32, float16: the whole checkpoint, rounded.
-- int8: every matrix as one byte a weight and a float32 scale a row.
 - packed: the rows that training changed, half a byte a weight, the others read from the base where it is published:
   what the package ships (`--pack` writes it, `--most-rows` bounds it).
 - pruned-N: only the N most frequent word pieces and single characters; float16.
-- small: another student, trained from fewer layers and a pruned vocabulary (`--small NAME`), int8.
 
 MAP is the mean of MAP@100 over the subsets whose queries are in no English, x 100; the share is that of float32's.
 Transformers compute in bfloat16 where the hardware does.
@@ -21,11 +19,9 @@ import argparse
 import json
 import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 from rich.console import Console
@@ -35,30 +31,20 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from optical_mteb.bases import prune_vocabulary
 from optical_mteb.hardware import computes_in_bfloat16
 from optical_mteb.students import Sidecar, student_folder
-from optical_mteb.students.packed import pack, quantized, restored, unpack
+from optical_mteb.students.packed import pack, unpack
 from optical_mteb.study.evaluation import evaluate
 from optical_mteb.study.settings import find_study, read_study
 
 Student = SentenceTransformer | MultiVectorEncoder
-FORMS = ("float32", "float16", "int8", "packed", "pruned-20000", "pruned-50000")
+FORMS = ("float32", "float16", "packed", "pruned-20000", "pruned-50000")
 
 
-def rounded(model: Student, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Pass every matrix through a form and back, in place."""
+def round_weights(model: Student) -> None:
+    """Bring every matrix to float16 and back, in place."""
     with torch.no_grad():
         for tensor in model.parameters():
             if tensor.ndim > 1:
-                tensor.copy_(torch.from_numpy(change(tensor.numpy()).astype(np.float32)))
-
-
-def through_int8(matrix: np.ndarray) -> np.ndarray:
-    """A matrix as it comes back from one byte a weight."""
-    return restored(*quantized(matrix))
-
-
-def through_float16(matrix: np.ndarray) -> np.ndarray:
-    """A matrix as it comes back from two bytes a weight."""
-    return matrix.astype(np.float16)
+                tensor.copy_(tensor.half().float())
 
 
 def megabytes(model: Student, size: float) -> float:
@@ -72,9 +58,9 @@ def load(folder: Path) -> Student:
     return (MultiVectorEncoder if late else SentenceTransformer)(str(folder), device="cpu")
 
 
-def form(name: str, student: str, small: str | None, most_rows: int | None) -> tuple[Student, float]:
+def form(name: str, student: str, most_rows: int | None) -> tuple[Student, float]:
     """A student in a form, and what its weights weigh in it, 10^6 bytes."""
-    folder = student_folder(small if name == "small" and small else student)
+    folder = student_folder(student)
     if name == "packed":
         with tempfile.TemporaryDirectory() as scratch:
             record = pack(folder, Path(scratch) / "pack", most_rows)
@@ -85,17 +71,14 @@ def form(name: str, student: str, small: str | None, most_rows: int | None) -> t
     model = load(folder)
     if name.startswith("pruned-"):
         prune_vocabulary(model, [], keep_most_frequent=int(name.removeprefix("pruned-")))
-    if name in ("int8", "small"):
-        rounded(model, through_int8)
-        return model, megabytes(model, 1)
     if name != "float32":
-        rounded(model, through_float16)
+        round_weights(model)
     return model, megabytes(model, 4 if name == "float32" else 2)
 
 
 def measured(name: str, arguments: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """Weight and scores of a form."""
-    model, weight = form(name, arguments.student, arguments.small, arguments.most_rows)
+    model, weight = form(name, arguments.student, arguments.most_rows)
     model.save_pretrained(str(scratch), create_model_card=False)
     late = isinstance(model, MultiVectorEncoder)
     wrapper: Any = (MultiVectorWrapper if late else SentenceTransformerEncoderWrapper)(str(scratch), device="cpu")
@@ -124,7 +107,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("student")
     parser.add_argument("--forms", nargs="+", default=list(FORMS))
-    parser.add_argument("--small", help="student of the form `small`")
     parser.add_argument("--pack", type=Path, help="folder to write the packed student to; measures nothing")
     parser.add_argument("--most-rows", type=int, help="rows of a matrix that a pack keeps, those that changed most")
     parser.add_argument("--output", type=Path, help="JSON file to write")

@@ -19,7 +19,7 @@ LANGUAGES = {
     "high-resource": ("fra", "spa", "por"),
     "unseen": ("hau", "ibo", "yor", "zul", "amh", "bem", "kin", "twi"),
 }
-"""Query languages by group. The students that ship were trained on those of the first two, and not on the unseen."""
+"""Query languages by group. `optical-student` was trained on those of the first two, and not on the unseen."""
 
 SPLITS = {
     "CLDRNameRetrieval": "test",
@@ -44,7 +44,7 @@ BELEBELE = {
 """Subsets of BelebeleRetrieval by group. They name the language of the passages first, that of the questions last."""
 
 MIRACL = ("sw", "yo")
-"""Subsets of MIRACLRetrievalHardNegatives: the languages that students are trained on, or tested on unseen."""
+"""Subsets of MIRACLRetrievalHardNegatives: a language that `optical-student` is trained on, and an unseen one."""
 
 
 def optical_clir() -> Benchmark:
@@ -58,7 +58,7 @@ def optical_clir() -> Benchmark:
         "Low-resource cross-lingual retrieval",
         "Queries in low-resource languages, documents in English: names (CLDR), sentences to news articles (NTREX) "
         "and to web articles (FLORES), questions to encyclopaedic passages (AfriQA). High-resource languages stand "
-        "beside them, and languages that the students of optical-mteb were not trained on.",
+        "beside them, and languages that optical-student was not trained on.",
         _groups(),
     )
 

@@ -3,7 +3,6 @@
 Of a matrix, the rows that changed are kept, as their differences from the base: blocks of 32 with a float16 scale, the
 largest magnitude over 7, two differences a byte (symmetric linear quantisation, Jacob et al., CVPR 2018, section 2.1,
 with zero point 0). A vector is kept as it is. The rest is read from the base, where it is published, and checked.
-Packs of version 0.1 hold whole matrices as int8, one float32 scale a row; they are read, too.
 """
 
 from __future__ import annotations
@@ -22,12 +21,10 @@ from optical_mteb.students.sidecar import SIDECAR_NAME, Sidecar, shipped_packs
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
-SCALE = ".scale"
 ROWS, STEPS, SCALES = ".rows", ".steps", ".scales"
 BLOCK = 32
 HALF_LEVELS = 7
 ABOUT = "optical-mteb"
-LEVELS = 127
 
 Tensors = dict[str, NDArray[np.generic]]
 
@@ -86,8 +83,6 @@ def pack(student: Path, folder: Path, most_rows: int | None = None) -> Path:
         elif tensor.ndim == 2 and tensor.shape[1] % BLOCK == 0:
             kept[name] = known[name]
             tensors |= {name + suffix: part for suffix, part in _difference(tensor, known[name], most_rows).items()}
-        elif tensor.ndim == 2:
-            tensors[name], tensors[name + SCALE] = quantized(tensor)
         else:
             tensors[name] = tensor
     settings = {
@@ -137,9 +132,8 @@ def unpack(record: Path, folder: Path) -> None:
                 tensors[whole] = tensors[whole].copy()
                 rows = packed.get_tensor(whole + ROWS)
                 tensors[whole][rows] += _restored_difference(packed.get_tensor(name), packed.get_tensor(whole + SCALES))
-            elif not name.endswith((SCALE, ROWS, SCALES)):
-                tensor = packed.get_tensor(name)
-                tensors[name] = restored(tensor, packed.get_tensor(name + SCALE)) if tensor.dtype == np.int8 else tensor
+            elif not name.endswith((ROWS, SCALES)):
+                tensors[name] = packed.get_tensor(name)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / TOKENIZER).write_bytes((base / TOKENIZER).read_bytes())
     for name, text in about["settings"].items():
@@ -179,20 +173,6 @@ def _restored_difference(steps: NDArray[np.uint8], scales: NDArray[np.float16]) 
     codes = np.stack([steps & 15, steps >> 4], axis=2).reshape(*scales.shape, BLOCK)
     blocks: NDArray[np.float32] = (codes.astype(np.float32) - HALF_LEVELS - 1) * scales.astype(np.float32)[:, :, None]
     return blocks.reshape(len(steps), -1)
-
-
-def quantized(matrix: NDArray[np.generic]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """A matrix [n, m] as int8, and the scale of each row, [n, 1], so that their product is the matrix, nearly."""
-    rows = np.asarray(matrix, np.float32)
-    scale = np.abs(rows).max(axis=1, keepdims=True) / np.float32(LEVELS)
-    steps = np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0)
-    return np.rint(steps).astype(np.int8), scale
-
-
-def restored(steps: NDArray[np.int8], scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What `quantized` was given, to half a step: [n, m]."""
-    matrix: NDArray[np.float32] = steps.astype(np.float32) * scale
-    return matrix
 
 
 def _fingerprint(tensors: Tensors) -> str:
