@@ -9,11 +9,6 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
     from mteb.benchmarks.benchmark import Benchmark
 
-NAME = "OPTICAL-CLIR"
-ALIASES = ("optical-clir", "OPTICAL_CLIR")
-PLUS_NAME = "OPTICAL-CLIR+"
-PLUS_ALIASES = ("optical-clir+", "OPTICAL_CLIR_PLUS")
-
 LANGUAGES = {
     "low-resource": ("swh", "som", "tgl", "fil", "mar"),
     "high-resource": ("fra", "spa", "por"),
@@ -29,23 +24,6 @@ SPLITS = {
 }
 """Split by task. TICO-19 and GlobalVoices are left out: the recipes that ship train on them, or on their sisters."""
 
-BELEBELE = {
-    "low-resource": ("eng_Latn-swh_Latn", "eng_Latn-som_Latn", "eng_Latn-tgl_Latn", "eng_Latn-mar_Deva"),
-    "high-resource": ("eng_Latn-fra_Latn", "eng_Latn-spa_Latn", "eng_Latn-por_Latn"),
-    "unseen": (
-        "eng_Latn-hau_Latn",
-        "eng_Latn-ibo_Latn",
-        "eng_Latn-yor_Latn",
-        "eng_Latn-zul_Latn",
-        "eng_Latn-amh_Ethi",
-        "eng_Latn-kin_Latn",
-    ),
-}
-"""Subsets of BelebeleRetrieval by group. They name the language of the passages first, that of the questions last."""
-
-MIRACL = ("sw", "yo")
-"""Subsets of MIRACLRetrievalHardNegatives: a language that `optical-student` is trained on, and an unseen one."""
-
 
 def optical_clir() -> Benchmark:
     """The benchmark: every task with the query languages of its groups, documents in English.
@@ -53,13 +31,13 @@ def optical_clir() -> Benchmark:
     Its scores are the mean over tasks and, per group, the mean over the tasks that have queries in its languages.
     """
     return _benchmark(
-        NAME,
-        ALIASES,
+        "OPTICAL-CLIR",
+        ("optical-clir", "OPTICAL_CLIR"),
         "Low-resource cross-lingual retrieval",
         "Queries in low-resource languages, documents in English: names (CLDR), sentences to news articles (NTREX) "
         "and to web articles (FLORES), questions to encyclopaedic passages (AfriQA). High-resource languages stand "
         "beside them, and languages that optical-student was not trained on.",
-        _groups(),
+        _groups(SPLITS),
     )
 
 
@@ -69,37 +47,39 @@ def optical_clir_plus() -> Benchmark:
     Belebele's questions join the groups of `optical_clir`. MIRACL, whose passages are in the language of its
     questions, is a group by itself.
     """
-    groups = _groups()
-    for group, subsets in BELEBELE.items():
-        groups[group].append(_task("BelebeleRetrieval", "test", subsets))
-    groups["same language"] = [_task("MIRACLRetrievalHardNegatives", "dev", MIRACL)]
+    groups = _groups({**SPLITS, "BelebeleRetrieval": "test"})
+    # A language that `optical-student` is trained on, and an unseen one.
+    groups["same language"] = [_task("MIRACLRetrievalHardNegatives", "dev", ["sw", "yo"])]
     return _benchmark(
-        PLUS_NAME,
-        PLUS_ALIASES,
+        "OPTICAL-CLIR+",
+        ("optical-clir+", "OPTICAL_CLIR_PLUS"),
         "Low-resource cross-lingual retrieval, with Belebele and MIRACL",
-        f"{NAME}, questions in the same languages to English passages (Belebele), and questions in Swahili and "
+        "OPTICAL-CLIR, questions in the same languages to English passages (Belebele), and questions in Swahili and "
         "Yoruba to passages in the same language (MIRACL).",
         groups,
     )
 
 
-def _groups() -> dict[str, list[AbsTask]]:
-    """Tasks by group, narrowed to its languages."""
+def _groups(splits: Mapping[str, str]) -> dict[str, list[AbsTask]]:
+    """Tasks by group, each with those of its subsets that have queries in the group's languages and English documents."""
     from mteb.get_tasks import get_task
 
-    offered = {name: get_task(name).metadata.hf_subsets for name in SPLITS}
+    offered = {name: get_task(name).metadata.hf_subsets for name in splits}
     groups: dict[str, list[AbsTask]] = {}
     for group, languages in LANGUAGES.items():
-        wanted = [f"{language}-eng" for language in languages]
-        chosen = {name: [subset for subset in wanted if subset in offered[name]] for name in SPLITS}
-        groups[group] = [_task(name, SPLITS[name], subsets) for name, subsets in chosen.items() if subsets]
+        # Our tasks name the language of the queries first; Belebele names it last, with its script.
+        wanted = [(f"{language}-eng", f"eng_Latn-{language}_") for language in languages]
+        chosen = {
+            name: [each for names in wanted for each in offered[name] if each.startswith(names)] for name in splits
+        }
+        groups[group] = [_task(name, splits[name], subsets) for name, subsets in chosen.items() if subsets]
     return groups
 
 
-def _task(name: str, split: str, subsets: Sequence[str]) -> AbsTask:
+def _task(name: str, split: str, subsets: list[str]) -> AbsTask:
     from mteb.get_tasks import get_task
 
-    return get_task(name, eval_splits=[split], hf_subsets=list(subsets))
+    return get_task(name, eval_splits=[split], hf_subsets=subsets)
 
 
 def _joined(groups: Mapping[str, Sequence[AbsTask]]) -> list[AbsTask]:
