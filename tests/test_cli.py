@@ -5,7 +5,8 @@ import shlex
 import pytest
 import typer
 
-from optical_mteb import cli, doctor
+from optical_mteb import cli
+from optical_mteb.cli import doctor
 from optical_mteb.storage import runs_folder
 
 

@@ -19,7 +19,7 @@ LAYERS = [
     {"__init__"},
     {"__main__"},
     {"cli"},
-    {"api", "doctor"},
+    {"api"},
     {"study", "submission", "report"},
     {"_startup"},
     {"_autoload"},
