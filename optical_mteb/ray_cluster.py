@@ -55,24 +55,21 @@ def cluster(address: str | None = None, *, workers: int | None = None) -> Iterat
         ray.shutdown()
 
 
-def spread(
-    function: Callable[[Item], Result], items: Sequence[Item], *, cpus: float = 1
-) -> Iterator[tuple[Item, Result]]:
+def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
     """Apply a function of a module to items, on all workers of the cluster at once; results as they come.
 
     A worker that dies has its item done again by another one.
 
     Args:
         function: What to do; it and the items are pickled.
-        items: Items.
-        cpus: Cores that one item is counted as.
+        items: Items; each is counted as one core.
 
     Raises:
         InputError: The function raised one; or workers died `RETRIES` times over one item.
     """
     import ray
 
-    remote = ray.remote(num_cpus=cpus, max_retries=RETRIES)(function)
+    remote = ray.remote(num_cpus=1, max_retries=RETRIES)(function)
     waiting = {remote.remote(item): item for item in items}
     while waiting:
         [done], _ = ray.wait(list(waiting))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from optical_mteb.mteb_compat import pull_request_body
-from optical_mteb.submission.results_folder import Evaluated, mean_score
+from optical_mteb.submission.results_folder import Evaluated
 
 if TYPE_CHECKING:
     from mteb.models.model_meta import ModelMeta
@@ -53,7 +53,7 @@ def model_pull_request(student: Published, meta: ModelMeta, results: Sequence[Ev
 
 def _table(results: Sequence[Evaluated]) -> str:
     rows = [
-        f"| {each.task}{'' if each.in_mteb else ' (not in MTEB)'} | {mean_score(each.result):.4f} |"
+        f"| {each.task}{'' if each.in_mteb else ' (not in MTEB)'} | {each.result.get_score():.4f} |"
         for each in results[:_ROWS]
     ]
     more = f"\n\nand {len(results) - _ROWS} tasks more." if len(results) > _ROWS else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,9 +135,3 @@ def main_scores(result: TaskResult) -> dict[tuple[str, str], float]:
     return {
         (split, row["hf_subset"]): float(row["main_score"]) for split, rows in result.scores.items() for row in rows
     }
-
-
-def mean_score(result: TaskResult) -> float:
-    """Mean of the main scores over splits and subsets."""
-    scores = list(main_scores(result).values())
-    return math.fsum(scores) / len(scores)

@@ -20,14 +20,11 @@ NAME, SUBSETS = "CLDRNameRetrieval", ("som-eng", "swh-eng")
 MODEL = "mteb/baseline-random-encoder"
 
 ELSEWHERE = """
-import importlib.util, json, sys
+import json, runpy, sys
 sys.modules["optical_mteb"] = None  # no import of it succeeds
 import mteb
 source, hub, name, model = sys.argv[1:]
-spec = importlib.util.spec_from_file_location("task", source)
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-task = getattr(module, name)()
+task = runpy.run_path(source)[name]()
 task.metadata.dataset["path"] = hub
 result = mteb.evaluate(mteb.get_model(model), task, cache=None, show_progress_bar=False)[0]
 print(json.dumps(result.scores))
