@@ -36,13 +36,7 @@ def require(module: str, extra: str, purpose: str) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:
-    """A hint for a name that is unknown: `did you mean 'swh'?`, or nothing where no known name is near.
-
-    Args:
-        word: What was written; upper and lower case are alike.
-        known: The names that there are.
-        most: Names to offer.
-    """
+    """A hint for a name that is unknown: `did you mean 'swh'?`, or nothing where none is near; case does not count."""
     spelled = {name.casefold(): name for name in known}
     near = [spelled[found] for found in difflib.get_close_matches(word.casefold(), spelled, n=most)]
     return f"did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -64,12 +64,7 @@ def use_quick_attention(model: PreTrainedModel, *, bfloat16: bool, tokens: int) 
     """Have a model train with the attention that is quickest: torch's own, but for short texts on a CPU in bfloat16.
 
     There the backward pass of torch's fused kernel takes several times as long as that of plain matrix products, which
-    keep the attention of every token to every other.
-
-    Args:
-        model: The model, on its device.
-        bfloat16: Whether it trains under bfloat16 autocast.
-        tokens: Longest text.
+    keep the attention of every token to every other. The model is on its device; `tokens` is the longest text.
     """
     if model.device.type == "cpu" and bfloat16 and tokens <= SHORT:
         model.set_attn_implementation("eager")

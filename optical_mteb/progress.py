@@ -34,12 +34,7 @@ class ProgressLine:
         self._said = (time.monotonic(), done)
 
     def __call__(self, more: int = 1, note: str = "") -> None:
-        """Go on.
-
-        Args:
-            more: What is done since the last call.
-            note: What to say beside; the last one by default.
-        """
+        """Count `more` as done since the last call, and say a note beside: the last one by default."""
         self._done += more
         self._note = note or self._note
         now = time.monotonic()
@@ -90,11 +85,7 @@ class _TerminalLine(ProgressLine):
 def progress_line(what: str, total: int | None = None, done: int = 0, *, unit: str = "") -> Iterator[ProgressLine]:
     """A line on standard error, which a terminal forgets when the work is done; one at a time, the outermost.
 
-    Args:
-        what: What is done.
-        total: All that is to be done; None where that is not known.
-        done: What is done already.
-        unit: What is counted.
+    `total` is None where that is not known, `done` what is done already, and `unit` the word for what is counted.
     """
     if _ON:
         yield ProgressLine(what, total, done, unit)

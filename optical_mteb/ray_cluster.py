@@ -58,11 +58,7 @@ def cluster(address: str | None = None, *, workers: int | None = None) -> Iterat
 def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
     """Apply a function of a module to items, on all workers of the cluster at once; results as they come.
 
-    A worker that dies has its item done again by another one.
-
-    Args:
-        function: What to do; it and the items are pickled.
-        items: Items; each is counted as one core.
+    The function and the items are pickled; an item is counted as one core. Where a worker dies, another takes its item.
 
     Raises:
         InputError: The function raised one; or workers died `RETRIES` times over one item.

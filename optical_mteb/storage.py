@@ -227,12 +227,7 @@ def recover(target: Path) -> None:
 
 
 def collect(folder: Path, name: str | None = None) -> None:
-    """Remove the scratch in a folder that no living process holds; a folder that was moved aside is put back.
-
-    Args:
-        folder: The folder.
-        name: Only the scratch of what has this name; all of it by default.
-    """
+    """Remove dead scratch in a folder, all or that of `name`; put a folder back that was moved aside."""
     for scratch in folder.glob(".*.scratch"):
         named = _SCRATCH.fullmatch(scratch.name)
         if named is None or name not in (None, named[1]) or scratch.is_symlink() or not scratch.is_dir():

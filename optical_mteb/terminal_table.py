@@ -15,11 +15,6 @@ class TerminalTable:
 
     Cells are wrapped between words where the terminal is narrow. Where a word would still be cut, each row is a block: its
     first cell, and below it a line for each other cell, after its heading.
-
-    Attributes:
-        headings: One a column.
-        rows: Cells by row.
-        title: What is above the table.
     """
 
     def __init__(
@@ -40,12 +35,7 @@ class TerminalTable:
         self.rows: list[tuple[Text, ...]] = []
 
     def add_row(self, *cells: str | Text, style: str = "") -> None:
-        """Add a row.
-
-        Args:
-            cells: One a column, plain text or styled; those that are left out are empty.
-            style: Of the whole row, as rich names it.
-        """
+        """Add a row, in a style as rich names it; cells that are left out are empty."""
         every = [*cells, *[""] * (len(self.headings) - len(cells))]
         texts = tuple(cell if isinstance(cell, Text) else Text(cell) for cell in every)
         for text in texts:

@@ -105,15 +105,10 @@ _LONG_KEY = rf"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){{{DEEPEST}}}"""
 
 
 def find_toml(kind: str, spec: str, shipped: Mapping[str, Path]) -> Path:
-    """The file of a recipe or a study: a path, or the name of one that ships with the package.
-
-    Args:
-        kind: `recipe` or `study`.
-        spec: The path or the name.
-        shipped: Files of the package by name.
+    """The file of a `recipe` or a `study`: a path, or the name of one that ships with the package.
 
     Raises:
-        InputError: It is neither.
+        InputError: `spec` is neither.
     """
     if spec in shipped:
         return shipped[spec]

@@ -34,10 +34,7 @@ _digests: dict[tuple[int, ...], bytes] = {}
 def load_base(spec: str, *, device: str | None = None, revision: str | None = None) -> SentenceTransformer:
     """Load an encoder as one vector a text; a model of late interaction with mean pooling behind its tokens (`as_dense`).
 
-    Args:
-        spec: As for `load_as_saved`.
-        device: Likewise.
-        revision: Likewise.
+    The arguments are those of `load_as_saved`.
 
     Raises:
         InputError: As `load_as_saved`; or the model has no transformer, as static embeddings have none.

@@ -43,13 +43,9 @@ def pieces_by_id(state: dict[str, Any]) -> dict[int, str]:
 
 
 def used_ids(tokenizer: Tokenizer, state: dict[str, Any], texts: Iterable[str], prefixes: Iterable[str]) -> set[int]:
-    """Ids that tokenising the texts, bare and after each prefix, depends on.
+    """Ids that tokenising the texts, bare and after each prefix, depends on; the tokenizer must not truncate or pad.
 
-    Args:
-        tokenizer: Without truncation and padding.
-        state: Its `tokenizer_state`.
-        texts: Read once.
-        prefixes: Prompts that are put before a text.
+    The texts are read once.
     """
     variants = list(dict.fromkeys(["", *prefixes]))
     vocabulary = {piece: number for number, piece in pieces_by_id(state).items()}

@@ -15,14 +15,7 @@ DEBUG = "--debug"
 
 
 def take_debug(arguments: list[str]) -> bool:
-    """Take `--debug` out of a command line, wherever it stands before `--`.
-
-    Args:
-        arguments: The command line; changed in place.
-
-    Returns:
-        Whether it was there.
-    """
+    """Take `--debug` out of a command line, in place, wherever it stands before `--`; returns whether it was there."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [word for word in arguments[:end] if word != DEBUG]
     found = len(kept) < end
@@ -55,10 +48,7 @@ def errors_in_one_line(*, debug: bool) -> Iterator[None]:
 
     An `InputError` was foreseen, and its text is enough. What the system, a number or a text did not allow (`OSError`,
     `ValueError`, `OverflowError`, `RecursionError`) may still be a fault of this package: the line says where it
-    happened and how to see the traceback. Any other exception is a fault, and keeps its traceback.
-
-    Args:
-        debug: Leave the traceback of all of them.
+    happened and how to see the traceback. Any other exception is a fault. It keeps its traceback; with `debug`, all do.
     """
     try:
         try:

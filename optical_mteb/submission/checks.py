@@ -41,13 +41,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class SubmissionCheck:
-    """One check of a submission.
-
-    Attributes:
-        name: What was checked, in words.
-        verdict: How it ended.
-        detail: Why it failed, or what is left to do; what was found where all is well.
-    """
+    """One check of a submission; `detail` is why it failed, what is left to do, or what was found where all is well."""
 
     name: str
     verdict: Verdict
@@ -66,12 +60,7 @@ class SubmissionCheck:
 
 
 def check_results(cache: Path, results: Sequence[Evaluated]) -> list[SubmissionCheck]:
-    """Check a prepared result cache, from its files alone, and that MTEB reads the given results from it.
-
-    Args:
-        cache: Folder with `results/<model>/<revision>/*.json`.
-        results: What was evaluated.
-    """
+    """Check the files `results/<model>/<revision>/*.json` of a cache, and that MTEB reads these results from them."""
     folders = [path for path in sorted(cache.glob("results/*/*")) if path.is_dir()]
     files = [path for folder in folders for path in sorted(folder.glob("*.json")) if path.name != _META]
     return [

@@ -25,13 +25,7 @@ _PLAIN_FILES = {".json", ".md", ".safetensors", ".txt", ".model"}
 
 
 def write_hub_folder(student: Published, meta: ModelMeta, folder: Path) -> None:
-    """Copy a student's checkpoint, less this package's record of it, with its card under the published name.
-
-    Args:
-        student: The student.
-        meta: Its metadata as published.
-        folder: Folder to write.
-    """
+    """Copy a student's checkpoint, less this package's record of it, with its card under the published name."""
     shutil.copytree(student.folder, folder, ignore=shutil.ignore_patterns(SIDECAR_NAME))
     card = folder / CARD
     text = card.read_text(encoding="utf-8").replace(student.local_name, student.name)

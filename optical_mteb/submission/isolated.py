@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_isolated(source: Path, folder: Path, meta: ModelMeta) -> SubmissionCheck:
-    """Import the source of a `ModelMeta` and load the folder, in sentence-transformers and as MTEB does.
-
-    Args:
-        source: The module that defines the model.
-        folder: The folder to upload.
-        meta: What the module must define.
-    """
+    """Import the module that defines `meta`, and load the folder in sentence-transformers and as MTEB does."""
     from optical_mteb.submission.checks import SubmissionCheck
 
     environment = {**os.environ, "OPTICAL_MTEB_DISABLE": "1", "HF_HUB_OFFLINE": "1"}

@@ -44,15 +44,7 @@ MODEL_REQUEST, RESULTS_REQUEST = "pull_request_mteb.md", "pull_request_results.m
 
 @dataclass(frozen=True)
 class Submission:
-    """A prepared submission.
-
-    Attributes:
-        folder: Where it is.
-        student: The student as published.
-        meta: Its metadata.
-        results: Its results.
-        checks: What the checks say.
-    """
+    """A prepared submission: its folder, the student as published, and what the checks say."""
 
     folder: Path
     student: Published

@@ -19,17 +19,9 @@ Say = Callable[[str], None]
 
 
 def push(submission: Submission, again: Callable[[str], Submission], *, say: Say = print) -> Submission:
-    """Upload the weights, prepare the submission anew for their commit, and open the pull request of the results.
+    """Upload the weights, prepare the submission `again` for their commit, and open the pull request of the results.
 
-    What lacks a repository, credentials or a connection is said instead of done.
-
-    Args:
-        submission: A sound submission.
-        again: Prepares it anew, given the commit.
-        say: Takes the lines that report what is done.
-
-    Returns:
-        The submission that was handed over.
+    Steps that need a repository, credentials or a connection are skipped with a message. Returns what was handed over.
     """
     if submission.student.commit is None:
         commit = _upload(submission, say)

@@ -26,13 +26,9 @@ RUN_SETTINGS = "run_settings.jsonl"
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A student's result on one task.
+    """A student's result on one task, and the file that it is from.
 
-    Attributes:
-        task: MTEB's name of the task.
-        path: The file that it is from.
-        result: What the file holds.
-        in_mteb: Whether MTEB itself has the task; the results repository takes no others.
+    The results repository takes no tasks but those that MTEB itself has: `in_mteb`.
     """
 
     task: str
@@ -42,12 +38,7 @@ class Evaluated:
 
 
 def read_results(student: Published, cache: Path, tasks: Sequence[str] = ()) -> list[Evaluated]:
-    """Read a student's results, by task.
-
-    Args:
-        student: The student, registered with MTEB.
-        cache: Result folder of `mteb run`.
-        tasks: Tasks to take; all by default.
+    """Read the results of a student, registered with MTEB, from the folder of `mteb run`; on all tasks by default.
 
     Raises:
         InputError: There are no results; they are of other weights, other data than the installed task's, two
@@ -101,11 +92,6 @@ def write_results(results: Sequence[Evaluated], meta: ModelMeta, cache: Path) ->
     """Write results as `cache/results/<model>/<revision>/`, with the model's record and the run settings.
 
     Scores by query are left out: the repository holds means, and its files have a size limit.
-
-    Args:
-        results: Results by task.
-        meta: The model as published, which gives the folder its names.
-        cache: Folder to write into, an MTEB result cache from then on.
 
     Returns:
         The folder of the revision.

@@ -27,11 +27,7 @@ _COLUMNS = ("id", "title", "text")
 
 
 def write_hub_data(data: Mapping[str, Mapping[str, RetrievalSplitData]], folder: Path) -> list[dict[str, Any]]:
-    """Write the files.
-
-    Args:
-        data: By subset and split.
-        folder: Gets a folder for each configuration that has files of its own.
+    """Write data by subset and split, in a folder for each configuration that has files of its own.
 
     Returns:
         The configurations, as a data card has them.
@@ -60,13 +56,7 @@ def write_hub_data(data: Mapping[str, Mapping[str, RetrievalSplitData]], folder:
 
 
 def data_card(metadata: TaskMetadata, configurations: list[dict[str, Any]], source: str) -> str:
-    """MTEB's card of the data, with the configurations, and where the data come from.
-
-    Args:
-        metadata: Of the task that reads the data.
-        configurations: What `write_hub_data` returned.
-        source: What the texts are made from.
-    """
+    """MTEB's card of a task's data, with the configurations of `write_hub_data`, and what the texts are made from."""
     head = DatasetCardData(configs=configurations).to_yaml()
     card = metadata.generate_dataset_card(DatasetCard(f"---\n{head}\n---\n"))
     return (

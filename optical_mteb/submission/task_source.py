@@ -21,14 +21,9 @@ def stock_task(
     splits: Sequence[str],
     statistics: Path,
 ) -> type[AbsTaskRetrieval]:
-    """A task on the stock class, with other data.
+    """A task on the stock class, whose data on the Hub (path, revision) have these subsets, each in all the splits.
 
-    Args:
-        task: The task.
-        dataset: Path and revision of its data on the Hub.
-        subsets: The subsets that are there.
-        splits: The splits that each of them has.
-        statistics: Where its descriptive statistics are.
+    Its descriptive statistics are read from the file `statistics`.
     """
     fields = {name: getattr(task.metadata, name) for name in TaskMetadata.model_fields}
     languages = {subset: task.metadata.hf_subsets_to_langscripts[subset] for subset in subsets}

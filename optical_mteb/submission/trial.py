@@ -24,12 +24,7 @@ TOLERANCE = 0.001
 
 
 def check_mock_run(model: MTEBModels, report: Path) -> SubmissionCheck:
-    """Run MTEB's mock tasks, as `mteb mock-run` does, and write its report.
-
-    Args:
-        model: The model.
-        report: Markdown file to write.
-    """
+    """Run MTEB's mock tasks, as `mteb mock-run` does, and write its report in Markdown."""
     # Without the progress bars of many small evaluations.
     with redirect_stderr(io.StringIO()):
         results = mock_run(model)
@@ -39,12 +34,7 @@ def check_mock_run(model: MTEBModels, report: Path) -> SubmissionCheck:
 
 
 def check_rerun(model: MTEBModels, results: Sequence[Evaluated]) -> SubmissionCheck:
-    """Run the smallest subset of the smallest task whose data are there, and compare its score.
-
-    Args:
-        model: The model.
-        results: What is submitted.
-    """
+    """Run the smallest subset of the smallest task whose data are there, and compare its score."""
     name = f"a sample that is run again scores the same within {TOLERANCE}"
     unavailable = []
     for evaluated, split, subset in _samples(results):

@@ -100,10 +100,6 @@ def push_upstream(written: Upstream, *, say: Callable[[str], None]) -> None:
     """Upload the data by huggingface_hub, and put the commit into the task's file; or say what would be done.
 
     Data of no license that the Hub knows are never uploaded: whether they may be is for a person to read.
-
-    Args:
-        written: What `write_upstream` returned.
-        say: Told what is done.
     """
     about, folder = written.task.metadata, written.folder / HUB
     name = written.hub_id or about.dataset["path"]
