@@ -14,10 +14,13 @@ from mteb.results.task_result import TaskResult
 from optical_mteb.bases import base_revision
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.registry import register
-from optical_mteb.students import Sidecar, student_path
+from optical_mteb.students import student_path
+from optical_mteb.submission import SubmissionCheck, package
 from tests.conftest import build_tiny_model
+from tests.test_registry import sidecar_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TASK = "PublicWordsRetrieval"
 SUBSETS = {"som-eng": ["som-Latn", "eng-Latn"], "swh-eng": ["swh-Latn", "eng-Latn"]}
 
 
@@ -84,31 +87,8 @@ def checkpoint(tmp_path_factory):
     model.model_card_data.license = "mit"
     model.model_card_data.tags = ["mteb"]
     model.save_pretrained(str(folder), model_name="optical-mteb/tiny-student")
-    sidecar = Sidecar(
-        name="tiny-student",
-        weights=base_revision(str(folder)),
-        created="2026-01-02",
-        seed=1,
-        steps=2,
-        recipe={},
-        objective="1 x optical",
-        base="base",
-        base_revision="b",
-        base_origin="intfloat/multilingual-e5-small",
-        teacher="teacher",
-        teacher_revision="t",
-        teacher_origin="intfloat/multilingual-e5-small",
-        bitext=[{"source": "cldr:som", "language": "som", "read": 9, "kept": 8}],
-        bitext_fingerprint="f",
-        languages=["eng-Latn", "som-Latn"],
-        mteb_tasks=["LocalWordsRetrieval"],
-        license="mit",
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        embedding_parameters=100,
-        width=32,
-        max_tokens=128,
-        versions={},
-    )
+    bitext = [{"source": "cldr:som", "language": "som", "read": 9, "kept": 8}]
+    sidecar = sidecar_of(base_revision(str(folder)), bitext=bitext, mteb_tasks=["LocalWordsRetrieval"])
     sidecar.write(folder)
     return folder, sidecar
 
@@ -124,9 +104,9 @@ def student(own_home, checkpoint):
 
 @pytest.fixture
 def write(tmp_path, student):
-    """Writes a result of the student, MTEB's way; returns its folder. `edit` changes the JSON."""
+    """Writes a result of the student, MTEB's way; returns its folder."""
 
-    def write_result(task="PublicWordsRetrieval", edit=None, experiment=None, scores=(0.25, 0.5)):
+    def write_result(task=TASK, experiment=None, scores=(0.25, 0.5)):
         rows = {}
         for subset, score in zip(SUBSETS, scores, strict=True):
             by_query = {"q0": score, "q1": score}
@@ -136,20 +116,48 @@ def write(tmp_path, student):
         meta = mteb.get_model_meta("optical-mteb/tiny-student").model_copy(update={"experiment_kwargs": experiment})
         cache = mteb.ResultCache(tmp_path / "cache")
         cache.save_to_cache(result, meta, encode_kwargs={"batch_size": 32})
-        path = cache.get_task_result_path(task, meta)
-        if edit is not None:
-            content = json.loads(path.read_text())
-            edit(content)
-            path.write_text(json.dumps(content))
-        return path.parent
+        return cache.get_task_result_path(task, meta).parent
 
     return write_result
+
+
+def change(path, edit):
+    """Change a file of JSON."""
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def result(edit):
+    """What changes the result in a folder."""
+    return lambda folder: change(folder / f"{TASK}.json", edit)
+
+
+def recorded(**fields):
+    """What changes the record of the model in a folder of results."""
+    return lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(fields))
+
+
+def row(content, subset):
+    """The scores of a subset in a result."""
+    return next(row for row in content["scores"]["test"] if row["hf_subset"] == subset)
+
+
+lose_a_subset = result(lambda content: content["scores"]["test"].pop())
+
+
+@pytest.fixture
+def prepare(tmp_path, student):
+    """Prepares a submission of the student in `made`, of its results in `cache`, of which none is run again."""
+
+    def run(model="tiny-student", output="made", *, cache="cache", **options):
+        return package.prepare(model, tmp_path / output, cache=tmp_path / cache, rerun=False, **options)
+
+    return run
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Leaves out what takes seconds: MTEB's mock tasks, and the process without this package."""
-    from optical_mteb.submission import SubmissionCheck, package
-
     monkeypatch.setattr(package, "check_mock_run", lambda model, report: SubmissionCheck.of("mock run", []))
     monkeypatch.setattr(package, "check_isolated", lambda *given: SubmissionCheck.of("isolated", []))

@@ -1,6 +1,5 @@
 """The checks of the results repository: each fault that it refuses is found, and nothing else is."""
 
-import json
 import shutil
 
 import pytest
@@ -9,8 +8,7 @@ from optical_mteb.submission import Verdict
 from optical_mteb.submission.checks import check_results
 from optical_mteb.submission.published import as_published, published_meta
 from optical_mteb.submission.results_folder import read_results, write_results
-
-TASK = "PublicWordsRetrieval"
+from tests.submission.conftest import TASK, change, lose_a_subset, recorded, result, row
 
 
 @pytest.fixture
@@ -26,32 +24,8 @@ def failed(cache, results):
     return {check.name: check.detail for check in check_results(cache, results) if check.verdict is Verdict.FAILED}
 
 
-def change(path, edit):
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
-
-
 def second_revision(folder):
-    other = folder.with_name("0" * 40)
-    other.mkdir()
-    for path in folder.iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
-    change(other / "model_meta.json", lambda meta: meta.update(revision="0" * 40))
-
-
-def row(content, subset):
-    return next(row for row in content["scores"]["test"] if row["hf_subset"] == subset)
-
-
-def recorded(**fields):
-    """Changes the record of the model."""
-    return lambda folder: change(folder / "model_meta.json", lambda meta: meta.update(fields))
-
-
-def result(edit):
-    """Changes the result."""
-    return lambda folder: change(folder / f"{TASK}.json", edit)
+    recorded(revision="0" * 40)(shutil.copytree(folder, folder.with_name("0" * 40)))
 
 
 def settings(edit):
@@ -94,10 +68,7 @@ FAULTS = {
         result(lambda content: content.update(mteb_version="2.1.0")),
         {SETTINGS: f"{TASK}: evaluated with mteb 2.1.0"},
     ),
-    "no subset": (
-        result(lambda content: content["scores"]["test"].pop()),
-        {DROPPED: "test lacks 1 of 2 subsets (swh-eng)", **OTHER_SCORES},
-    ),
+    "no subset": (lose_a_subset, {DROPPED: "test lacks 1 of 2 subsets (swh-eng)", **OTHER_SCORES}),
     "no split": (
         result(lambda content: content["scores"].update(dev=content["scores"].pop("test"))),
         {DROPPED: "test lacks 2 of 2 subsets", SETTINGS: "dev of som-eng is not in it", **OTHER_SCORES},

@@ -3,27 +3,18 @@
 from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
-from optical_mteb.cli import app
 from optical_mteb.submission import push as pushing
-from tests.submission.conftest import COMMIT
-
-TASK = "PublicWordsRetrieval"
+from tests.submission.conftest import COMMIT, TASK, lose_a_subset
 
 
 @pytest.fixture
-def submit(tmp_path, write, quick):
+def submit(tmp_path, write, quick, command):
     """Runs the command on a result on a task of MTEB and one of ours; returns its exit code and output."""
-    write(TASK)
+    write()
     write("LocalWordsRetrieval")
-
-    def run(*options):
-        arguments = ["submit", "tiny-student", "--output", str(tmp_path / "made"), "--results", str(tmp_path / "cache")]
-        result = CliRunner().invoke(app, [*arguments, "--no-rerun", *options], catch_exceptions=False)
-        return result.exit_code, result.output
-
-    return run
+    words = ["submit", "tiny-student", "--output", str(tmp_path / "made"), "--results", str(tmp_path / "cache")]
+    return lambda *options: command(*words, "--no-rerun", *options)[:2]
 
 
 @pytest.fixture
@@ -108,7 +99,7 @@ def test_without_credentials_it_is_said(tmp_path, submit, online, monkeypatch, o
 
 def test_a_failed_check_hands_nothing_over(submit, write, online):
     """Guards against an exit code of 0, and an upload, of what a check has failed."""
-    write(TASK, edit=lambda content: content["scores"]["test"].pop())
+    lose_a_subset(write())
     code, output = submit("--push", "--hub-id", "a/b")
     assert code == 1
     assert online == []

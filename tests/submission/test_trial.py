@@ -8,9 +8,7 @@ from optical_mteb.submission.hub_folder import load_hub_folder
 from optical_mteb.submission.published import as_published, published_meta
 from optical_mteb.submission.results_folder import read_results
 from optical_mteb.submission.trial import check_rerun
-from tests.submission.conftest import LocalWordsRetrieval, PublicWordsRetrieval, Words
-
-TASK = "PublicWordsRetrieval"
+from tests.submission.conftest import TASK, LocalWordsRetrieval, PublicWordsRetrieval, Words
 
 
 @pytest.fixture
