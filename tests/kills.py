@@ -153,15 +153,10 @@ def unpack_student() -> None:
 
 def prepare_tasks() -> None:
     """A task that was added, and a collection that is to be one."""
+    from tests.collection.test_own_task import TOML, write_collection
+
     for name in ("First", "Second"):
-        folder = Path(name)
-        folder.mkdir()
-        lines = "".join(f'{{"_id": "d{i}", "text": "text {i}"}}\n' for i in range(50))
-        (folder / "corpus.jsonl").write_text(lines, encoding="utf-8")
-        (folder / "queries.jsonl").write_text('{"_id": "q", "text": "text"}\n', encoding="utf-8")
-        (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td1\t1\n", encoding="utf-8")
-        languages = 'query_language = "som"\ndocument_language = "eng"\n'
-        (folder / "task.toml").write_text(f'name = "{name}Retrieval"\n{languages}', encoding="utf-8")
+        write_collection(Path(name), TOML.replace("MyNews", name))
     optical_mteb("tasks", "add", "First")()
 
 

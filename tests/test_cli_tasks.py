@@ -47,18 +47,8 @@ def test_a_task_is_added_listed_exported_and_removed(command, place: Path):
 
 def test_options_of_export(command, place: Path):
     """Guards against options that the command keeps to itself."""
-    arguments = [
-        "CLDRNameRetrieval",
-        "--subset",
-        "som-eng",
-        "--subset",
-        "swh-eng",
-        "--split",
-        "test",
-        "--output",
-        "out",
-    ]
-    code, output, _ = command("tasks", "export", *arguments)
+    words = "tasks export CLDRNameRetrieval --subset som-eng --subset swh-eng --split test --output out"
+    code, output, _ = command(*words.split())
     assert (code, output) == (0, "wrote out/som-eng\nwrote out/swh-eng\n")
     assert sorted(path.name for path in (place / "out" / "som-eng").iterdir()) == [
         "corpus.jsonl",

@@ -44,15 +44,6 @@ def test_a_folder_appears_complete(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["target"]
 
 
-def test_an_older_folder_is_replaced_whole(tmp_path):
-    """Guards against files of the older folder that stay among the new ones."""
-    for content in ("old", "new"):
-        with atomic_folder(tmp_path / "target") as scratch:
-            (scratch / content).write_text(content)
-    assert [path.name for path in (tmp_path / "target").iterdir()] == ["new"]
-    assert [path.name for path in tmp_path.iterdir()] == ["target"]
-
-
 def test_a_failure_leaves_the_older_folder(tmp_path):
     """Guards against half-written folders and scratch that nobody clears away."""
     with atomic_folder(tmp_path / "target") as scratch:

@@ -30,16 +30,6 @@ def test_special_tokens_at_the_end_get_their_new_ids():
     assert pruned.encode("aa?").ids == [4, 2, 3, 5]
 
 
-def test_added_tokens_follow_the_pieces():
-    """Guards against an added token whose row in the embeddings is another than its id says."""
-    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "ab": 2, "##b": 3, "abb": 4}, unk_token="[UNK]"))
-    tokenizer.add_tokens(["<q>"])
-    state = tokenizer_state(tokenizer)
-    pruned, order = keep_pieces(state, used_ids(tokenizer, state, ["abb"], []) | essential_ids(state))
-    assert order == [0, 1, 3, 4, 5]
-    assert pruned.get_vocab() == {"[UNK]": 0, "a": 1, "##b": 2, "abb": 3, "<q>": 4}
-
-
 def test_greedy_matches_end_where_no_piece_fits():
     """Guards against matches after the failure, or the shorter of two matches."""
     vocabulary = {"a": 0, "ab": 1, "##c": 2, "##cd": 3, "##e": 4}
