@@ -46,7 +46,7 @@ def modules():
 
 @functools.cache
 def imports_of(path):
-    """The statements that import something in a module, and whether each is for its annotations alone."""
+    """Full names of what a module imports, also inside functions, and whether each is for its annotations alone."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     annotations = {
         id(each)
@@ -54,19 +54,20 @@ def imports_of(path):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for each in ast.walk(node)
     }
-    return [(node, id(node) in annotations) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    return [
+        (f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name, id(node) in annotations)
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
 
 
 def imported_rooms(path):
-    for node, _ in imports_of(path):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] if node.module != "optical_mteb" else [f"optical_mteb.{a.name}" for a in node.names]
-        for name in names:
-            if name.startswith("optical_mteb."):
-                yield name.split(".")[1]
+    return {name.split(".")[1] for name, _ in imports_of(path) if name.startswith("optical_mteb.")}
+
+
+def imported_when_run(path):
+    return {name for name, for_annotations in imports_of(path) if not for_annotations}
 
 
 def test_imports_point_down():
@@ -82,19 +83,6 @@ def test_imports_point_down():
     ] == []
 
 
-def _imports_of(path, known):
-    """Modules of this package that a file imports, also inside functions; not those for its annotations alone."""
-    for node, for_annotations in imports_of(path):
-        if for_annotations:
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                below = f"{node.module}.{alias.name}"
-                yield from (name for name in (below if below in known else node.module,) if name in known)
-
-
 def test_no_modules_import_each_other():
     """Guards against import circles, also those that an import inside a function hides."""
     files = {}
@@ -102,7 +90,10 @@ def test_no_modules_import_each_other():
         root, name = (TASKS, "optical_mteb.tasks") if TASKS in path.parents else (PACKAGE, "optical_mteb")
         parts = path.relative_to(root).with_suffix("").parts
         files[".".join([name, *(part for part in parts if part != "__init__")])] = path
-    left = {name: {other for other in _imports_of(path, files) if other != name} for name, path in files.items()}
+    left = {
+        name: {other if other in files else other.rpartition(".")[0] for other in imported_when_run(path)} - {name}
+        for name, path in files.items()
+    }
     while ends := {name for name, imported in left.items() if not imported & left.keys()}:
         left = {name: imported for name, imported in left.items() if name not in ends}
     assert left == {}, "these import each other, or import ones that do"
@@ -149,15 +140,7 @@ def test_what_is_imported_is_required():
     core, extras = config["options"]["install_requires"], config["options.extras_require"].values()
     required = {_name(line) for text in (core, *extras) for line in text.splitlines() if line}
     required |= {_name(line) for each in map(_name, core.split("\n")) if each for line in _always_required(each)}
-    imported = set()
-    for _, path in modules():
-        for node, for_annotations in imports_of(path):
-            if for_annotations:
-                continue
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                imported.add(node.module.partition(".")[0])
+    imported = {name.partition(".")[0] for _, path in modules() for name in imported_when_run(path)}
     others = imported - sys.stdlib_module_names - set(PARTS_OF)
     assert {name for name in others if _name(CALLED.get(name, name)) not in required} == set()
 
