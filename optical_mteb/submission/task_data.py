@@ -73,12 +73,11 @@ def _tables(dataset: Dataset) -> Iterator[pa.Table]:
 
 def _judgements(part: RetrievalSplitData) -> Iterator[pa.Table]:
     rows = [
-        (query, document, int(grade))
+        {"query-id": query, "corpus-id": document, "score": int(grade)}
         for query, judged in part["relevant_docs"].items()
         for document, grade in judged.items()
     ]
-    columns = zip(*rows, strict=True)
-    yield pa.table(dict(zip(("query-id", "corpus-id", "score"), map(list, columns), strict=True)))
+    yield pa.Table.from_pylist(rows)
 
 
 def _write(path: Path, tables: Iterator[pa.Table]) -> None:
