@@ -46,7 +46,7 @@ def register() -> None:
         "the students of the package": _register_shipped_students,
         "the students of the store": _register_stored_students,
         "the bases from PyPI": _register_bases,
-        "its tasks": _register_package_tasks,
+        "its tasks": lambda: _add_tasks(package_tasks()),
         "the user's own tasks": _register_own_tasks,
         "the user's own tasks for new scores when their data change": _compare_revisions_of_own_tasks,
         "its benchmarks": _register_benchmarks,
@@ -122,10 +122,6 @@ def without_index(spec: str) -> str:
         f"mteb {mteb_version()} did not search by the index {spec}, and its scores are those of exact search; "
         "remove them, and install the release of mteb that constraints.txt names"
     )
-
-
-def _register_package_tasks() -> None:
-    _add_tasks(package_tasks())
 
 
 def _register_own_tasks() -> None:
