@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from optical_mteb.collection import Entry
@@ -27,9 +26,10 @@ if TYPE_CHECKING:
 BATCH = 1_000
 """Documents that are held in memory while writing."""
 
-COLUMNS = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-"""Of the bar that is shown while documents are read."""
+SCHEMA = pa.schema([(column, pa.string()) for column in ("id", "text", "title")])
+"""Columns of a corpus."""
 
+_BAR = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
 _FILE = "corpus.arrow"
 _log = logging.getLogger(__name__)
 
@@ -86,9 +86,7 @@ def corpus_folder(name: str, fingerprint: str) -> Path:
 
 
 def write_corpus(name: str, entries: Callable[[], Iterable[Entry]], path: Path) -> None:
-    """Write documents to an Arrow file, as they come.
-
-    Memory holds one batch and 8 bytes for every document.
+    """Write documents to an Arrow file, as they come; memory holds one batch, and 8 bytes for every document.
 
     Args:
         name: What to call the corpus in error messages.
@@ -98,65 +96,55 @@ def write_corpus(name: str, entries: Callable[[], Iterable[Entry]], path: Path) 
     Raises:
         InputError: A document has no id, an id appears twice, there is no document, or the file cannot be written.
     """
-    from datasets import Features, Value
-    from datasets.arrow_writer import ArrowWriter
-
-    hashes, empty = array("Q"), 0
-    features = Features({column: Value("string") for column in ("id", "text", "title")})
-    with _storing(path):
-        writer = ArrowWriter(path=str(path), features=features)
-    with writer, progress_bar(*COLUMNS) as progress:
-        bar = progress.add_task(name, total=None)
-        documents = iter(entries())
-        while batch := list(islice(documents, BATCH)):
-            kept = [entry for entry in batch if entry.text.strip() or entry.title.strip()]
-            columns = _columns(name, kept)
-            hashes.extend(_hash(entry.id) for entry in kept)
-            empty += len(batch) - len(kept)
-            with _storing(path):
-                writer.write_batch(columns)
-            progress.advance(bar, len(batch))
-        if not hashes:
-            raise InputError(f"{name}: there is no document with text; get the data again")
-        with _storing(path):
-            writer.finalize()
-    _check_unique(name, hashes, entries)
-    say_left_out(name, empty)
+    documents = iter(entries())
+    batches = iter(lambda: list(islice(documents, BATCH)), [])
+    write_blocks(name, (_block(name, batch) for batch in batches), path, entries)
 
 
-def say_left_out(name: str, empty: int) -> None:
-    """Log how many documents of a corpus were left out, where some were."""
-    if empty:
-        _log.warning("%s: left out %d documents that have no text", name, empty)
-
-
-@contextmanager
-def _storing(path: Path) -> Iterator[None]:
+def write_blocks(
+    name: str,
+    blocks: Iterable[tuple[pa.Table | pa.RecordBatch, int]],
+    path: Path,
+    entries: Callable[[], Iterable[Entry]],
+) -> None:
+    """As `write_corpus`, from blocks: columns of the documents that have text, and how many there are with the others."""
+    hashes, left_out = [np.empty(0, np.int64)], 0
     try:
-        yield
+        with (
+            pa.OSFile(str(path), "wb") as file,
+            pa.ipc.new_stream(file, SCHEMA) as writer,
+            progress_bar(*_BAR) as progress,
+        ):
+            bar = progress.add_task(name, total=None)
+            for block, read in blocks:
+                hashes.append(np.fromiter(map(_hash, block.column("id").to_pylist()), np.int64, count=len(block)))
+                writer.write(block)
+                progress.advance(bar, read)
+                left_out += read - len(block)
     except OSError as error:
         raise not_writable(path, error) from error
-
-
-def _columns(name: str, entries: Sequence[Entry]) -> dict[str, list[str]]:
-    for entry in entries:
-        check_entry(name, "document", entry)
-    return {
-        "id": [entry.id for entry in entries],
-        "text": [entry.text.strip() for entry in entries],
-        "title": [entry.title.strip() for entry in entries],
-    }
-
-
-def _hash(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
-
-
-def _check_unique(name: str, hashes: array[int], entries: Callable[[], Iterable[Entry]]) -> None:
-    ordered = np.sort(np.frombuffer(hashes, dtype=np.uint64))
+    ordered = np.sort(np.concatenate(hashes))
+    if not ordered.size:
+        raise InputError(f"{name}: there is no document with text; get the data again")
     doubtful = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-    if not doubtful:
-        return
+    if doubtful:
+        _check_unique(name, doubtful, entries)
+    if left_out:
+        _log.warning("%s: left out %d documents that have no text", name, left_out)
+
+
+def _block(name: str, batch: Sequence[Entry]) -> tuple[pa.Table, int]:
+    kept = [entry for entry in batch if entry.text.strip() or entry.title.strip()]
+    for entry in kept:
+        check_entry(name, "document", entry)
+    columns = ([entry.id for entry in kept], [e.text.strip() for e in kept], [e.title.strip() for e in kept])
+    return pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA), len(batch)
+
+
+_hash: Callable[[str], int] = hash
+
+
+def _check_unique(name: str, doubtful: Collection[int], entries: Callable[[], Iterable[Entry]]) -> None:
     # Two ids may share a hash, so the ids themselves decide.
     first: dict[str, str] = {}
     for entry in entries():

@@ -13,18 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.arrow_corpus import COLUMNS, cached_corpus, corpus_folder, say_left_out, write_corpus
-from optical_mteb.collection.download import progress_bar
+from optical_mteb.collection.arrow_corpus import SCHEMA, cached_corpus, corpus_folder, write_blocks, write_corpus
 from optical_mteb.collection.lines import read_json_lines, read_lines
 from optical_mteb.collection.split import UnmatchedError, documents_among, retrieval_split
 from optical_mteb.errors import InputError
-from optical_mteb.storage import not_writable, remove
+from optical_mteb.storage import remove
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -218,47 +216,30 @@ class _DoubtfulError(Exception):
 
 
 def _write(source: Path, target: Path) -> None:
+    def entries() -> Iterator[Entry]:
+        return read_entries(source, empty=True)
+
     try:
-        _write_columns(source, target)
+        write_blocks(str(source), _blocks(source), target, entries)
     except (_DoubtfulError, pa.ArrowException):
-        write_corpus(str(source), lambda: read_entries(source, empty=True), target)
+        write_corpus(str(source), entries, target)
 
 
-def _write_columns(source: Path, target: Path) -> None:
-    """Write the Arrow file block by block; memory holds a few blocks, and 8 bytes for every document."""
-    from datasets import Features, Value
-
-    schema = Features({column: Value("string") for column in ("id", "text", "title")}).arrow_schema
+def _blocks(source: Path) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The documents as Arrow reads them, with the number of lines that they come from."""
     parse = arrow_json.ParseOptions(explicit_schema=_READ, unexpected_field_behavior="ignore")
-    hashes, empty = [], 0
-    try:
-        lines = pa.OSFile(str(source), "rb")
-    except OSError as error:
-        raise _DoubtfulError from error
     try:
         with (
-            lines,
+            pa.OSFile(str(source), "rb") as lines,
             arrow_json.open_json(lines, arrow_json.ReadOptions(block_size=BLOCK), parse) as blocks,
-            pa.OSFile(str(target), "wb") as file,
-            pa.ipc.new_stream(file, schema) as writer,
-            progress_bar(*COLUMNS) as progress,
         ):
-            bar = progress.add_task(str(source), total=None)
             for block in blocks:
-                ids, texts, titles = _checked(block)
-                hashes.append(np.fromiter(map(hash, ids.to_pylist()), dtype=np.int64, count=len(ids)))
-                writer.write_batch(pa.record_batch([ids, texts, titles], schema=schema))
-                progress.advance(bar, len(block))
-                empty += len(block) - len(ids)
+                yield _checked(block), len(block)
     except OSError as error:
-        raise not_writable(target, error) from error
-    ordered = np.sort(np.concatenate(hashes)) if hashes else np.empty(0)
-    if not ordered.size or (ordered[1:] == ordered[:-1]).any():
-        raise _DoubtfulError
-    say_left_out(str(source), empty)
+        raise _DoubtfulError from error
 
 
-def _checked(block: pa.RecordBatch) -> tuple[pa.StringArray, pa.StringArray, pa.StringArray]:
+def _checked(block: pa.RecordBatch) -> pa.RecordBatch:
     """Ids, texts and titles of a block, without white space around them and documents that have neither of the two."""
     for column in block.columns:
         column.validate(full=True)
@@ -269,4 +250,4 @@ def _checked(block: pa.RecordBatch) -> tuple[pa.StringArray, pa.StringArray, pa.
     filled = pc.invert(pc.and_(pc.equal(texts, ""), pc.equal(titles, "")))
     if pc.any(pc.and_(filled, pc.equal(ids, ""))).as_py():
         raise _DoubtfulError
-    return ids.filter(filled), texts.filter(filled), titles.filter(filled)
+    return pa.record_batch([ids, texts, titles], schema=SCHEMA).filter(filled)
