@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,13 +49,7 @@ HITS = 4_000_000
 
 
 class OnePass:
-    """The evaluation of one model on one split of a task, whose subsets come one after the other.
-
-    Attributes:
-        model: What to evaluate in place of the model.
-    """
-
-    model: MTEBModels
+    """The evaluation of one model on one split of a task, whose subsets come one after the other."""
 
     def __init__(self, model: MTEBModels, split: str, data: Callable[[], Mapping[str, RetrievalSplitData]]) -> None:
         """Begin.
@@ -68,20 +63,19 @@ class OnePass:
         self._subset = ""
         self._done: set[str] = set()
         self._kept: dict[bytes, dict[Hashable, Any]] = {}
-        self.model = self._remembering(model)
+        self._model = self._remembering(model)
 
-    def begin(self, subset: str) -> None:
-        """Say which subset is evaluated next."""
+    @contextmanager
+    def over(self, subset: str) -> Iterator[MTEBModels]:
+        """What to evaluate on a subset in place of the model; afterwards, texts that no other one has are forgotten."""
         self._subset = subset
-
-    def end(self) -> None:
-        """Say that the subset is done; texts that no other one has are forgotten."""
-        self._done.add(self._subset)
+        yield self._model
+        self._done.add(subset)
         needed = {texts for (subset, _), texts in self._digests.items() if subset not in self._done}
         self._kept = {texts: kept for texts, kept in self._kept.items() if texts in needed}
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Whether every subset is done."""
         return self._done >= self.data.keys()
 

@@ -102,16 +102,9 @@ class CollectionRetrieval(AbsTaskRetrieval):
         subsets_to_run: list[str] | None = None,
         **kwargs: Any,  # noqa: ANN401 - mteb's signature
     ) -> Mapping[str, ScoresDict]:
-        """Evaluate a model on the subsets that have the split, as MTEB does, but reading shared documents once.
+        """Scores by subset of those that have the split, as MTEB has them, but reading shared documents once.
 
-        Args:
-            model: The model.
-            split: The split.
-            subsets_to_run: Subsets; all by default. MTEB asks for one at a time.
-            **kwargs: MTEB's.
-
-        Returns:
-            Scores by subset.
+        MTEB asks for one subset at a time.
         """
         from optical_mteb.collection.one_pass import OnePass
 
@@ -122,10 +115,9 @@ class CollectionRetrieval(AbsTaskRetrieval):
                 continue
             if self._pass is None or not self._pass.serves(model, split, subset):
                 self._pass = OnePass(model, split, lambda: self._of_split(split))
-            self._pass.begin(subset)
-            scores |= super().evaluate(self._pass.model, split, [subset], **kwargs)
-            self._pass.end()
-            if self._pass.over:
+            with self._pass.over(subset) as remembering:
+                scores |= super().evaluate(remembering, split, [subset], **kwargs)
+            if self._pass.ended:
                 self._pass = None
         return scores
 
