@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,10 +81,11 @@ class MMarcoCrosslingualRetrieval(CollectionRetrieval):
     def load_split(self, subset: str, split: str) -> RetrievalSplitData:
         """Questions of one language, English passages."""
         from optical_mteb.collection.split import retrieval_split
+        from optical_mteb.collection.trec_qrels import by_query, read_qrels
 
         language, _ = _LANGUAGES[subset.partition("-")[0]]
         queries = _MMARCO.find(_QUERIES.format(language))
-        qrels = _qrels(_MMARCO.find(_QRELS))
+        qrels = by_query(read_qrels(_MMARCO.find(_QRELS)))
         return retrieval_split(f"{self.metadata.name}/{subset}/{split}", _passages(), _entries(queries), qrels)
 
 
@@ -108,19 +108,3 @@ def _entries(file: Path) -> Iterator[Entry]:
         if not tab and not key.isdecimal():
             raise InputError(f"{file}:{number}: expected an id, a tab and a text, found {line[:40]!r}; get it again")
         yield Entry(key, text, where=f"{file}:{number}")
-
-
-def _qrels(file: Path) -> dict[str, dict[str, int]]:
-    """Judgements: a line is a query, a 0, a passage and a grade."""
-    from optical_mteb.collection.lines import read_lines
-
-    qrels: dict[str, dict[str, int]] = defaultdict(dict)
-    for number, line in enumerate(read_lines(file), start=1):
-        fields = line.split("\t")
-        if len(fields) != 4 or not fields[3].isdecimal():
-            raise InputError(
-                f"{file}:{number}: expected a query, a 0, a passage and a grade with tabs between them, "
-                f"found {line[:40]!r}; get it again"
-            )
-        qrels[fields[0]][fields[2]] = int(fields[3])
-    return dict(qrels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,6 +62,14 @@ def read_qrels(path: Path) -> list[Judgement]:
     return list(judgements.values())
 
 
+def by_query(judgements: Iterable[Judgement]) -> dict[str, dict[str, int]]:
+    """The grade of every judged document, by query."""
+    qrels: dict[str, dict[str, int]] = {}
+    for judgement in judgements:
+        qrels.setdefault(judgement.query, {})[judgement.document] = judgement.grade
+    return qrels
+
+
 def judged_split(
     name: str, corpus: Dataset, queries: Sequence[Entry], judgements: Sequence[Judgement]
 ) -> RetrievalSplitData:
@@ -89,9 +97,7 @@ def judged_split(
                     f"{judgement.where}: {what} {key!r} is not there, or has no text; "
                     "get the data again, or take the line out"
                 )
-    qrels: dict[str, dict[str, int]] = {}
-    for judgement in relevant:
-        qrels.setdefault(judgement.query, {})[judgement.document] = judgement.grade
+    qrels = by_query(relevant)
     answered = [query for query in queries if query.id in qrels]
     if len(answered) < len(queries):
         _log.warning("%s: left out %d queries without a relevant document", name, len(queries) - len(answered))
