@@ -11,10 +11,9 @@ from datasets import Dataset
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
 from optical_mteb.collection import Entry
-from optical_mteb.collection.published_data import LOCAL_SHELVES
+from optical_mteb.collection.published_data import local_places
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
-from optical_mteb.storage import local_data
 
 if TYPE_CHECKING:
     from optical_mteb.collection.trec_qrels import Judgement
@@ -126,11 +125,10 @@ class CLEFRetrieval(CollectionRetrieval):
 
 def _folder() -> Path:
     """The user's own copy."""
-    data = local_data()
-    shelves = [data / shelf / "clef" for shelf in LOCAL_SHELVES] if data is not None else []
-    found = next((shelf for shelf in shelves if shelf.is_dir()), None)
+    places = local_places("clef")
+    found = next(filter(Path.is_dir, places), None)
     if found is None:
-        raise _absent(str(shelves[0]) if shelves else "OPTICAL_MTEB_DATA/clef")
+        raise _absent(str(places[0]) if places else "OPTICAL_MTEB_DATA/clef")
     return found
 
 

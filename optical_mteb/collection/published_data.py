@@ -14,8 +14,11 @@ from urllib.parse import quote
 from optical_mteb.errors import InputError
 from optical_mteb.storage import data_folder, held, local_data
 
-LOCAL_SHELVES = ("", "eval", "bitext")
-"""Folders of `OPTICAL_MTEB_DATA` that hold the data sets' folders."""
+
+def local_places(name: str) -> list[Path]:
+    """Where the folder of a data set may be in `OPTICAL_MTEB_DATA`: none where that is not set."""
+    data = local_data()
+    return [] if data is None else [data / shelf / name for shelf in ("", "eval", "bitext")]
 
 
 @dataclass(frozen=True)
@@ -88,16 +91,10 @@ class PublishedData:
                 f"{self.name}: the path {path!r} leads out of the data set's folder; "
                 "expected one inside it, without '..'"
             )
-        return next((place for place in self._local_places(path) if place.is_file()), None)
-
-    def _local_places(self, path: str) -> Iterator[Path]:
-        folder = local_data()
-        if folder is None:
-            return
         parts = PurePosixPath(path).parts
-        for shelf in LOCAL_SHELVES:
-            for start in range(max(1, len(parts) - self.kept_folders)):
-                yield folder / shelf / self.name / Path(*parts[start:])
+        shortened = [Path(*parts[start:]) for start in range(max(1, len(parts) - self.kept_folders))]
+        places = (folder / each for folder in local_places(self.name) for each in shortened)
+        return next(filter(Path.is_file, places), None)
 
     def _from_archive(self, path: str, name: str) -> Path:
         from optical_mteb.collection.archive import unpack
@@ -150,14 +147,11 @@ class PublishedData:
             self._give_up(path, str(error))
 
     def _give_up(self, path: str, reason: str) -> Never:
-        folder = local_data()
-        shelves = [folder / shelf for shelf in LOCAL_SHELVES] if folder is not None else []
-        shelf = next((shelf for shelf in shelves if (shelf / self.name).is_dir()), folder)
-        root = "OPTICAL_MTEB_DATA" if shelf is None else str(shelf)
-        unset = ", after setting OPTICAL_MTEB_DATA to your data folder" if folder is None else ""
+        folders = local_places(self.name) or [Path("OPTICAL_MTEB_DATA", self.name)]
+        place = next(filter(Path.is_dir, folders), folders[0]) / path
+        unset = "" if local_data() else ", after setting OPTICAL_MTEB_DATA to your data folder"
         raise InputError(
-            f"{self.name}: {path} is not here ({reason}); get it from {self.page} "
-            f"and put it at {root}/{self.name}/{path}{unset}"
+            f"{self.name}: {path} is not here ({reason}); get it from {self.page} and put it at {place}{unset}"
         )
 
 
