@@ -7,21 +7,37 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 from optical_mteb.errors import InputError
 
-SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
-"""Endings of the names of packed files."""
+
+def _open_zstd(path: Path) -> io.BufferedReader:
+    import pyarrow
+
+    return io.BufferedReader(pyarrow.CompressedInputStream(path.open("rb"), "zstd"))
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+_OPENERS: Mapping[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": _open_zstd,
+}
+"""By the end of a packed file's name."""
 
 
 def unpacked_suffix(path: PurePath) -> str:
     """Suffix of what a file holds, lower case: `.tsv` of `a.tsv` and of `a.tsv.gz`."""
     suffix = path.suffix.lower()
-    return path.with_suffix("").suffix.lower() if suffix in SUFFIXES else suffix
+    return path.with_suffix("").suffix.lower() if suffix in _OPENERS else suffix
 
 
 @contextmanager
@@ -32,31 +48,11 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
         InputError: The file cannot be read or unpacked, also later, while it is read inside the block.
     """
     try:
-        with _stream(path) as stream:
+        with _OPENERS.get(path.suffix.lower(), _open_plain)(path) as stream:
             yield stream
-    except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise _damaged(path, error) from error
-    except OSError as error:
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         # The system's errors have a number, those of gzip, bzip2 and zstd have none.
-        if error.errno is None:
-            raise _damaged(path, error) from error
-        raise InputError(f"{path}: cannot be read ({error.strerror}); fix its permissions or path") from error
-
-
-def _stream(path: Path) -> BinaryIO:
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return cast("BinaryIO", gzip.open(path))
-    if suffix == ".bz2":
-        return cast("BinaryIO", bz2.open(path))
-    if suffix == ".xz":
-        return cast("BinaryIO", lzma.open(path))
-    if suffix == ".zst":
-        import pyarrow
-
-        return io.BufferedReader(pyarrow.CompressedInputStream(path.open("rb"), "zstd"))
-    return path.open("rb")
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: cannot be unpacked ({' '.join(str(error).split())}); get the file again")
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); fix its permissions or path") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be unpacked ({reason}); get the file again") from error
