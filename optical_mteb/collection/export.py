@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from optical_mteb.collection import Entry
 from optical_mteb.collection.beir import CORPUS, HEAD, QUERIES
 from optical_mteb.collection.download import progress_bar
-from optical_mteb.collection.text_retrieval import chosen_among, load_subsets, text_retrieval_task
+from optical_mteb.collection.text_retrieval import chosen_of, load_subsets, text_retrieval_task
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder
 
@@ -157,8 +157,7 @@ def export_task(
     if file_format not in FORMATS:
         raise InputError(f"format {file_format!r} is unknown; write one of {', '.join(FORMATS)}")
     task = text_retrieval_task(name)
-    chosen = chosen_among("subset", subsets, task.metadata.hf_subsets, name) or task.hf_subsets
-    wanted = chosen_among("split", splits, task.metadata.eval_splits, name) or list(task.eval_splits)
+    chosen, wanted = chosen_of(task, subsets, splits)
     folders = [output / subset for subset in chosen]
     for folder in folders:
         if folder.exists():

@@ -45,22 +45,18 @@ def text_retrieval_task(name: str) -> AbsTaskRetrieval:
     return task
 
 
-def chosen_among(kind: str, asked: Sequence[str], there: Sequence[str], name: str) -> list[str]:
-    """The subsets or splits that are asked for, each once.
-
-    Args:
-        kind: "subset" or "split".
-        asked: Those that are asked for.
-        there: Those that the task has.
-        name: Name of the task.
+def chosen_of(task: AbsTaskRetrieval, subsets: Sequence[str], splits: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The subsets and splits that are asked for, each once; those that `mteb run` runs where none is.
 
     Raises:
         InputError: The task does not have one of them.
     """
-    for each in asked:
-        if each not in there:
-            raise InputError(f"task {name}: has no {kind} {each!r}; it has {', '.join(there)}")
-    return list(dict.fromkeys(asked))
+    about = task.metadata
+    for kind, asked, there in (("subset", subsets, about.hf_subsets), ("split", splits, about.eval_splits)):
+        for each in asked:
+            if each not in there:
+                raise InputError(f"task {about.name}: has no {kind} {each!r}; it has {', '.join(there)}")
+    return list(dict.fromkeys(subsets or task.hf_subsets)), list(dict.fromkeys(splits or task.eval_splits))
 
 
 def load_subsets(name: str, subsets: Sequence[str], splits: Sequence[str]) -> dict[str, dict[str, RetrievalSplitData]]:

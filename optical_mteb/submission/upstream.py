@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from huggingface_hub import HfApi
 
 from optical_mteb.collection.task import CollectionRetrieval
-from optical_mteb.collection.text_retrieval import chosen_among, load_subsets, text_retrieval_task
+from optical_mteb.collection.text_retrieval import chosen_of, load_subsets, text_retrieval_task
 from optical_mteb.errors import InputError
 from optical_mteb.storage import atomic_folder
 from optical_mteb.submission.push import why_no_upload
@@ -66,8 +66,7 @@ def write_upstream(
     task = text_retrieval_task(name)
     if not isinstance(task, CollectionRetrieval):
         raise InputError(f"task {name}: is in mteb already")
-    chosen = chosen_among("subset", subsets, task.metadata.hf_subsets, name) or list(task.hf_subsets)
-    wanted = chosen_among("split", splits, task.metadata.eval_splits, name) or list(task.eval_splits)
+    chosen, wanted = chosen_of(task, subsets, splits)
     for subset, split in ((subset, split) for split in wanted for subset in chosen):
         if not task.has_split(subset, split):
             raise InputError(
