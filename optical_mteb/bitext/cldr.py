@@ -69,11 +69,7 @@ def cldr_names(language: str) -> list[CldrName]:
 
 
 def split_of(key: str) -> Literal["train", "test"]:
-    """The side of the split a key is on: a hash of the key alone decides, so that languages and releases agree.
-
-    Args:
-        key: A key such as `territory/KE`.
-    """
+    """The side of the split a key is on: a hash of the key alone decides, so that languages and releases agree."""
     place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
     return "test" if place < _TEST_SHARE else "train"
 
@@ -104,9 +100,6 @@ def cldr_training_names(language: str) -> list[CldrName]:
 
 def read_cldr(language: str) -> RawRecords:
     """The training names as records; the id is the key, so that `exclude_ids` can leave kinds out (`currency/*`).
-
-    Args:
-        language: Any spelling that `find_language` knows.
 
     Raises:
         InputError: CLDR has no names in the language.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 _BYTE_ORDER_MARK = "\ufeff"
+_SLACK = 20
 # Hangul fillers and the empty Braille cell count as letter or symbol, and variation selectors as marks.
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f" + "".join(map(chr, range(0xFE00, 0xFE10))))
 
@@ -23,12 +24,9 @@ def _shows(character: str) -> bool:
 
 
 def same_text(text: str) -> str:
-    """What two texts share that say the same: neither case nor punctuation at the ends makes a difference.
+    """What two texts, as `clean` leaves them, share that say the same: case and punctuation at the ends do not count.
 
     A text of punctuation alone stays as it is, but for case.
-
-    Args:
-        text: A text as `clean` leaves it.
     """
     folded = unicodedata.normalize("NFC", text.casefold())
     start, end = 0, len(folded)
@@ -43,17 +41,11 @@ def _is_punctuation(character: str) -> bool:
     return character.isspace() or unicodedata.category(character).startswith("P")
 
 
-def lengths_agree(english: str, translation: str, *, max_ratio: float, slack: int = 20) -> bool:
-    """Whether the longer side has at most `max_ratio * shorter + slack` characters.
+def lengths_agree(english: str, translation: str, *, max_ratio: float) -> bool:
+    """Whether the longer side has at most `max_ratio * shorter + 20` characters.
 
-    The slack lets short names pass ("UK" and a spelled-out country name); sentences of usual length feel the ratio only.
+    The 20 let short names pass ("UK" and a spelled-out country name); sentences of usual length feel the ratio only.
     Scripts whose characters are syllables (Ethiopic) stay within a ratio of 2.
-
-    Args:
-        english: One side.
-        translation: Other side.
-        max_ratio: Longest allowed side as a multiple of the other.
-        slack: Characters that the longer side may have on top.
     """
     shorter, longer = sorted((len(english), len(translation)))
-    return longer <= max_ratio * shorter + slack
+    return longer <= max_ratio * shorter + _SLACK

@@ -34,13 +34,7 @@ class Fields:
         return None
 
     def record(self, row: object, line: int, where: str) -> Record | Malformed:
-        """The record of one row; null texts are empty, anything else that is not text is malformed.
-
-        Args:
-            row: The decoded row.
-            line: Its 1-based number.
-            where: Its place, for messages.
-        """
+        """The record of one row; null texts are empty, anything else that is not text is malformed."""
         if not isinstance(row, Mapping):
             return Malformed(where, f"{type(row).__name__} found, expected an object with fields")
         missing = self.missing(row)

@@ -11,12 +11,7 @@ from optical_mteb.bitext.records import Malformed, RawRecords
 
 
 def read_jsonl(path: Path, fields: Fields) -> RawRecords:
-    """Records of the file; blank lines are passed over.
-
-    Args:
-        path: The file.
-        fields: Where a row has its two sides.
-    """
+    """Records of the file; blank lines are passed over."""
     for number, line in read_lines(path):
         where = f"{path}:{number}"
         if isinstance(line, Malformed):

@@ -15,10 +15,6 @@ def read_moses(english: Path, translation: Path) -> RawRecords:
     The id is `ARTICLE:LINE`: a line that is blank on both sides ends an article (OPUS), which are counted from 0, lines
     from 1. So `*[05]:*` are the lines of the articles whose number 5 divides.
 
-    Args:
-        english: File with the English side.
-        translation: File with the other side.
-
     Raises:
         InputError: The files differ in their number of lines, found before the first record is read.
     """

@@ -28,10 +28,6 @@ from optical_mteb.storage import data_folder, local_data, not_writable
 def read_source(source: BitextSource, *, base_folder: Path | None = None) -> RawRecords:
     """All records of a source, unfiltered; nothing is opened before the first is asked for, files are found at once.
 
-    Args:
-        source: The description.
-        base_folder: Folder that relative paths are looked up in first, the recipe's.
-
     Raises:
         InputError: A file is not there, and cannot be loaded from where it is published.
     """
@@ -131,10 +127,6 @@ def _fetched(name: str, url: str, sha256: str) -> Path:
 
 def find_file(name: str, base_folder: Path | None = None) -> Path:
     """The file of that name: absolute, or in `base_folder`, in `OPTICAL_MTEB_DATA` or in the working folder.
-
-    Args:
-        name: Path as a recipe writes it.
-        base_folder: Folder to look in first.
 
     Raises:
         InputError: There is no such file.

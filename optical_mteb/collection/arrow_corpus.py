@@ -58,11 +58,7 @@ def fingerprint(revision: str, *files: Path) -> str:
 
 
 def cached_corpus(folder: Path, write: Callable[[Path], None]) -> Dataset:
-    """A corpus in an Arrow file, opened as a memory map, written first where it is not there.
-
-    Args:
-        folder: Where the cache keeps it, complete or not at all.
-        write: Writes the file to a path.
+    """A corpus that the cache keeps in a folder, opened as a memory map; written first where it is not there.
 
     Raises:
         InputError: The cache cannot be written to; and what `write` raises.

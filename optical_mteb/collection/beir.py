@@ -183,9 +183,7 @@ def cache_folder(path: Path) -> Path:
 def read_entries(path: Path, *, empty: bool = False) -> Iterator[Entry]:
     """The documents, or the queries, of a file line by line.
 
-    Args:
-        path: The file.
-        empty: Give those with neither text nor title, too, and do not refuse them.
+    Those with neither text nor title are refused, unless `empty` ones are asked for.
 
     Raises:
         InputError: A line is not valid UTF-8, no JSON object, has no `_id` or no `text`, or something else than text

@@ -16,10 +16,7 @@ LONGEST = 1 << 24
 
 
 def read_parallel_lines(*paths: Path) -> Iterator[tuple[str, ...]]:
-    """The lines of files that are aligned, together, without line ends and white space around them.
-
-    Args:
-        *paths: Files in UTF-8.
+    """The lines of aligned files in UTF-8, together, without line ends and white space around them.
 
     Raises:
         InputError: A file has fewer lines than another, or is not valid UTF-8.

@@ -58,12 +58,7 @@ def retrieval_split(
 
 
 def check_entry(name: str, kind: str, entry: Entry) -> None:
-    """Check a document or a query by itself.
-
-    Args:
-        name: What to call the collection in error messages.
-        kind: "document" or "query".
-        entry: The document or query.
+    """Check a document or a query, which is its `kind`, by itself.
 
     Raises:
         InputError: It has no id, something that is not a string, or a half of a surrogate pair, which no file can hold.

@@ -95,7 +95,7 @@ def _sgml_topics(path: Path, otherwise: str | None) -> Iterator[Entry]:
                 if element in _FIELDS and not tag.startswith("/"):
                     draft.begin(element, f"{path}:{number}")
                 elif tag and not tag.startswith(("!", "?")):
-                    draft.end()
+                    draft.element = ""
                 draft.add(text)
     if draft is not None:
         yield draft.topic()
@@ -140,9 +140,6 @@ class _Draft:
             raise InputError(f"{where}: the topic that begins at {self.where} has a second {element.lower()}; {_FIX}")
         self.parts[element] = []
         self.element = element
-
-    def end(self) -> None:
-        self.element = ""
 
     def add(self, text: str) -> None:
         if self.element:
