@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 from optical_mteb.bitext.cleaning import clean, lengths_agree
 from optical_mteb.bitext.reading import read_source
@@ -24,8 +24,6 @@ _COUNTS = ("read", "kept", "excluded", "malformed", "empty", "identical", "lengt
 """What is counted of a source; the names after the first two are reasons to leave a record out."""
 
 _QUOTED = 3
-
-Reason = Literal["excluded", "empty", "identical", "length_ratio", "duplicate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +82,19 @@ class Report:
 
     sources: Sequence[SourceReport] = ()
 
-    def lines(self) -> list[str]:
+    def __str__(self) -> str:
         """A text table, one line a source and one for the total, then the first malformed records."""
-        totals = [sum(getattr(source, name) for source in self.sources) for name in _COUNTS]
+        total = SourceReport("total", "", *(sum(getattr(each, name) for each in self.sources) for name in _COUNTS))
         rows = [
             ["source", "language", *_COUNTS],
-            *([s.source, s.language, *(str(getattr(s, name)) for name in _COUNTS)] for s in self.sources),
-            ["total", "", *map(str, totals)],
+            *(list(map(str, astuple(each)[:-1])) for each in [*self.sources, total]),
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        table = [
-            "  ".join(
-                cell.ljust(width) if place < 2 else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        return [*table, *(f"malformed: {where}" for source in self.sources for where in source.malformed_at)]
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines())
+        for row in rows:
+            row[:2] = map(str.ljust, row[:2], widths[:2])
+            row[2:] = map(str.rjust, row[2:], widths[2:])
+        malformed = [f"malformed: {where}" for source in self.sources for where in source.malformed_at]
+        return "\n".join([*map("  ".join, rows), *malformed])
 
 
 class ParallelCorpus(Sequence[Pair]):
@@ -217,7 +208,7 @@ def _kept(
         )
 
 
-def _reason_to_drop(record: Record, pair: Pair, source: BitextSource, seen: set[tuple[str, str, str]]) -> Reason | None:
+def _reason_to_drop(record: Record, pair: Pair, source: BitextSource, seen: set[tuple[str, str, str]]) -> str | None:
     if any(fnmatchcase(record.id, glob) for glob in source.exclude_ids):
         return "excluded"
     if not (pair.english and pair.translation):

@@ -9,7 +9,6 @@ from optical_mteb.bitext.records import Malformed
 from optical_mteb.collection.packed import open_unpacked
 
 _BOM = b"\xef\xbb\xbf"
-_BLOCK = 1 << 20
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str | Malformed]]:
@@ -29,9 +28,5 @@ def read_lines(path: Path) -> Iterator[tuple[int, str | Malformed]]:
 
 def count_lines(path: Path) -> int:
     """Lines of the file as `read_lines` numbers them, without decoding them."""
-    newlines, last = 0, b"\n"
     with open_unpacked(path) as stream:
-        while block := stream.read(_BLOCK):
-            newlines += block.count(b"\n")
-            last = block[-1:]
-    return newlines + (last != b"\n")
+        return sum(1 for _ in stream)
