@@ -18,6 +18,13 @@ def real_data(place: str) -> tuple[Path, pytest.MarkDecorator]:
     return folder, pytest.mark.skipif(not folder.is_dir(), reason=f"OPTICAL_MTEB_DATA is not set, or has no {place}")
 
 
+def replace_in(path: Path, old: bytes, new: bytes) -> None:
+    """Change a file at a place that has to be there."""
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+
+
 def texts(dataset) -> dict[str, str]:
     """Documents or queries by their ids."""
     return dict(zip(dataset["id"], dataset["text"], strict=True))

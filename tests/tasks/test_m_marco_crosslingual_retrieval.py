@@ -7,8 +7,8 @@ from pathlib import Path
 import mteb
 import pytest
 
-from optical_mteb.errors import InputError
 from optical_mteb.tasks.m_marco_crosslingual_retrieval import MMarcoCrosslingualRetrieval
+from tests.collection.conftest import refused
 
 PASSAGES = "0\tThe presence of communication amid scientific minds .\n1\tThe Manhattan Project .\n2\tEssay on it .\n"
 FRENCH = "1048585\tqu'est-ce que le projet manhattan\n2\tdéfinition d'un essai\n"
@@ -31,15 +31,13 @@ def files(data: Path) -> Path:
     return folder
 
 
-def load(*subsets: str) -> MMarcoCrosslingualRetrieval:
-    task = MMarcoCrosslingualRetrieval().filter_languages(None, hf_subsets=subsets)
-    task.load_data()
-    return task
+def load(subset: str = "fra-eng"):
+    return MMarcoCrosslingualRetrieval().load_split(subset, "dev")
 
 
 def test_translated_question_english_passage(files: Path):
     """Guards against columns mixed up, an accent lost, the query column of the judgements taken for the passage's."""
-    split = load("fra-eng").dataset["fra-eng"]["dev"]
+    split = load()
     assert split["corpus"].to_dict() == {
         "id": ["0", "1", "2"],
         "text": ["The presence of communication amid scientific minds .", "The Manhattan Project .", "Essay on it ."],
@@ -54,21 +52,20 @@ def test_translated_question_english_passage(files: Path):
 
 def test_the_collection_is_stored_once_for_all_languages(files: Path):
     """Guards against gigabytes written again for every language, or a stale corpus after the file was replaced."""
-    task = load("fra-eng", "spa-eng")
-    french, spanish = (task.dataset[subset]["dev"]["corpus"] for subset in ("fra-eng", "spa-eng"))
-    assert french.cache_files == spanish.cache_files
-    assert french.cache_files
-    assert list(task.dataset["spa-eng"]["dev"]["queries"]["text"]) == [
+    french, spanish = load(), load("spa-eng")
+    assert french["corpus"].cache_files == spanish["corpus"].cache_files
+    assert french["corpus"].cache_files
+    assert list(spanish["queries"]["text"]) == [
         "qué es el proyecto manhattan",
         "definición de ensayo",
     ]
     (files / "google/collections/english_collection.tsv").write_text(PASSAGES + "3\tNew .\n", encoding="utf-8")
-    assert list(load("fra-eng").dataset["fra-eng"]["dev"]["corpus"]["id"]) == ["0", "1", "2", "3"]
+    assert list(load()["corpus"]["id"]) == ["0", "1", "2", "3"]
 
 
 def test_mteb_scores_a_corpus_in_a_file(files: Path, tiny_model, tmp_path: Path):
     """Guards against a memory-mapped corpus that MTEB cannot encode, and its empty titles read as text."""
-    task = load("fra-eng")
+    task = mteb.get_task("MMarcoCrosslingualRetrieval", hf_subsets=["fra-eng"])
     result = mteb.evaluate(tiny_model(), task, cache=None, show_progress_bar=False).task_results[0]
     (scores,) = result.scores["dev"]
     assert scores["hf_subset"] == "fra-eng"
@@ -79,7 +76,7 @@ def test_mteb_scores_a_corpus_in_a_file(files: Path, tiny_model, tmp_path: Path)
 def test_passages_without_text_are_left_out(files: Path, caplog: pytest.LogCaptureFixture):
     """Guards against an empty passage that is scored, or that stops the task."""
     (files / "google/collections/english_collection.tsv").write_text(PASSAGES + "3\t\n4\t \n", encoding="utf-8")
-    assert list(load("fra-eng").dataset["fra-eng"]["dev"]["corpus"]["id"]) == ["0", "1", "2"]
+    assert list(load()["corpus"]["id"]) == ["0", "1", "2"]
     assert "left out 2 documents" in caplog.text
 
 
@@ -88,12 +85,11 @@ def test_passages_without_text_are_left_out(files: Path, caplog: pytest.LogCaptu
     [
         ("google/collections/english_collection.tsv", PASSAGES + "no tab\n", r"collection.tsv:4: expected an id, a tab"),
         ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "9\t\n", r"small.tsv:3: query '9' has no text"),
-        ("qrels.dev.small.tsv", QRELS + "2 0 1 1\n", r"qrels.dev.small.tsv:4: expected a query, a 0"),
-        ("qrels.dev.small.tsv", QRELS + "2\t0\t1\tyes\n", r"qrels.dev.small.tsv:4: expected a query, a 0"),
+        ("qrels.dev.small.tsv", QRELS + "2\t0\t1\n", r"qrels.dev.small.tsv:4: expected 'query 0 document grade'"),
     ],
 )  # fmt: skip
-def test_bad_line_is_refused_with_its_place(files: Path, name: str, content: str | bytes, message: str):
+def test_bad_line_is_refused_with_its_place(files: Path, name: str, content: str, message: str):
     """Guards against bad data that pass, or a traceback without file and line."""
-    (files / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=message):
-        load("fra-eng")
+    (files / name).write_text(content, encoding="utf-8")
+    with refused(message):
+        load()

@@ -8,9 +8,9 @@ from pathlib import Path
 import mteb
 import pytest
 
-from optical_mteb.errors import InputError
 from optical_mteb.tasks.ntrex_retrieval import NTREXRetrieval
-from tests.tasks.conftest import real_data, texts
+from tests.collection.conftest import refused
+from tests.tasks.conftest import real_data, replace_in, texts
 
 REAL, with_real_data = real_data("eval/ntrex")
 ARTICLES = ["bbc.1", "bbc.1", "cnn.2", "cnn.2", "cnn.2", "npr.3"]
@@ -31,16 +31,13 @@ def files(data: Path) -> Path:
     return folder
 
 
-def load(*subsets: str):
-    task = NTREXRetrieval().filter_languages(None, hf_subsets=subsets)
-    task.load_data()
-    return {subset: splits["test"] for subset, splits in task.dataset.items()}
+def load(subset: str = "som-eng"):
+    return NTREXRetrieval().load_split(subset, "test")
 
 
 def test_sentences_of_one_language_articles_of_the_other(files: Path):
     """Guards against the directions swapped, a headline left out, and sentences of two articles run together."""
-    dataset = load("som-eng", "eng-som")
-    to_english, to_somali = dataset["som-eng"], dataset["eng-som"]
+    to_english, to_somali = load("som-eng"), load("eng-som")
     assert texts(to_english["queries"]) == {str(number): text for number, text in enumerate(SOMALI, start=1)}
     assert texts(to_somali["queries"]) == {str(number): text for number, text in enumerate(ENGLISH, start=1)}
     assert texts(to_english["corpus"]) == {
@@ -55,12 +52,11 @@ def test_sentences_of_one_language_articles_of_the_other(files: Path):
 
 def test_a_sentence_that_stands_in_two_articles_is_relevant_to_both(files: Path):
     """Guards against a query that finds the one article and is told that it is wrong."""
-    path = files / "NTREX-128" / "newstest2019-ref.som.txt"
-    path.write_bytes(path.read_bytes().replace(b"Qorraxda", b"Baraf May "))
-    split = load("som-eng")["som-eng"]
+    replace_in(files / "NTREX-128" / "newstest2019-ref.som.txt", b"Qorraxda", b"Baraf May ")
+    split = load()
     assert split["relevant_docs"]["1"] == split["relevant_docs"]["6"] == {"bbc.1": 1, "npr.3": 1}
     assert split["relevant_docs"]["2"] == {"bbc.1": 1}
-    assert load("eng-som")["eng-som"]["relevant_docs"]["1"] == {"bbc.1": 1}
+    assert load("eng-som")["relevant_docs"]["1"] == {"bbc.1": 1}
 
 
 def test_languages_are_chosen_as_mteb_does():
@@ -82,13 +78,9 @@ def test_languages_are_chosen_as_mteb_does():
 )  # fmt: skip
 def test_damaged_files_are_refused(files: Path, name: str, old: bytes, new: bytes, message: str):
     """Guards against tracebacks on unequal lengths, bytes that are not UTF-8, and articles without text or name."""
-    path = files / name
-    content = path.read_bytes()
-    assert old in content
-    path.write_bytes(content.replace(old, new))
-    with pytest.raises(InputError, match=message) as caught:
-        load("som-eng")
-    assert "\n" not in str(caught.value)
+    replace_in(files / name, old, new)
+    with refused(message):
+        load()
 
 
 def test_mteb_scores_it(files: Path, evaluate):
@@ -115,7 +107,7 @@ def test_real_files_against_an_independent_count(language: str):
             articles[article].append(sentence)
         for number, sentence in enumerate(asked):
             relevant[str(number + 1)] = {ids[place]: 1 for place, other in enumerate(asked) if other == sentence}
-        split = load(subset)[subset]
+        split = load(subset)
         assert texts(split["queries"]) == {str(number): text for number, text in enumerate(asked, start=1)}
         assert texts(split["corpus"]) == {article: "\n".join(text) for article, text in articles.items()}
         assert split["relevant_docs"] == relevant

@@ -39,15 +39,13 @@ def archive(irds_home: Path) -> Path:
     return folder
 
 
-def load(*subsets: str):
-    task = WikiCLIRRetrieval().filter_languages(None, hf_subsets=subsets or None)
-    task.load_data()
-    return task.dataset
+def load(subset: str):
+    return WikiCLIRRetrieval().load_split(subset, "test")
 
 
 def test_english_sentence_foreign_article_graded(archive: Path):
     """Guards against query and document swapped, the title taken for the sentence, grades flattened."""
-    split = load("eng-swh")["eng-swh"]["test"]
+    split = load("eng-swh")
     assert split["corpus"].to_dict() == {
         "id": ["2", "33", "92114"],
         "text": ["akiolojia ( kutoka kiyunani αρχαίος ) ni somo .", "lugha asilia ni lugha .", "kaptura ni vazi ."],
@@ -65,7 +63,7 @@ def test_english_sentence_foreign_article_graded(archive: Path):
 
 def test_a_language_whose_folder_has_an_odd_name(archive: Path):
     """Guards against missing Bokmål, which Wikipedia calls `no`."""
-    assert load("eng-nob")["eng-nob"]["test"]["relevant_docs"] == {"12": {"2": 2}}
+    assert load("eng-nob")["relevant_docs"] == {"12": {"2": 2}}
 
 
 def test_every_subset_is_a_data_set_of_ir_datasets(irds_home: Path):

@@ -8,9 +8,9 @@ from pathlib import Path
 import mteb
 import pytest
 
-from optical_mteb.errors import InputError
 from optical_mteb.tasks.xquad_crosslingual_retrieval import XQuADCrosslingualRetrieval
-from tests.tasks.conftest import real_data, texts
+from tests.collection.conftest import refused
+from tests.tasks.conftest import real_data, replace_in, texts
 
 REAL, with_real_data = real_data("eval/xquad")
 ENGLISH = [
@@ -55,10 +55,8 @@ def files(data: Path) -> Path:
     return folder
 
 
-def load(*subsets: str):
-    task = XQuADCrosslingualRetrieval().filter_languages(None, hf_subsets=subsets)
-    task.load_data()
-    return {subset: splits["validation"] for subset, splits in task.dataset.items()}
+def load():
+    return XQuADCrosslingualRetrieval().load_split("spa-eng", "validation")
 
 
 def test_tags_are_those_of_mtebs_own_task():
@@ -73,7 +71,7 @@ def test_tags_are_those_of_mtebs_own_task():
 def test_translated_question_english_paragraph(files: Path):
     """Guards against languages swapped, a paragraph told by the question's text, and only by its place in the translated file."""
     write(files / "xquad.es.json", [SPANISH[1], SPANISH[0]])
-    split = load("spa-eng")["spa-eng"]
+    split = load()
     assert texts(split["corpus"]) == {"0-0": "Snow falls.", "0-1": "Rain falls.", "1-0": "Tea grows."}
     assert texts(split["queries"]) == {
         "56d": "¿Qué crece?",
@@ -87,7 +85,7 @@ def test_translated_question_english_paragraph(files: Path):
 def test_equal_paragraphs_are_one_document(files: Path):
     """Guards against a document that is there twice, and relevant once."""
     write(files / "xquad.en.json", [ENGLISH[0], {" Snow falls.\n": {"56d": "What grows?"}}])
-    split = load("spa-eng")["spa-eng"]
+    split = load()
     assert texts(split["corpus"]) == {"0-0": "Snow falls.", "0-1": "Rain falls."}
     assert split["relevant_docs"]["56d"] == {"0-0": 1}
 
@@ -101,13 +99,9 @@ def test_equal_paragraphs_are_one_document(files: Path):
 )
 def test_broken_files_are_refused(files: Path, name: str, old: bytes, new: bytes, message: str):
     """Guards against a traceback, or bad data that pass: a question without its paragraph, repeated ids, null texts."""
-    path = files / f"xquad.{name}.json"
-    content = path.read_bytes()
-    assert old in content
-    path.write_bytes(content.replace(old, new))
-    with pytest.raises(InputError, match=message) as caught:
-        load("spa-eng")
-    assert "\n" not in str(caught.value)
+    replace_in(files / f"xquad.{name}.json", old, new)
+    with refused(message):
+        load()
 
 
 @with_real_data
@@ -122,7 +116,7 @@ def test_real_files_against_an_independent_count():
                         paragraph_of[question["id"]] = paragraph["context"].strip()
                     else:
                         asked[question["id"]] = question["question"].strip()
-    split = load("spa-eng")["spa-eng"]
+    split = load()
     corpus, queries = texts(split["corpus"]), texts(split["queries"])
     assert len(corpus) == len(split["corpus"]) == len(set(corpus.values())) == 240
     assert len(queries) == len(split["queries"]) == len(split["relevant_docs"]) == 1190
