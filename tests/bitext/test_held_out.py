@@ -4,11 +4,9 @@ import hashlib
 import itertools
 import random
 
-import pytest
-
 from optical_mteb.bitext import Pair, ParallelCorpus, Report
 from optical_mteb.bitext.held_out import hold_out
-from optical_mteb.errors import InputError
+from tests.collection.conftest import refused
 
 REPORT = Report()
 
@@ -94,11 +92,10 @@ def test_variants_of_case_are_one_sentence():
 def test_a_language_with_too_few_pairs():
     """Guards against a language that is all dev split: the message names it, what it has left, and the key to lower."""
     rows = [*multiway(), *((f"other {n}", f"amh {n}", "amh") for n in range(14))]
-    with pytest.raises(InputError) as error:
+    with refused() as error:
         hold_out(corpus(rows), 5)
     message = str(error.value)
     assert message.startswith("amh: 9 of 14 pairs are left")
     assert "lower evaluation.pairs" in message
-    assert "\n" not in message
-    with pytest.raises(InputError, match=r"^amh: 0 of 14 pairs"):
+    with refused(r"^amh: 0 of 14 pairs"):
         hold_out(corpus(rows), 20)

@@ -9,7 +9,7 @@ from optical_mteb.bitext import BitextSource, ParallelCorpus
 from optical_mteb.bitext.fields import Fields
 from optical_mteb.bitext.hub import read_hub
 from optical_mteb.bitext.records import Record
-from optical_mteb.errors import InputError
+from tests.collection.conftest import refused
 
 FIELDS = Fields("translation.en", "translation.sw", id="id")
 
@@ -53,16 +53,15 @@ def test_recipe_names_a_folder_beside_it(folder, tmp_path):
 
 def test_missing_field_names_those_there_are(folder):
     """Guards against a hundred malformed rows reported where the field name is wrong."""
-    with pytest.raises(InputError, match=r"name\[train\]: no field 'en'; the rows have id, translation"):
+    with refused(r"name\[train\]: no field 'en'; the rows have id, translation"):
         list(read_hub(str(folder), Fields("en", "translation.sw")))
 
 
 @pytest.mark.parametrize("options", [{"split": "dev"}, {"config": "nothing"}])
 def test_missing_split_or_config_is_one_line(folder, options):
     """Guards against a traceback of the client library."""
-    with pytest.raises(InputError, match="cannot be read") as caught:
+    with refused("cannot be read"):
         list(read_hub(str(folder), FIELDS, **options))
-    assert "\n" not in str(caught.value)
 
 
 def test_unreachable_hub_is_one_line(monkeypatch):
@@ -74,9 +73,6 @@ def test_unreachable_hub_is_one_line(monkeypatch):
         raise ConnectionError("Couldn't reach 'owner/name' on the Hub\nlong trace")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(
-        InputError, match=r"^hub:owner/name/sw\[train\]: cannot be read \(ConnectionError: Couldn't"
-    ) as c:
+    with refused(r"^hub:owner/name/sw\[train\]: cannot be read \(ConnectionError: Couldn't"):
         list(read_hub("owner/name", FIELDS, config="sw", revision="abc"))
-    assert "\n" not in str(c.value)
     assert asked == {"args": ("owner/name", "sw"), "split": "train", "revision": "abc", "streaming": True}

@@ -10,7 +10,7 @@ from optical_mteb.bitext.lines import count_lines, read_lines
 from optical_mteb.bitext.moses import read_moses
 from optical_mteb.bitext.records import Malformed, Record
 from optical_mteb.bitext.tsv import read_tsv
-from optical_mteb.errors import InputError
+from tests.collection.conftest import refused
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -51,19 +51,14 @@ def test_moses_counts_articles_by_lines_that_are_blank_on_both_sides(tmp_path):
     """Guards against evaluation articles in the training: borders at one-sided gaps, doubled borders, one before the first article."""
     english = write(tmp_path / "eng.txt", "\na\n\nb\n \n\nc\n")
     swahili = write(tmp_path / "swh.txt", "\nx\ny\nz\n\n\nw\n")
-    assert [record.id for record in read_moses(english, swahili) if record.english or record.translation] == [
-        "0:2",
-        "0:3",
-        "0:4",
-        "0:5",
-        "1:7",
-    ]
+    ids = [record.id for record in read_moses(english, swahili) if record.english or record.translation]
+    assert ids == ["0:2", "0:3", "0:4", "0:5", "1:7"]
 
 
 def test_moses_refuses_unequal_lengths_before_reading(tmp_path):
     """Guards against training on misaligned text up to the end of the shorter file."""
     english, somali = write(tmp_path / "eng.txt", "a\nb\nc\n"), write(tmp_path / "som.txt", "x\ny\n")
-    with pytest.raises(InputError, match=r"eng\.txt has 3 lines and .*som\.txt 2:"):
+    with refused(r"eng\.txt has 3 lines and .*som\.txt 2:"):
         next(read_moses(english, somali))
 
 
@@ -129,7 +124,7 @@ def test_tsv_reports_rows_with_another_column_count(tmp_path):
 def test_tsv_refuses_columns_that_do_not_exist(tmp_path, options, message):
     """Guards against an IndexError or KeyError where the recipe is wrong."""
     path = write(tmp_path / "a.tsv", "a\tb\n")
-    with pytest.raises(InputError, match=message):
+    with refused(message):
         list(read_tsv(path, **options))
 
 

@@ -1,15 +1,37 @@
-"""A publisher's web server on this machine, which breaks in the ways that web servers break."""
+"""The one line that bad input is refused with; and a publisher's web server, which breaks as web servers do."""
 
 from __future__ import annotations
 
+import io
 import re
 import threading
+import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 import pytest
+
+from optical_mteb.errors import InputError
+
+
+@contextmanager
+def refused(match: str | None = None) -> Iterator[pytest.ExceptionInfo[InputError]]:
+    """A block that ends in an error of one line, in which `match` is found."""
+    with pytest.raises(InputError, match=match) as caught:
+        yield caught
+    assert "\n" not in str(caught.value)
+
+
+def zipped(**files: str | bytes) -> bytes:
+    """A zip archive of tables: `a__b` is the name of `a/b.tsv`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name.replace("__", "/") + ".tsv", content)
+    return buffer.getvalue()
 
 
 @dataclass
@@ -73,10 +95,7 @@ class Publisher:
         request = Served(unquote(handler.path), dict(handler.headers))
         self.served.append(request)
         if request.path in self.moved:
-            request.status = 302
-            handler.send_response(302)
-            handler.send_header("Location", self.moved[request.path])
-            handler.end_headers()
+            self.send(handler, request, 302, {"Location": self.moved[request.path]})
             return
         content = self.files.get(request.path)
         request.status = self.statuses.pop(0) if self.statuses else 404 if content is None else 200
@@ -90,27 +109,28 @@ class Publisher:
         if asked and self.ranges and (self.careless or condition in (None, self.etag, self.last_modified)):
             start = int(asked[1]) + self.shift
             if start >= whole:
-                request.status = 416
-                handler.send_response(416)
-                handler.send_header("Content-Range", f"bytes */{whole}")
-                handler.send_header("Content-Length", "0")
-                handler.end_headers()
+                self.send(handler, request, 416, {"Content-Range": f"bytes */{whole}", "Content-Length": "0"})
                 return
             request.status = 206
             headers["Content-Range"] = f"bytes {start}-{whole - 1}/{whole}"
         if self.length:
             headers["Content-Length"] = str(whole - start)
-        handler.send_response(request.status)
-        for name, value in headers.items():
-            if value is not None:
-                handler.send_header(name, value)
-        handler.end_headers()
+        self.send(handler, request, request.status, headers)
         cut = self.cuts.pop(0) if self.cuts else None
         request.sent = handler.wfile.write(content[start:][:cut])
         if cut is not None and self.stall:
             handler.wfile.flush()
             self.go_on.wait(20)
             request.sent += handler.wfile.write(content[start:][cut:])
+
+    @staticmethod
+    def send(handler: BaseHTTPRequestHandler, request: Served, status: int, headers: dict[str, str | None]) -> None:
+        request.status = status
+        handler.send_response(status)
+        for name, value in headers.items():
+            if value is not None:
+                handler.send_header(name, value)
+        handler.end_headers()
 
 
 @pytest.fixture
