@@ -52,22 +52,18 @@ _DAMAGE = (
 """What the standard library's readers raise on damaged archives; bzip2's and gzip's errors are OSErrors."""
 
 
-def unpack(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> None:
+def unpack(archive: Path, folder: Path) -> None:
     """Unpack the files of a zip or tar archive (plain, gzip, bzip2, xz) into a folder that is complete or absent.
 
-    Sizes are counted while unpacking: what the archive says of itself is not believed.
-
-    Args:
-        archive: The archive.
-        folder: Takes the place of a folder of that name.
-        most_bytes: Bytes that it may unpack to; a file counts for 512 more than it holds, as in a tar archive.
+    Sizes are counted while unpacking: what the archive says of itself is not believed. A file counts for 512 bytes more
+    than it holds, as in a tar archive.
 
     Raises:
         InputError: It is no archive, encrypted or damaged, holds a path that leads out of the folder, a link or a
             device, the same path twice, or unpacks to more than it may; or the folder cannot be written to.
     """
     with _readable(archive):
-        allowed = min(most_bytes, max(SMALL, MOST_GROWTH * archive.stat().st_size))
+        allowed = min(MOST_BYTES, max(SMALL, MOST_GROWTH * archive.stat().st_size))
     try:
         with atomic_folder(folder) as scratch, progress_bar(*_COLUMNS) as progress:
             bar, written = progress.add_task(archive.name, total=None), 0
