@@ -10,7 +10,7 @@ import pytest
 
 from optical_mteb.collection import beir
 from optical_mteb.collection.beir import cache_folder, read_beir
-from optical_mteb.errors import InputError
+from tests.collection.conftest import refused
 
 CORPUS = (
     '{"_id": "d1", "title": "Mji", "text": " Mogadishu \\u00e9 ", "metadata": {"url": "x"}}\n'
@@ -153,7 +153,7 @@ def test_beirs_own_judgements(folder: Path):
     assert read_beir(folder)["relevant_docs"] == {"q2": {"d1": 1}}
     assert read_beir(folder, split="dev")["relevant_docs"] == {"q1": {"d1": 1}, "q2": {"d2": 1}}
     (folder / "qrels.tsv").write_text(QRELS)
-    with pytest.raises(InputError, match=r"test\.tsv and .*qrels\.tsv: both have judgements"):
+    with refused(r"test\.tsv and .*qrels\.tsv: both have judgements"):
         read_beir(folder)
 
 
@@ -161,7 +161,7 @@ def test_beirs_own_judgements(folder: Path):
 def test_missing_file(folder: Path, missing: str):
     """Guards against a traceback where a file is not there."""
     (folder / missing).unlink()
-    with pytest.raises(InputError, match=f"{missing}.*: no such file; a collection is a folder with corpus.jsonl"):
+    with refused(f"{missing}.*: no such file; a collection is a folder with corpus.jsonl"):
         read_beir(folder)
 
 
@@ -193,7 +193,7 @@ def test_bad_line_is_placed(folder: Path, name: str, kind: str):
     (folder / name).write_text(GOOD + line + "\n" + GOOD.replace("z1", "z2"), encoding="utf-8")
     if name == "corpus.jsonl" and "empty text" in kind:
         pytest.skip("empty documents are left out")
-    with pytest.raises(InputError, match=f"{name}{message}"):
+    with refused(f"{name}{message}"):
         read_beir(folder)
     assert name == "queries.jsonl" or not list(cache_folder(folder / name).glob("[!.]*/"))
 
@@ -209,7 +209,7 @@ def test_an_empty_document_is_left_out_where_no_query_needs_it(folder: Path, way
     assert "corpus.jsonl: left out 2 documents that have no text" in caplog.text
     with (folder / "qrels.tsv").open("a") as file:
         file.write("\nq1\tz2\t1\n")
-    with pytest.raises(InputError, match=r"qrels\.tsv:\d+: document 'z2' has no text at .*corpus\.jsonl:\d+; fix"):
+    with refused(r"qrels\.tsv:\d+: document 'z2' has no text at .*corpus\.jsonl:\d+; fix"):
         read_beir(folder)
 
 
@@ -219,7 +219,7 @@ def test_bad_bytes_are_placed(folder: Path, name: str, line: bytes):
     """Guards against invalid UTF-8 that is let through, replaced, or reported without its line."""
     good = (folder / name).read_bytes().split(b"\n")[0]
     (folder / name).write_bytes(good + b"\n" + line + b"\n")
-    with pytest.raises(InputError, match=rf"{name}:2: byte \d+ of the line is not valid UTF-8"):
+    with refused(rf"{name}:2: byte \d+ of the line is not valid UTF-8"):
         read_beir(folder)
 
 
@@ -228,49 +228,42 @@ def test_duplicates_far_apart(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(beir, "BLOCK", 1_000)
     lines = [f'{{"_id": "{number % 299}", "text": "x"}}\n' for number in range(300)]
     (folder / "corpus.jsonl").write_text("".join(lines))
-    with pytest.raises(InputError, match=r"corpus.jsonl:300: document id '0' appears twice, the first at .*:1;"):
-        read_beir(folder)
-
-
-@pytest.mark.parametrize("empty", ["", "\n\n"])
-def test_no_documents(folder: Path, empty: str):
-    """Guards against an empty corpus that is scored as 0."""
-    (folder / "corpus.jsonl").write_text(empty)
-    with pytest.raises(InputError, match=r"corpus\.jsonl: there is no document"):
+    with refused(r"corpus.jsonl:300: document id '0' appears twice, the first at .*:1;"):
         read_beir(folder)
 
 
 HEAD = "query-id\tcorpus-id\tscore\n"
-BAD_QRELS = {
-    "no head": ("q1\td1\t1\n", ":1: expected the head"),
-    "empty": ("", ":1: expected the head"),
-    "head alone": (HEAD, ": holds no judgement"),
-    "blanks": (HEAD + "q1 d1 1\n", ":2: expected query, document and a whole number"),
-    "four columns": (HEAD + "q1\t0\td1\t1\n", ":2: expected query, document and a whole number"),
-    "no grade": (HEAD + "q1\td1\n", ":2: expected query, document and a whole number"),
-    "a grade that hangs the gains": (HEAD + "q1\td1\t999999999\n", ":2: expected .* up to 9999"),
-    "fraction": (HEAD + "q1\td1\t1.0\n", ":2: expected query, document and a whole number"),
-    "word": (HEAD + "q1\td1\tyes\n", ":2: expected query, document and a whole number"),
-    "no document": (HEAD + "q1\t\t1\n", ":2: expected query, document and a whole number"),
-    "two grades": (HEAD + "q1\td1\t1\n\nq1\td1\t2\n", ":4: query 'q1' and document 'd1' have the grade 2, but 1"),
-    "unknown query": (HEAD + "q1\td1\t1\nq7\td1\t1\nq2\td1\t1\n", ":3: query 'q7' is not in .*queries.jsonl"),
-    "unknown query of grade 0": (HEAD + "q1\td1\t1\nq2\td1\t1\nq7\td1\t0\n", ":4: query 'q7' is not in"),
-    "unknown document": (HEAD + "q1\td1\t1\nq2\td9\t1\n", ":3: document 'd9' is not in .*corpus.jsonl"),
-}
+BAD_QRELS = [
+    ("q1\td1\t1\n", ":1: expected the head"),
+    ("", ":1: expected the head"),
+    (HEAD, ": holds no judgement"),
+    (HEAD + "q1 d1 1\n", ":2: expected query, document and a whole number"),
+    (HEAD + "q1\t0\td1\t1\n", ":2: expected query, document and a whole number"),
+    (HEAD + "q1\td1\n", ":2: expected query, document and a whole number"),
+    (HEAD + "q1\td1\t999999999\n", ":2: expected .* up to 9999"),
+    (HEAD + "q1\td1\t1.0\n", ":2: expected query, document and a whole number"),
+    (HEAD + "q1\td1\tyes\n", ":2: expected query, document and a whole number"),
+    (HEAD + "q1\t\t1\n", ":2: expected query, document and a whole number"),
+    (HEAD + "q1\td1\t1\n\nq1\td1\t2\n", ":4: query 'q1' and document 'd1' have the grade 2, but 1"),
+    (HEAD + "q1\td1\t1\nq7\td1\t1\nq2\td1\t1\n", ":3: query 'q7' is not in .*queries.jsonl"),
+    (HEAD + "q1\td1\t1\nq2\td1\t1\nq7\td1\t0\n", ":4: query 'q7' is not in"),
+    (HEAD + "q1\td1\t1\nq2\td9\t1\n", ":3: document 'd9' is not in .*corpus.jsonl"),
+]
 
 
-@pytest.mark.parametrize("kind", BAD_QRELS)
-def test_bad_judgement_is_placed(folder: Path, kind: str):
-    """Guards against judgements that are dropped in silence, misread, or reported without their line."""
-    text, message = BAD_QRELS[kind]
-    (folder / "qrels.tsv").write_text(text)
-    with pytest.raises(InputError, match=f"qrels.tsv{message}"):
-        read_beir(folder)
+UNANSWERED = r"queries.jsonl:2: query 'q2' has no relevant document in .*qrels.tsv"
 
 
-@pytest.mark.parametrize("judgement", ["", "q2\td1\t0\n", "q2\td1\t-1\n"])
-def test_query_without_an_answer_is_placed(folder: Path, judgement: str):
-    """Guards against a query that can score nothing but 0."""
-    (folder / "qrels.tsv").write_text(HEAD + "q1\td1\t1\n" + judgement)
-    with pytest.raises(InputError, match=r"queries\.jsonl:2: query 'q2' has no relevant document in .*qrels\.tsv"):
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        *(("qrels.tsv", text, f"qrels.tsv{message}") for text, message in BAD_QRELS),
+        *(("qrels.tsv", HEAD + "q1\td1\t1\n" + more, UNANSWERED) for more in ("", "q2\td1\t0\n", "q2\td1\t-1\n")),
+        *(("corpus.jsonl", text, "corpus.jsonl: there is no document") for text in ("", "\n\n")),
+    ],
+)
+def test_bad_file_is_placed(folder: Path, name: str, text: str, message: str):
+    """Guards against judgements that are dropped, misread or reported without their line, and scores that can only be 0."""
+    (folder / name).write_text(text)
+    with refused(message):
         read_beir(folder)

@@ -13,7 +13,7 @@ import pytest
 
 from optical_mteb.collection import lines as module
 from optical_mteb.collection.lines import read_json_lines, read_lines, read_parallel_lines, text_of
-from optical_mteb.errors import InputError
+from tests.collection.conftest import refused
 
 PACK = {
     "": bytes,
@@ -69,7 +69,7 @@ def test_invalid_utf_8_has_its_place(tmp_path: Path, content: bytes, line: int, 
     """Guards against replaced characters, a traceback, or the wrong line: other encodings, surrogates, characters cut in half."""
     path = tmp_path / "f.txt"
     path.write_bytes(content)
-    with pytest.raises(InputError) as caught:
+    with refused() as caught:
         list(read_lines(path))
     assert str(caught.value) == (
         f"{path}:{line}: byte {byte} of the line is not valid UTF-8; convert the file to UTF-8"
@@ -82,7 +82,7 @@ def test_lines_before_a_bad_one_are_read(tmp_path: Path):
     path.write_bytes(b"one\ntwo\n\xff\n")
     lines = read_lines(path)
     assert [next(lines), next(lines)] == ["one", "two"]
-    with pytest.raises(InputError):
+    with refused():
         next(lines)
 
 
@@ -91,9 +91,7 @@ def test_another_encoding_line_by_line(tmp_path: Path):
     path = tmp_path / "f.txt"
     path.write_bytes("è\n".encode() + "è\n".encode("latin-1") + b"\x81\n")
     assert list(read_lines(path, otherwise="iso-8859-1")) == ["è", "è", "\x81"]
-    with pytest.raises(
-        InputError, match=rf"^{path}:3: byte 1 .* not valid UTF-8, and byte 1 not valid cp1252; convert"
-    ):
+    with refused(rf"^{path}:3: byte 1 .* not valid UTF-8, and byte 1 not valid cp1252; convert"):
         list(read_lines(path, otherwise="cp1252"))
 
 
@@ -104,7 +102,7 @@ def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest
     path.write_bytes(b"one\n" + b"x" * 9 + b"\n" + b"x" * 11)
     lines = read_lines(path)
     assert [next(lines), next(lines)] == ["one", "x" * 9]
-    with pytest.raises(InputError, match=rf"^{path}:3: has more than 10 bytes"):
+    with refused(rf"^{path}:3: has more than 10 bytes"):
         next(lines)
 
 
@@ -122,15 +120,14 @@ def test_a_damaged_packed_file_is_one_line(tmp_path: Path, damage: str, suffix: 
         packed = bytearray(b"not packed\n")
     path = tmp_path / f"f.txt{suffix}"
     path.write_bytes(packed)
-    with pytest.raises(InputError, match=rf"^{path}: cannot be unpacked .*; get the file again") as caught:
+    with refused(rf"^{path}: cannot be unpacked .*; get the file again"):
         list(read_lines(path))
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["absent.txt", "absent.txt.gz", "absent.zst", ""])
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str):
     """Guards against a traceback for a file that is gone, or a folder."""
-    with pytest.raises(InputError, match=r"cannot be read \((No such file or directory|Is a directory)\)"):
+    with refused(r"cannot be read \((No such file or directory|Is a directory)\)"):
         list(read_lines(tmp_path / name))
 
 
@@ -160,7 +157,7 @@ def test_files_of_unequal_length_are_refused(
     paths = [tmp_path / name for name in "abc"[: len(contents)]]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
-    with pytest.raises(InputError) as caught:
+    with refused() as caught:
         list(read_parallel_lines(*paths))
     assert str(caught.value) == (
         f"{tmp_path / short}:{line}: ends here, but {tmp_path / longer} continues; "
@@ -172,7 +169,7 @@ def test_invalid_utf_8_in_one_of_the_files_has_its_place(tmp_path: Path):
     """Guards against the wrong file in the line."""
     (tmp_path / "a").write_bytes(b"1\n2\n")
     (tmp_path / "b").write_bytes(b"x\n\xff\n")
-    with pytest.raises(InputError, match=rf"^{tmp_path / 'b'}:2: byte 1"):
+    with refused(rf"^{tmp_path / 'b'}:2: byte 1"):
         list(read_parallel_lines(tmp_path / "a", tmp_path / "b"))
 
 
@@ -188,7 +185,7 @@ def test_line_that_is_no_object_is_refused(tmp_path: Path, content: bytes):
     """Guards against a broken line that is skipped or ends in a traceback."""
     path = tmp_path / "f.jsonl"
     path.write_bytes(b'{"id": "a"}\n' + content + b"\n")
-    with pytest.raises(InputError, match=r"f\.jsonl:2: "):
+    with refused(r"f\.jsonl:2: "):
         list(read_json_lines(path))
 
 
@@ -197,7 +194,7 @@ def test_text_of_a_key():
     record = {"null": None, "text": " a ", "number": 7, "yes": True, "list": ["a"], "float": 0.5}
     assert [text_of(record, key, "f:1") for key in ("null", "text", "number")] == ["", " a ", "7"]
     for key in ("yes", "list", "float"):
-        with pytest.raises(InputError, match=f"f:1: expected text at '{key}'"):
+        with refused(f"f:1: expected text at '{key}'"):
             text_of(record, key, "f:1")
-    with pytest.raises(InputError, match="f:1: the object has no 'docid', its keys are 'id', 'text'"):
+    with refused("f:1: the object has no 'docid', its keys are 'id', 'text'"):
         text_of({"id": "a", "text": "b"}, "docid", "f:1")

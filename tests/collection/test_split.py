@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from datasets import Dataset
 
 from optical_mteb.collection import Entry
 from optical_mteb.collection.split import documents_among, retrieval_split
-from optical_mteb.errors import InputError
+from tests.collection.conftest import refused
 
 DOCUMENTS = [Entry("d1", "mbwa"), Entry("d2", "paka"), Entry("d3", "ng'ombe")]
 QUERIES = [Entry("q1", "dog"), Entry("q2", "cat")]
 QRELS = {"q1": {"d1": 1}, "q2": {"d2": 1}}
 
 
-def refused(documents=DOCUMENTS, queries=QUERIES, qrels=QRELS) -> str:
+def refusal(documents=DOCUMENTS, queries=QUERIES, qrels=QRELS) -> str:
     """The line that a collection is refused with."""
-    with pytest.raises(InputError) as caught:
+    with refused() as caught:
         retrieval_split("Name/swh-eng/test", iter(documents), iter(queries), qrels)
-    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
@@ -76,37 +73,37 @@ def test_one_id_may_be_a_document_and_a_query():
     assert split["relevant_docs"] == {"1": {"1": 1}}
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t\r", "\u3000\u2028\u00a0"])
-@pytest.mark.parametrize(("where", "place"), [("f.tsv:7", "f.tsv:7"), ("", "Name/swh-eng/test")])
-def test_an_empty_text_is_refused(text: str, where: str, place: str):
-    """Guards against empty documents and queries, which encode to noise."""
-    empty = Entry("x", text, "a title", where)
-    assert refused(documents=[*DOCUMENTS, empty]).startswith(f"{place}: document 'x' has no text; ")
-    assert refused(queries=[*QUERIES, empty]).startswith(f"{place}: query 'x' has no text; ")
+def changed(column: str, value: object) -> Entry:
+    return Entry(**{"id": "x", "text": "a", "where": "f.json:3", column: value})
 
 
-@pytest.mark.parametrize("column", ["id", "text", "title"])
-@pytest.mark.parametrize("value", [None, 7, ["a"], b"a", float("nan")])
-def test_what_is_no_string_is_refused(column: str, value: object):
-    """Guards against nulls and numbers out of JSON that end in a traceback, or become `None` in the corpus."""
-    entry = Entry(**{"id": "x", "text": "a", "where": "f.json:3", column: value})
-    line = f"f.json:3: the {column} of a {{}} is {value!r}, expected a string; "
-    assert refused(documents=[*DOCUMENTS, entry]).startswith(line.format("document"))
-    assert refused(queries=[*QUERIES, entry]).startswith(line.format("query"))
+COLUMNS = ("id", "text", "title")
+BAD = [
+    *(
+        (Entry("x", text, "a title", "f.tsv:7"), "f.tsv:7: {} 'x' has no text")
+        for text in ("", "\n\t\r", "\u3000\u2028\u00a0")
+    ),
+    (Entry("x", " "), "Name/swh-eng/test: {} 'x' has no text"),
+    *(
+        (changed(column, value), f"f.json:3: the {column} of a {{}} is {value!r}, expected a string")
+        for column in COLUMNS
+        for value in (None, 7, ["a"], b"a", float("nan"))
+    ),
+    (Entry("", "x", where="f:1"), "f:1: a {} has no id"),
+    (Entry("", "x"), "Name/swh-eng/test: a {} has no id"),
+    *((changed(column, "a\ud83d"), "f.json:3: {} {!r} has half a surrogate pair") for column in COLUMNS),
+]
 
 
-def test_an_id_has_to_be_there():
-    """Guards against an empty id, which TREC files cannot hold."""
-    assert refused(documents=[*DOCUMENTS, Entry("", "x", where="f:1")]).startswith("f:1: a document has no id; ")
-    assert refused(queries=[Entry("", "x")]).startswith("Name/swh-eng/test: a query has no id; ")
+@pytest.mark.parametrize(("entry", "line"), BAD)
+def test_a_bad_document_or_query_is_refused(entry: Entry, line: str):
+    r"""Guards against empty texts, which encode to noise, and empty ids, which TREC files cannot hold.
 
-
-@pytest.mark.parametrize("column", ["id", "text", "title"])
-def test_half_a_character_is_refused(column: str):
-    r"""Guards against `\ud83d` out of JSON, which fails only when the corpus is written."""
-    entry = Entry(**{"id": "x", "text": "a", "where": "f.json:3", column: "a\ud83d"})
-    assert re.match(r"f\.json:3: document '.*' has half a surrogate pair", refused(documents=[entry]))
-    assert re.match(r"f\.json:3: query '.*' has half a surrogate pair", refused(queries=[entry]))
+    And against nulls and numbers out of JSON that end in a traceback or become `None` in the corpus, and `\ud83d`, which
+    fails only when the corpus is written.
+    """
+    assert refusal(documents=[*DOCUMENTS, entry]).startswith(line.format("document", entry.id))
+    assert refusal(queries=[*QUERIES, entry]).startswith(line.format("query", entry.id))
 
 
 def test_an_id_twice_is_refused_with_both_places():
@@ -115,9 +112,9 @@ def test_an_id_twice_is_refused_with_both_places():
     for kind in ("document", "query"):
         given = {"document": "documents", "query": "queries"}[kind]
         line = f"id 'x' appears twice{{}}; give every {kind} its own id"
-        assert refused(**{given: [first, second]}) == f"g:9: {kind} " + line.format(", the first at f:1")
-        assert refused(**{given: [Entry("x", "a"), second]}) == f"g:9: {kind} " + line.format("")
-        assert refused(**{given: [first, Entry("x", "b")]}) == (
+        assert refusal(**{given: [first, second]}) == f"g:9: {kind} " + line.format(", the first at f:1")
+        assert refusal(**{given: [Entry("x", "a"), second]}) == f"g:9: {kind} " + line.format("")
+        assert refusal(**{given: [first, Entry("x", "b")]}) == (
             f"Name/swh-eng/test: {kind} " + line.format(", the first at f:1")
         )
 
@@ -134,13 +131,13 @@ def test_an_id_twice_is_refused_with_both_places():
 )
 def test_judgements_that_point_nowhere_are_refused(qrels: dict[str, dict[str, int]], line: str):
     """Guards against scores lowered by documents that nobody can find, and queries that score 0 whatever is retrieved."""
-    assert refused(qrels=qrels).startswith(f"Name/swh-eng/test: {line}; ")
+    assert refusal(qrels=qrels).startswith(f"Name/swh-eng/test: {line}; ")
 
 
 def test_the_first_query_without_document_is_named():
     """Guards against another line at every run: the order of a set of texts is not the same twice."""
     queries = [Entry(f"q{i}", "dog") for i in range(60)]
-    assert refused(queries=queries, qrels={"q0": {"d1": 1}, "q1": {"d2": 1}}).startswith(
+    assert refusal(queries=queries, qrels={"q0": {"d1": 1}, "q1": {"d2": 1}}).startswith(
         "Name/swh-eng/test: query 'q2' has no relevant document; "
     )
 
@@ -150,7 +147,7 @@ def test_the_first_query_without_document_is_named():
 )
 def test_nothing_at_all_is_refused(documents: list[Entry], queries: list[Entry], kind: str):
     """Guards against an empty file that is scored."""
-    assert refused(documents, queries, {}).startswith(f"Name/swh-eng/test: there is no {kind}; ")
+    assert refusal(documents, queries, {}).startswith(f"Name/swh-eng/test: there is no {kind}; ")
 
 
 def test_a_corpus_in_a_file_is_judged_as_one_in_memory():
@@ -158,6 +155,6 @@ def test_a_corpus_in_a_file_is_judged_as_one_in_memory():
     corpus = Dataset.from_dict({"id": [f"d{i}" for i in range(25_000)], "text": ["x"] * 25_000})
     split = retrieval_split("t", corpus, QUERIES, {"q1": {"d0": 1}, "q2": {"d24999": 1}})
     assert split["corpus"] is corpus
-    with pytest.raises(InputError, match=r"^t: query 'q2' is judged on document 'd25000', which is not there"):
+    with refused(r"^t: query 'q2' is judged on document 'd25000', which is not there"):
         retrieval_split("t", corpus, QUERIES, {"q1": {"d0": 1}, "q2": {"d25000": 1}})
     assert documents_among(corpus, {"d9999", "d10000", "d-1"}) == {"d9999", "d10000"}
