@@ -34,6 +34,7 @@ class PublishedData:
         archives: URL of an archive by name, for files that come in one.
         checksums: SHA-256 in hex, by a file's path or an archive's name, of downloads from `url` and `archives`. One
             that is absent is not checked; nor are the user's own copies, nor the Hub's files, which a commit names.
+        kept_folders: Last folders of a path that the user's own copy must have, as they tell files of one name apart.
     """
 
     name: str
