@@ -74,8 +74,8 @@ def split_of(key: str) -> Literal["train", "test"]:
     return "test" if place < _TEST_SHARE else "train"
 
 
-def cldr_training_names(language: str) -> list[CldrName]:
-    """The names that training may see, sorted by key.
+def read_cldr(language: str) -> RawRecords:
+    """The names that training may see, by key; the key is the id, so that `exclude_ids` can leave kinds out (`currency/*`).
 
     Left out are the test keys; names spelled the same in both languages but for case; and every pair with a side that
     is spelled like the name of a test key in English, in `language` or in any evaluated language ("Lao" is a language
@@ -89,22 +89,12 @@ def cldr_training_names(language: str) -> list[CldrName]:
     """
     names = cldr_names(language)
     held_out = _test_spellings() | {name.name.casefold() for name in names if split_of(name.key) == "test"}
-    return [
-        name
-        for name in names
-        if split_of(name.key) == "train"
-        and name.english.casefold() != name.name.casefold()
-        and held_out.isdisjoint((name.english.casefold(), name.name.casefold()))
-    ]
 
+    def may_be_seen(name: CldrName) -> bool:
+        sides = {name.english.casefold(), name.name.casefold()}
+        return split_of(name.key) == "train" and len(sides) == 2 and held_out.isdisjoint(sides)
 
-def read_cldr(language: str) -> RawRecords:
-    """The training names as records; the id is the key, so that `exclude_ids` can leave kinds out (`currency/*`).
-
-    Raises:
-        InputError: CLDR has no names in the language.
-    """
-    for number, name in enumerate(cldr_training_names(language), start=1):
+    for number, name in enumerate(filter(may_be_seen, names), start=1):
         yield Record(name.key, name.english, name.name, number)
 
 
