@@ -66,12 +66,10 @@ def own_tasks() -> list[OwnTask]:
     for folder, name in names.items():
         try:
             task = own_task_class(folder)
-        except InputError as error:
-            tasks.append(OwnTask(folder, problem=str(error)))
-            continue
         except (OSError, ValueError, RecursionError) as error:
             # A path that the system refuses, or a file that no reader foresaw: the other tasks stay.
-            tasks.append(OwnTask(folder, problem=f"{folder}: cannot be read ({type(error).__name__}: {error})"))
+            unforeseen = f"{folder}: cannot be read ({type(error).__name__}: {error})"
+            tasks.append(OwnTask(folder, problem=str(error) if isinstance(error, InputError) else unforeseen))
             continue
         called = task.metadata.name
         problem = ""
