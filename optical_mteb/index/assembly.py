@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -153,11 +154,6 @@ def assemble(
             dtype = "float16" if spec.refine else store.key.dtype
             lengths = store.all_lengths() if tokens is not None else None
             write_rows(new, vectors_of(store), lengths, (store.total, width), dtype)
-        searcher = Searcher(new, spec, count=count, width=width, metric=metric, tokens=tokens, removed=bare)
-        tuning = Tuning(target=settings.recall, depth=min(settings.depth, searcher.live))
-        if not searcher.exact:
-            queries, source = sample()
-            tuning = tune(searcher, store, queries, target=settings.recall, depth=settings.depth, sample=source)
         if len(bare):
             np.save(new / REMOVED_FILE, bare, allow_pickle=False)
         manifest = IndexManifest(
@@ -171,13 +167,19 @@ def assemble(
             removed=len(bare),
             model=model,
             corpus=corpus.model_copy(update={"truncated": store.truncated(), "left_out": len(bare)}),
-            tuning=tuning,
+            tuning=Tuning(target=settings.recall, depth=min(settings.depth, count - len(bare))),
             seed=settings.seed,
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
             versions=versions(),
             files=FileRecord.of_all(new),
         )
+        searcher = Searcher(new, manifest)
+        if not searcher.exact:
+            queries, source = sample()
+            start = manifest.tuning.model_copy(update={"queries": len(queries), "sample": source})
+            manifest = manifest.model_copy(update={"tuning": tune(searcher, store, queries, start)})
         manifest.write(new)
+    tuning = manifest.tuning
     if tuning.recall < tuning.target:
         say(
             f"{spec}: finds {tuning.recall:.3f} of the exact best {tuning.depth} at most, {tuning.target:g} was asked for; "
@@ -228,54 +230,59 @@ def versions() -> dict[str, str]:
 
 def _filled(site: Path, spec: IndexSpec, store: ShardStore, seed: int, say: Say) -> faiss.Index:
     """The index with all shards in it, from where it was last saved on the way."""
-    name = f"{str(spec).removesuffix('+refine')}-{seed}"
-    index, done = _saved(site, spec, store, name, say)
+    saved = site / f"{str(spec).removesuffix('+refine')}-{seed}.faiss"
+    index = _saved(saved, spec, store, say)
     if index is None:
         index = new_index(spec, store.width, seed)
         if not index.is_trained:
             size = min(sample_size(spec), store.key.count)
             say(f"trains {spec} on {size:,} of {store.key.count:,} vectors")
             train(index, spec, store.key.count, store.summaries, seed)
-        _save(index, site, name, done)
+        with storing(site):
+            write_index(index, saved)
     make_room(index, spec, store.key.count)
-    saved = time.monotonic()
-    with progress_line("add", store.key.count, index.ntotal, unit="documents") as advance:
-        for number in range(done, len(store)):
-            vectors = store.rows(number).summaries().astype(np.float32)
-            index.add(vectors)
-            advance(len(vectors))
-            if time.monotonic() - saved > SAVE_EVERY:
-                _save(index, site, name, number + 1)
-                saved = time.monotonic()
+    add_shards(index, store, math.ceil(index.ntotal / store.key.shard_size), saved)
     return index
 
 
-def _saved(site: Path, spec: IndexSpec, store: ShardStore, name: str, say: Say) -> tuple[faiss.Index | None, int]:
-    """The index as it was last saved, and how many shards it has; None where it has to be trained."""
-    with storing(site):
-        for file in site.glob("*.faiss"):
-            if not file.name.startswith(f"{name}-"):
+def _saved(path: Path, spec: IndexSpec, store: ShardStore, say: Say) -> faiss.Index | None:
+    """The index as it was last saved, with whole shards in it; None where it has to be trained."""
+    with storing(path.parent):
+        for file in path.parent.glob("*.faiss"):
+            if file != path:
                 file.unlink()
-    last = max(site.glob(f"{name}-*.faiss"), default=None)
-    if last is None:
-        return None, 0
-    done = int(last.stem.rpartition("-")[2])
-    count = store.bounds(done - 1)[1] if done else 0
+    if not path.is_file():
+        return None
     try:
-        index = read_index(last, spec, mapped=False)
+        index = read_index(path, spec, mapped=False)
     except InputError:
-        say(f"{last.name}: is not whole; trains and adds again")
-        return None, 0
-    return (index, done) if (index.d, index.ntotal) == (store.width, count) else (None, 0)
+        say(f"{path.name}: is not whole; trains and adds again")
+        return None
+    whole = index.ntotal == store.key.count or index.ntotal % store.key.shard_size == 0
+    return index if index.d == store.width and whole else None
 
 
-def _save(index: faiss.Index, site: Path, name: str, done: int) -> None:
-    """Save an index with the first `done` shards in it, and remove what was saved before."""
-    with storing(site):
-        write_index(index, site / f"{name}-{done:06d}.faiss")
-        for file in site.glob(f"{name}-*.faiss"):
-            if file.stem != f"{name}-{done:06d}":
-                file.unlink()
+def add_shards(index: faiss.Index, store: ShardStore, first: int = 0, saved: Path | None = None) -> None:
+    """Add the shards of a store to an index.
+
+    Args:
+        index: FAISS's.
+        store: The shards.
+        first: Number of the first one to add.
+        saved: Where the index is saved every ten minutes; nowhere by default.
+    """
+    last = time.monotonic()
+    with progress_line(
+        "add", store.key.count, min(store.bounds(first)[0], store.key.count), unit="documents"
+    ) as advance:
+        for number in range(first, len(store)):
+            vectors = store.rows(number).summaries().astype(np.float32)
+            index.add(vectors)
+            advance(len(vectors))
+            if saved is not None and time.monotonic() - last > SAVE_EVERY:
+                with storing(saved.parent):
+                    write_index(index, saved)
+                last = time.monotonic()
 
 
 def vectors_of(store: ShardStore) -> Iterator[NDArray[Any]]:

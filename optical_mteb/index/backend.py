@@ -11,7 +11,7 @@ from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.corpus import record_of_vectors
 from optical_mteb.index.maxsim import NOTHING, maxsim
-from optical_mteb.index.rows import ONE_ROW, Metric, Rows, comparable, unit, unit_or_zero
+from optical_mteb.index.rows import ONE_ROW, Metric, Rows, comparable, comparable_queries, unit_or_zero
 from optical_mteb.index.stored_corpus import StoredCorpus
 from optical_mteb.storage import indexes_folder
 
@@ -93,12 +93,7 @@ class FaissBackend:
         """
         rows = _rows_of(embeddings)
         metric = metric_of(rows, similarity_fn, late=_is_late(embeddings))
-        names = range(1, len(rows) + 1)
-        if metric == ONE_ROW:
-            queries = Rows.single(unit(rows.vectors, names, kind="query"))
-        else:
-            queries = rows
-            queries.check_unit(names, kind="query", model="")
+        queries = comparable_queries(rows, late=metric != ONE_ROW, model="")
         corpus = self._corpus or self._stored(metric)
         if top_ranked is not None:
             asked = [list(top_ranked.get((query_idx_to_id or {})[row], ())) for row in range(len(queries))]

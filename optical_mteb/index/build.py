@@ -22,7 +22,7 @@ from optical_mteb.index.build_folder import building
 from optical_mteb.index.corpus import Corpus, record_of_vectors
 from optical_mteb.index.documents import IDS, Documents
 from optical_mteb.index.manifest import DOCUMENTS_FILE, MANIFEST, CorpusRecord, IndexManifest, ModelRecord
-from optical_mteb.index.rows import ONE_ROW, Metric, Rows, Vectors, comparable, unit, unit_or_zero
+from optical_mteb.index.rows import ONE_ROW, Metric, Rows, Vectors, comparable, comparable_queries, unit_or_zero
 from optical_mteb.index.shards import ShardKey, ShardStore
 from optical_mteb.index.spec import AUTO
 from optical_mteb.progress import progress_line
@@ -117,12 +117,14 @@ def build_from_vectors(
     if vectors.ndim != 2 or len(vectors) != len(ids):
         raise InputError(f"expected {len(ids):,} vectors as one array of rows, found the shape {vectors.shape}")
     settings.check(len(ids), vectors.shape[1])
-    if queries is not None and (queries.ndim != 2 or queries.shape[1] != vectors.shape[1] or not len(queries)):
-        raise InputError(
-            f"expected query vectors of shape (n, {vectors.shape[1]}), at least one, found {queries.shape}"
-        )
+    sample = None
     if queries is not None:
-        asked = unit(np.asarray(queries, np.float32), range(1, len(queries) + 1), kind="query")
+        if queries.ndim != 2 or queries.shape[1] != vectors.shape[1] or not len(queries):
+            raise InputError(
+                f"expected query vectors of shape (n, {vectors.shape[1]}), at least one, found {queries.shape}"
+            )
+        asked = Rows.single(np.asarray(queries, np.float32))
+        sample = (comparable_queries(asked, late=False, model=""), "queries")
     size = settings.shard_size
     source = record_of_vectors(ids, (_rows(vectors, start, start + size) for start in range(0, len(ids), size)))
 
@@ -132,7 +134,6 @@ def build_from_vectors(
             rows = unit_or_zero(np.asarray(_rows(vectors, start, stop), np.float32))
             store.write(number, Rows.single(rows), pa.table([ids[start:stop]], schema=IDS))
 
-    sample = None if queries is None else (Rows.single(asked), "queries")
     return _built(folder, source, None, settings, write, lambda: sample, ONE_ROW, say)
 
 
@@ -231,7 +232,7 @@ def _existing(
     alike = {
         "documents": found.corpus.fingerprint == source.fingerprint,
         "model or prompts": _same_model(found.model, model),
-        "what has a vector": late == (found.tokens is not None),
+        "what has a vector": late == found.late,
         "spec": settings.spec in (AUTO, found.spec),
         "recall": (tuning.target, tuning.depth)
         == (settings.recall, min(settings.depth, source.count - found.corpus.left_out)),

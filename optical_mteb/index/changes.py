@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.assembly import Say, left_out, say_truncated, vectors_of, versions
+from optical_mteb.index.assembly import Say, add_shards, left_out, say_truncated, vectors_of, versions
 from optical_mteb.index.build import fill_shards
 from optical_mteb.index.build_folder import building, keep, new_version
 from optical_mteb.index.corpus import Corpus
@@ -33,9 +33,7 @@ from optical_mteb.index.manifest import (
 )
 from optical_mteb.index.rows import Integers, Rows, Vectors, unit
 from optical_mteb.index.shards import SHARD_SIZE, ShardKey, ShardStore
-from optical_mteb.index.spec import IndexSpec
 from optical_mteb.index.stored_rows import stored_rows, write_rows
-from optical_mteb.progress import progress_line
 from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
@@ -141,7 +139,7 @@ def _store(site: Path, index: FaissIndex, corpus: Corpus, *, shard_size: int) ->
             raise InputError(
                 f"{index.folder}: has a document {next(iter(there))!r} already; remove it first, or leave it out"
             )
-    late, texts = index.manifest.tokens is not None, index.documents.has_texts
+    late, texts = index.manifest.late, index.documents.has_texts
     key = ShardKey.of(corpus.record, index.manifest.model, shard_size=shard_size, texts=texts, tokens=late)
     return ShardStore(site / "added", key)
 
@@ -149,30 +147,26 @@ def _store(site: Path, index: FaissIndex, corpus: Corpus, *, shard_size: int) ->
 def _append(site: Path, index: FaissIndex, store: ShardStore, bare: Integers) -> IndexManifest:
     """Write the index anew, with the documents of the shards at its end, of which some have no vector."""
     folder, manifest = index.folder, index.manifest
-    spec, count = IndexSpec.parse(manifest.spec), manifest.count + store.key.count
-    with new_version(site, folder) as new, progress_line("add", store.key.count, unit="documents") as advance:
-        filled = read_index(folder / FAISS_FILE, spec, mapped=False)
-        for number in range(len(store)):
-            vectors = store.rows(number).summaries().astype(np.float32)
-            filled.add(vectors)
-            advance(len(vectors))
+    with new_version(site, folder) as new:
+        filled = read_index(folder / FAISS_FILE, index.searcher.spec, mapped=False)
+        add_shards(filled, store)
         write_index(filled, new / FAISS_FILE)
         del filled
         documents = chain([index.documents.table], map(store.documents, range(len(store))))
         write_documents(new / DOCUMENTS_FILE, store.schema, documents)
         tokens = manifest.tokens
         if VECTORS_FILE in manifest.files:
-            old = stored_rows(folder, manifest.count, manifest.width, tokens)
+            old = stored_rows(folder, manifest)
             shape = (len(old.vectors) + store.total, manifest.width)
-            lengths = np.concatenate([old.lengths, store.all_lengths()]) if tokens is not None else None
+            lengths = np.concatenate([old.lengths, store.all_lengths()]) if manifest.late else None
             write_rows(new, chain(_in_parts(old), vectors_of(store)), lengths, shape, old.vectors.dtype)
-            tokens = shape[0] if tokens is not None else None
+            tokens = shape[0] if manifest.late else None
         removed = np.concatenate([index.searcher.removed, manifest.count + bare])
         if len(removed):
             np.save(new / REMOVED_FILE, removed, allow_pickle=False)
         changed = manifest.model_copy(
             update={
-                "count": count,
+                "count": manifest.count + store.key.count,
                 "tokens": tokens,
                 "removed": len(removed),
                 "files": FileRecord.of_all(new),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +13,10 @@ from numpy.typing import NDArray
 from optical_mteb.errors import InputError
 from optical_mteb.index.documents import Documents
 from optical_mteb.index.forking import set_threads
-from optical_mteb.index.manifest import (
-    DOCUMENTS_FILE,
-    FAISS_FILE,
-    REMOVED_FILE,
-    IndexManifest,
-    read_unchanged,
-)
+from optical_mteb.index.manifest import DOCUMENTS_FILE, FAISS_FILE, IndexManifest, read_unchanged
 from optical_mteb.index.maxsim import NOTHING
-from optical_mteb.index.rows import Integers, Rows, Vectors, unit
+from optical_mteb.index.rows import Integers, Rows, Vectors, comparable_queries
 from optical_mteb.index.searcher import Searcher
-from optical_mteb.index.spec import IndexSpec
-from optical_mteb.index.stored_rows import loaded
 from optical_mteb.storage import expanded
 
 if TYPE_CHECKING:
@@ -76,16 +68,7 @@ class FaissIndex:
                 f"{folder / DOCUMENTS_FILE}: has {len(self.documents):,} documents, expected {manifest.count:,}; "
                 "copy or build the index again"
             )
-        self.searcher = Searcher(
-            folder,
-            IndexSpec.parse(manifest.spec),
-            count=manifest.count,
-            width=manifest.width,
-            metric=manifest.metric,
-            tokens=manifest.tokens,
-            removed=_removed(folder / REMOVED_FILE, manifest) if REMOVED_FILE in manifest.files else None,
-            written_by=manifest.versions.get("faiss", ""),
-        )
+        self.searcher = Searcher(folder, manifest)
         self._encoder = self._checked(encoder) if encoder is not None else None
 
     @classmethod
@@ -153,15 +136,6 @@ class FaissIndex:
                 rankings.append(Ranking(ids[end - row.sum() : end], own_scores[row], own[row]))
         return rankings
 
-    def encode(self, queries: Sequence[str]) -> Rows:
-        """The vectors of queries.
-
-        Raises:
-            InputError: A query is empty, they are one text, or the model on record is not there in its revision.
-        """
-        texts = _as_texts(queries)
-        return self.encoder().queries(texts) if texts else Rows.joined([], self.manifest.width)
-
     def encoder(self) -> Encoder:
         """The model of the index, with the prompts on record; loaded when it is first needed.
 
@@ -176,8 +150,8 @@ class FaissIndex:
             from optical_mteb.index.encoder import load_encoder
 
             self._encoder = self._checked(load_encoder(record.name, device=self._device))
-        if self._encoder.late != self._late:
-            if self._late:
+        if self._encoder.late != self.manifest.late:
+            if self.manifest.late:
                 found = f"a vector for each token, and {record.name} gives one a text"
             else:
                 found = f"one vector a text, and {record.name} gives one for each token"
@@ -192,40 +166,27 @@ class FaissIndex:
         """The vectors of documents as the index has them, which `search` takes."""
         return self.searcher.rows(positions)
 
-    @property
-    def _late(self) -> bool:
-        return self.manifest.tokens is not None
-
     def _rows(self, queries: Queries) -> Rows:
         """Queries as vectors of length 1 and of the index's width."""
+        late, width, model = self.manifest.late, self.manifest.width, self.manifest.model
         if isinstance(queries, Rows):
             rows = queries
-        elif self._late:
-            rows = self._token_rows(cast("Sequence[str] | Sequence[Vectors]", queries))
-        elif isinstance(queries, np.ndarray):
+        elif late and not any(isinstance(query, str) for query in queries):
+            arrays = [np.asarray(query, np.float32) for query in queries]
+            wrong = next((each.shape for each in arrays if each.ndim != 2 or each.shape[1] != width), None)
+            if wrong is not None:
+                raise InputError(
+                    f"{self.folder}: expected a query's token vectors of shape (n, {width}), found {wrong}"
+                )
+            rows = Rows.joined(arrays, width)
+        elif not late and isinstance(queries, np.ndarray):
             rows = Rows.single(np.asarray(queries, np.float32))
         else:
-            rows = self.encode(_as_texts(cast("Sequence[str]", queries)))
-        if rows.vectors.ndim != 2 or rows.width != self.manifest.width:
-            raise InputError(
-                f"{self.folder}: expected query vectors of shape (n, {self.manifest.width}), found {rows.vectors.shape}"
-            )
-        names = range(1, len(rows) + 1)
-        if not self._late:
-            return Rows.single(unit(rows.vectors, names, kind="query"))
-        rows.check_unit(names, kind="query", model=self.manifest.model.name if self.manifest.model else "")
-        return rows
-
-    def _token_rows(self, queries: Sequence[str] | Sequence[Vectors]) -> Rows:
-        if any(isinstance(query, str) for query in queries):
-            return self.encode(_as_texts(queries))
-        texts = [np.asarray(query, np.float32) for query in queries]
-        wrong = next((each.shape for each in texts if each.ndim != 2 or each.shape[1] != self.manifest.width), None)
-        if wrong is not None:
-            raise InputError(
-                f"{self.folder}: expected a query's token vectors of shape (n, {self.manifest.width}), found {wrong}"
-            )
-        return Rows.joined(texts, self.manifest.width)
+            texts = _as_texts(queries)
+            rows = self.encoder().queries(texts) if texts else Rows.joined([], width)
+        if rows.vectors.ndim != 2 or rows.width != width:
+            raise InputError(f"{self.folder}: expected query vectors of shape (n, {width}), found {rows.vectors.shape}")
+        return comparable_queries(rows, late=late, model=model.name if model else "")
 
     def _checked(self, encoder: Encoder) -> Encoder:
         """The encoder with the prompts on record, if it is the one that encoded the documents."""
@@ -238,20 +199,6 @@ class FaissIndex:
                 f"{encoder.record.revision[:12]}; build the index again, or get that revision of the model"
             )
         return replace(encoder, record=record)
-
-
-def _removed(path: Path, manifest: IndexManifest) -> Integers:
-    """Positions of the documents that are not to be found."""
-    removed = loaded(path)
-    if (
-        removed.shape != (manifest.removed,)
-        or removed.dtype != np.int64
-        or not ((removed >= 0) & (removed < manifest.count)).all()
-    ):
-        raise InputError(
-            f"{path}: does not name {manifest.removed:,} of {manifest.count:,} documents; copy or build the index again"
-        )
-    return removed
 
 
 def _as_texts(queries: Sequence[object] | Vectors) -> list[str]:

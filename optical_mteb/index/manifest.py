@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.rows import Metric
+from optical_mteb.index.rows import ONE_ROW, Metric
 from optical_mteb.index.spec import IndexSpec
 from optical_mteb.storage import recover
 
@@ -175,7 +175,7 @@ class IndexManifest(BaseModel):
     format: Literal[1, 2] = 1
     spec: str
     chosen: str = ""
-    metric: Metric = "inner product"
+    metric: Metric = ONE_ROW
     width: PositiveInt
     count: PositiveInt
     tokens: PositiveInt | None = None
@@ -200,17 +200,21 @@ class IndexManifest(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        late = self.tokens is not None
-        if late != (self.metric != "inner product"):
-            raise ValueError(f"metric {self.metric} {'with' if late else 'without'} a number of tokens")
-        stored = late or IndexSpec.parse(self.spec).refine
-        needed = [FAISS_FILE, DOCUMENTS_FILE, *([VECTORS_FILE] if stored else []), *([OFFSETS_FILE] if late else [])]
+        if self.late != (self.metric != ONE_ROW):
+            raise ValueError(f"metric {self.metric} {'with' if self.late else 'without'} a number of tokens")
+        stored = self.late or IndexSpec.parse(self.spec).refine
+        needed = [FAISS_FILE, DOCUMENTS_FILE, *[VECTORS_FILE] * stored, *[OFFSETS_FILE] * self.late]
         lacking = next((name for name in needed if name not in self.files), None)
         if lacking is not None:
             raise ValueError(f"has no record of {lacking}")
         if self.removed > self.count:
             raise ValueError(f"{self.removed:,} of {self.count:,} documents are removed")
         return self
+
+    @property
+    def late(self) -> bool:
+        """Whether the index is of late interaction: each token of a document has a row."""
+        return self.tokens is not None
 
     def write(self, folder: Path) -> None:
         """Write the manifest into the new folder of an index."""

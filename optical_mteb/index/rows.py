@@ -163,6 +163,21 @@ def comparable(rows: Rows, names: Sequence[object], *, late: bool, model: str) -
     return kept
 
 
+def comparable_queries(rows: Rows, *, late: bool, model: str) -> Rows:
+    """Queries as an index compares them; their numbers, from 1 on, name them in error messages.
+
+    A dense model's are brought to length 1. Those of late interaction have to be so.
+
+    Raises:
+        InputError: A row is not finite; or it is zero, or by late interaction of another length than 1.
+    """
+    names = range(1, len(rows) + 1)
+    if not late:
+        return Rows.single(unit(rows.vectors, names, kind="query"))
+    rows.check_unit(names, kind="query", model=model)
+    return rows
+
+
 def unit_or_zero(vectors: Vectors) -> Vectors:
     """Vectors brought to length 1; zero for those that cannot be: zero ones, and those that are not finite.
 

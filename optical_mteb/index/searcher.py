@@ -12,11 +12,11 @@ from optical_mteb.errors import InputError
 from optical_mteb.index.faiss_file import read_index, rescored
 from optical_mteb.index.forking import note_opened
 from optical_mteb.index.kind import SCATTERED
-from optical_mteb.index.manifest import FAISS_FILE, Tuning
+from optical_mteb.index.manifest import FAISS_FILE, IndexManifest, Tuning
 from optical_mteb.index.maxsim import NOTHING, best, maxsim
-from optical_mteb.index.rows import ONE_ROW, Integers, Metric, Rows
+from optical_mteb.index.rows import Integers, Rows
 from optical_mteb.index.spec import IndexSpec
-from optical_mteb.index.stored_rows import stored_rows
+from optical_mteb.index.stored_rows import removed_documents, stored_rows
 
 BATCH = 1024
 """Queries that FAISS is given at once."""
@@ -39,38 +39,18 @@ class Searcher:
         exact: Whether a search finds the best whatever it is told.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        spec: IndexSpec,
-        *,
-        count: int,
-        width: int,
-        metric: Metric = ONE_ROW,
-        tokens: int | None = None,
-        removed: Integers | None = None,
-        written_by: str = "",
-    ) -> None:
-        """Open the files memory-mapped.
-
-        Args:
-            folder: Of the index.
-            spec: Of the index.
-            count: Documents that it has.
-            width: Components of a vector.
-            metric: How documents are scored.
-            tokens: Rows of all documents, for late interaction; else None.
-            removed: Positions that are not to be found.
-            written_by: Version of FAISS that wrote it, for the error message.
+    def __init__(self, folder: Path, manifest: IndexManifest) -> None:
+        """Open the files of a folder memory-mapped; what the manifest says of its tuning counts for nothing.
 
         Raises:
             InputError: A file cannot be read, or is not what is expected.
         """
         note_opened()
-        path = folder / FAISS_FILE
-        self.spec, self.count, self.exact = spec, count, spec.exact and not spec.refine
-        self._metric, self._late = metric, tokens is not None
-        self._index = self._by_rows = read_index(path, spec, written_by=written_by)
+        path, count, width = folder / FAISS_FILE, manifest.count, manifest.width
+        self.spec = spec = IndexSpec.parse(manifest.spec)
+        self.count, self.exact = count, spec.exact and not spec.refine
+        self._metric, self._late = manifest.metric, manifest.late
+        self._index = self._by_rows = read_index(path, spec, written_by=manifest.versions.get("faiss", ""))
         found = (self._index.d, self._index.ntotal, self._index.metric_type)
         if found != (width, count, faiss.METRIC_INNER_PRODUCT):
             raise InputError(
@@ -78,11 +58,11 @@ class Searcher:
                 "by inner product; copy or build the index again"
             )
         self._stored = self._late or spec.refine
-        self._rows = stored_rows(folder, count, width, tokens) if self._stored else Rows.joined([], width)
+        self._rows = stored_rows(folder, manifest) if self._stored else Rows.joined([], width)
         if spec.refine and not self._late:
             self._by_rows = rescored(self._index, self._rows.vectors)
         live = np.ones(count, bool)
-        live[removed if removed is not None else []] = False
+        live[removed_documents(folder, manifest)] = False
         self.live, self.removed = int(live.sum()), np.flatnonzero(~live)
         self._selector: dict[str, faiss.IDSelector] = {}
         if self.live < count:

@@ -1,4 +1,4 @@
-"""`vectors.npy` and `offsets.npy`: the rows that the best documents are scored again with."""
+"""An index's arrays: `vectors.npy` and `offsets.npy`, the rows to score the best again with, and `removed.npy`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.manifest import OFFSETS_FILE, VECTORS_FILE
+from optical_mteb.index.manifest import OFFSETS_FILE, REMOVED_FILE, VECTORS_FILE, IndexManifest
 from optical_mteb.index.rows import Integers, Rows
 
 
@@ -40,20 +40,15 @@ def write_rows(
         np.save(folder / OFFSETS_FILE, Rows(np.empty((0, 0)), lengths).offsets, allow_pickle=False)
 
 
-def stored_rows(folder: Path, count: int, width: int, tokens: int | None) -> Rows:
-    """The rows as a memory map.
-
-    Args:
-        folder: The index.
-        count: Documents.
-        width: Components of a row.
-        tokens: Rows of all documents; None where each has one.
+def stored_rows(folder: Path, manifest: IndexManifest) -> Rows:
+    """The rows of an index as a memory map.
 
     Raises:
         InputError: A file cannot be read, or is not what is expected.
     """
-    path, shape = folder / VECTORS_FILE, (count if tokens is None else tokens, width)
-    vectors = loaded(path, mmap_mode="r")
+    count, tokens = manifest.count, manifest.tokens
+    path, shape = folder / VECTORS_FILE, (tokens or count, manifest.width)
+    vectors = _loaded(path, mmap_mode="r")
     if vectors.shape != shape or vectors.dtype not in (np.float16, np.float32):
         raise InputError(
             f"{path}: holds {vectors.dtype} of shape {vectors.shape}, expected float16 of {shape}; "
@@ -62,7 +57,7 @@ def stored_rows(folder: Path, count: int, width: int, tokens: int | None) -> Row
     if tokens is None:
         return Rows.single(vectors)
     path = folder / OFFSETS_FILE
-    offsets = loaded(path)
+    offsets = _loaded(path)
     if (
         offsets.shape != (count + 1,)
         or offsets.dtype != np.int64
@@ -76,12 +71,26 @@ def stored_rows(folder: Path, count: int, width: int, tokens: int | None) -> Row
     return Rows(vectors, np.diff(offsets))
 
 
-def loaded(path: Path, **how: Any) -> NDArray[Any]:  # noqa: ANN401 - as numpy's
-    """An array of an index.
+def removed_documents(folder: Path, manifest: IndexManifest) -> Integers:
+    """Positions of the documents that are not to be found.
 
     Raises:
-        InputError: The file cannot be read.
+        InputError: The file cannot be read, or is not what is expected.
     """
+    if REMOVED_FILE not in manifest.files:
+        return np.empty(0, np.int64)
+    path, count = folder / REMOVED_FILE, manifest.count
+    removed = _loaded(path)
+    whole = removed.shape == (manifest.removed,) and removed.dtype == np.int64
+    if not whole or not ((removed >= 0) & (removed < count)).all():
+        raise InputError(
+            f"{path}: does not name {manifest.removed:,} of {count:,} documents; copy or build the index again"
+        )
+    return removed
+
+
+def _loaded(path: Path, **how: Any) -> NDArray[Any]:  # noqa: ANN401 - as numpy's
+    """An array of an index."""
     try:
         found: NDArray[Any] = np.load(path, allow_pickle=False, **how)
     except (OSError, ValueError, EOFError) as error:

@@ -70,20 +70,17 @@ def recall(found: Integers, good: list[Integers], depth: int) -> NDArray[np.floa
     return shares
 
 
-def tune(searcher: Searcher, store: ShardStore, queries: Rows, *, target: float, depth: int, sample: str) -> Tuning:
+def tune(searcher: Searcher, store: ShardStore, queries: Rows, start: Tuning) -> Tuning:
     """The parameters of little work whose recall on the sample is the target, or else is the highest.
 
     Args:
         searcher: The index, with all documents of the store.
         store: What it was built from.
         queries: Sample, of one row at least each.
-        target: Recall to reach.
-        depth: Ranks that the recall counts.
-        sample: Where the queries came from, in words.
+        start: The recall to reach, the ranks that it counts, and the sample, without parameters.
     """
-    depth = min(depth, searcher.live)
+    target, depth = start.target, start.depth
     good = best_documents(store, queries, depth)
-    start = Tuning(target=target, depth=depth, queries=len(queries), sample=sample)
     kind, again = searcher.spec.kind, searcher.spec.refine
     most = CANDIDATES if queries.one_each else LATE_CANDIDATES
 

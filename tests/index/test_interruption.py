@@ -6,6 +6,7 @@ import resource
 from collections import Counter
 from pathlib import Path
 
+import faiss
 import pytest
 
 from optical_mteb.errors import InputError
@@ -38,8 +39,8 @@ TEXTS = [sentence(number) for number in range(350)]
         ("build:ShardStore.write", 3, 2),  # between shards
         ("shards:FileRecord.of", 3, 1),  # a shard's files are written, its manifest is not
         ("assembly:train", 1, 4),
-        ("assembly:_save", 2, 4),  # a shard was added, nothing saved yet
-        ("assembly:_save", 3, 4),
+        ("assembly:write_index", 2, 4),  # a shard was added, nothing saved yet
+        ("assembly:write_index", 3, 4),
         ("assembly:write_documents", 1, 4),  # the FAISS file is written
         ("assembly:tune", 1, 4),
         ("assembly:IndexManifest.write", 1, 4),
@@ -83,8 +84,9 @@ def test_a_graph_goes_on_where_it_was_saved(tmp_path, collection):
     """Guards against documents that stand in a graph twice, or not at all."""
     folder = tmp_path / "index"
     arguments = ("hnsw16", collection.ids, collection.vectors, collection.queries)
-    assert in_process(killed_at, "assembly:_save", 4, build_vectors, folder, *arguments, -1.0) == KILLED
-    assert [path.name for path in (tmp_path / "index.build").glob("*.faiss")] == ["hnsw16-0-000002.faiss"]
+    assert in_process(killed_at, "assembly:write_index", 4, build_vectors, folder, *arguments, -1.0) == KILLED
+    (saved,) = (tmp_path / "index.build").glob("*.faiss")
+    assert faiss.read_index(str(saved)).ntotal == 2 * 512
     build_vectors(folder, *arguments)
     index = FaissIndex.open(folder)
     assert share_found(index, collection) >= 0.98
@@ -100,7 +102,7 @@ def test_a_damaged_intermediate_index_is_made_again(tmp_path, collection):
     os.truncate(saved, saved.stat().st_size - 1)
     said = []
     build_from_vectors(folder, *arguments[1:3], settings=settings(SPEC), queries=collection.queries, say=said.append)
-    assert said[0] == "ivf16,sq8-0-000004.faiss: is not whole; trains and adds again"
+    assert said[0] == "ivf16,sq8-0.faiss: is not whole; trains and adds again"
     build_vectors(whole, *arguments)
     assert contents(folder) == contents(whole)
 

@@ -254,7 +254,7 @@ def settings_kept(monkeypatch):
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "number", "shards"),
-    [("shards:ShardStore.write", 3, 2), ("assembly:_save", 3, 4), ("assembly:write_rows", 1, 4)],
+    [("shards:ShardStore.write", 3, 2), ("assembly:write_index", 3, 4), ("assembly:write_rows", 1, 4)],
 )
 def test_a_killed_build_goes_on(tmp_path, settings_kept, step, number, shards):
     """Guards against documents that are encoded twice although their shard was whole, and an index of other tokens."""

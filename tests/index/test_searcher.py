@@ -8,7 +8,7 @@ from packaging.version import Version
 from optical_mteb.errors import InputError
 from optical_mteb.index.faiss_file import new_index, write_index
 from optical_mteb.index.ivf import Ivf
-from optical_mteb.index.manifest import Tuning
+from optical_mteb.index.manifest import REMOVED_FILE, IndexManifest, Tuning
 from optical_mteb.index.maxsim import NOTHING
 from optical_mteb.index.rows import Rows
 from optical_mteb.index.searcher import Searcher
@@ -23,16 +23,25 @@ MOST = Tuning(target=0.99, depth=10, nprobe=16, ef_search=2000, candidates=2000)
 def opened(tmp_path, collection):
     """Writes and opens the files of a spec."""
 
-    def searcher(text, removed=None):
+    def searcher(text, removed=()):
         spec = IndexSpec.parse(text)
         index = new_index(spec, 32, seed=0)
         index.train(collection.vectors)
         index.add(collection.vectors)
         write_index(index, tmp_path / "index.faiss")
         write_rows(tmp_path, np.split(collection.vectors, [700]), None, (2000, 32), "float16")
-        return Searcher(tmp_path, spec, count=2000, width=32, removed=removed)
+        np.save(tmp_path / REMOVED_FILE, removed)
+        return Searcher(tmp_path, manifest(text, removed))
 
     return searcher
+
+
+def manifest(spec, removed=()):
+    """What a searcher reads of a manifest."""
+    files = {REMOVED_FILE: None} if len(removed) else {}
+    return IndexManifest.model_construct(
+        spec=spec, width=32, count=2000, removed=len(removed), files=files, versions={}
+    )
 
 
 @pytest.mark.long
@@ -119,7 +128,7 @@ def test_a_euclidean_index_is_refused(tmp_path, collection):
     index.add(collection.vectors)
     write_index(index, tmp_path / "index.faiss")
     with pytest.raises(InputError, match="by inner product; copy or build the index again"):
-        Searcher(tmp_path, IndexSpec.parse("flat"), count=2000, width=32)
+        Searcher(tmp_path, manifest("flat"))
 
 
 @pytest.mark.parametrize("spec", ["flat", "hnsw16,sq8", "ivf16,sq8"])
@@ -134,7 +143,7 @@ def test_a_file_that_faiss_cannot_read_is_refused(opened, tmp_path, spec):
     for data in (*cut, whole[:100], whole[:10], b"", b"IxXX" + whole[4:], b"\xff" * 200):
         path.write_bytes(data)
         with pytest.raises(InputError) as raised:
-            Searcher(tmp_path, IndexSpec.parse(spec), count=2000, width=32)
+            Searcher(tmp_path, manifest(spec))
         assert "\n" not in str(raised.value)
         assert "copy or build the index again" in str(raised.value)
 
@@ -142,15 +151,15 @@ def test_a_file_that_faiss_cannot_read_is_refused(opened, tmp_path, spec):
 def test_vectors_for_rescoring_that_do_not_fit_are_refused(opened, tmp_path):
     """Guards against vectors of another index, or none, that the best are scored again with."""
     opened("flat+refine")
-    path, spec = tmp_path / "vectors.npy", IndexSpec.parse("flat+refine")
+    path = tmp_path / "vectors.npy"
     whole = path.read_bytes()
     write_rows(tmp_path, [np.ones((10, 32))], None, (10, 32), "float16")
     with pytest.raises(InputError, match=r"vectors.npy: holds float16 of shape \(10, 32\), expected float16 of \(2000"):
-        Searcher(tmp_path, spec, count=2000, width=32)
+        Searcher(tmp_path, manifest("flat+refine"))
     for data in (whole[:-2], whole[:20], b""):
         path.write_bytes(data)
         with pytest.raises(InputError, match=r"vectors\.npy: cannot be read"):
-            Searcher(tmp_path, spec, count=2000, width=32)
+            Searcher(tmp_path, manifest("flat+refine"))
     path.unlink()
     with pytest.raises(InputError, match=r"vectors\.npy: cannot be read"):
-        Searcher(tmp_path, spec, count=2000, width=32)
+        Searcher(tmp_path, manifest("flat+refine"))

@@ -81,9 +81,8 @@ class Stub(Searcher):
 
 def tuned(store, collection, spec, share, target=0.9):
     searcher = Stub(spec, collection, share)
-    queries = Rows.single(collection.queries)
-    tuning = tune(searcher, store(collection.vectors), queries, target=target, depth=100, sample="queries")
-    return tuning, searcher.asked
+    start = Tuning(target=target, depth=100, queries=40, sample="queries")
+    return tune(searcher, store(collection.vectors), Rows.single(collection.queries), start), searcher.asked
 
 
 def test_the_least_effort_that_reaches_the_target(store, collection):
