@@ -13,7 +13,7 @@ from optical_mteb.index import FaissIndex
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_index
 from optical_mteb.index.encoder import load_encoder
-from optical_mteb.index.ray_engine import EncodeShard, RayEngine, _write
+from optical_mteb.index.ray_engine import RayEngine, ShardEncoder
 from optical_mteb.index.shards import ShardStore
 from tests.index.processes import corpus_of
 
@@ -57,7 +57,7 @@ def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monke
             workers = [
                 process
                 for process in psutil.Process().children(recursive=True)
-                if any("MapWorker" in part for part in process.cmdline())
+                if any("ShardEncoder" in part for part in process.cmdline())
             ]
             assert len(workers) == 2
             os.kill(workers[0].pid, signal.SIGKILL)
@@ -92,16 +92,11 @@ def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, t
     encoder = load_encoder(str(folder), device="cpu")
     tiny_model(seed=1).save_pretrained(str(folder), create_model_card=False)
 
-    def fill(store, corpus, encoder, say):
-        # What a worker of Ray's does, in this process.
-        worker = EncodeShard(None, encoder.record, "cpu", encoder.precision(["a name"]), None)
-        row = worker({"number": [0], "bounds": [store.bounds(0)]})
-        _write(store, corpus, encoder, {key: value[0] for key, value in row.items()})
-
+    # What Ray has a worker do.
+    worker = ShardEncoder(encoder.record, "cpu", encoder.precision(["a name"]), None)
     with pytest.raises(InputError, match="a worker has revision") as error:
-        build_index(tmp_path / "ray", corpus, encoder, settings=SETTINGS, fill=fill, say=str)
+        worker.encode(corpus, 0, 0, 60)
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "ray").exists()
 
 
 def test_bad_clusters(corpus, tiny_base, tmp_path):
