@@ -83,11 +83,7 @@ class BuildSettings:
             raise InputError(f"recall {self.recall:g}: expected a share of more than 0 and 1 at most")
 
     def check(self, count: int, width: int | None) -> None:
-        """Check, before anything is encoded, that an index can be built over so many documents.
-
-        Args:
-            count: Documents.
-            width: Components of a vector, where it is known.
+        """Check, before anything is encoded, that an index can be built over so many documents; `width` may be unknown.
 
         Raises:
             InputError: The spec needs more documents, or another width.
@@ -116,18 +112,9 @@ def assemble(
     metric: Metric = ONE_ROW,
     say: Say,
 ) -> IndexManifest:
-    """Make an index of shards that are all there.
+    """Make an index of shards that are all there, in `site`, the folder that `building` gave, and put it into `folder`.
 
-    Args:
-        site: The folder that `building` gave.
-        folder: Where the index goes.
-        store: The shards.
-        corpus: What they are of.
-        model: What encoded them.
-        settings: How to build it.
-        sample: Gives queries to tune on; not called where nothing is tuned.
-        metric: How documents are scored.
-        say: Takes the lines that report progress.
+    `sample` is not called where nothing is tuned.
 
     Raises:
         InputError: The index cannot be built over so few documents, none of them has a vector, a shard is damaged, or
@@ -201,11 +188,6 @@ def say_truncated(store: ShardStore, model: ModelRecord | None, say: Say) -> Non
 def left_out(store: ShardStore, source: str, say: Say) -> Integers:
     """Positions of the documents that no search is to find, as they have no vector; a line says how many they are.
 
-    Args:
-        store: The shards.
-        source: Where the documents came from, in words.
-        say: Takes the line.
-
     Raises:
         InputError: No document has a vector, or a shard is damaged.
     """
@@ -263,14 +245,7 @@ def _saved(path: Path, spec: IndexSpec, store: ShardStore, say: Say) -> faiss.In
 
 
 def add_shards(index: faiss.Index, store: ShardStore, first: int = 0, saved: Path | None = None) -> None:
-    """Add the shards of a store to an index.
-
-    Args:
-        index: FAISS's.
-        store: The shards.
-        first: Number of the first one to add.
-        saved: Where the index is saved every ten minutes; nowhere by default.
-    """
+    """Add the shards from number `first` on; the index is saved now and then in `saved`, if anywhere."""
     last = time.monotonic()
     with progress_line(
         "add", store.key.count, min(store.bounds(first)[0], store.key.count), unit="documents"

@@ -30,25 +30,19 @@ class FaissBackend:
 
     It searches the corpus that it was given by `use`, or else the vectors that were added, as those of mteb's own
     `SearchEncoderWrapper(model, index_backend=...)`; the same vectors find their index again.
+
+    Attributes:
+        settings: How its indexes are built; `texts` and `memory` count for nothing.
     """
 
     def __init__(self, settings: BuildSettings) -> None:
-        """Make a backend.
-
-        Args:
-            settings: How its indexes are built; `texts` and `memory` count for nothing.
-        """
         self.settings = settings
         self._ids: list[str] = []
         self._rows: list[Rows] = []
         self._corpus: StoredCorpus | None = None
 
     def add_documents(self, embeddings: Array, idxs: Sequence[str]) -> None:
-        """Take documents in.
-
-        Args:
-            embeddings: [n, width]; of late interaction, [tokens, width] each.
-            idxs: Their ids.
+        """Take documents in, by their ids: [n, width]; of late interaction, [tokens, width] each.
 
         Raises:
             InputError: The embeddings are neither.
@@ -150,12 +144,7 @@ def _rows_of(embeddings: Array) -> Rows:
 
 
 def metric_of(rows: Rows, similarity_fn: Callable[[Array, Array], Array], *, late: bool) -> Metric:
-    """How a model compares, tried on a few texts: as an index does, by angles alone.
-
-    Args:
-        rows: Of the texts.
-        similarity_fn: What mteb compares embeddings by.
-        late: Whether the embeddings are of late interaction.
+    """How a model compares, tried on the rows of a few texts: as an index does, by angles alone.
 
     Raises:
         InputError: It compares otherwise.

@@ -45,12 +45,7 @@ def add_documents(
 ) -> IndexManifest:
     """Put documents into an index; a process that is killed meanwhile goes on when it is repeated.
 
-    Args:
-        folder: The index.
-        corpus: The documents.
-        encoder: The model; loaded by the name on record by default.
-        device: Torch device to load it to.
-        say: Takes the lines that report progress.
+    The model is loaded by the name on record by default.
 
     Raises:
         InputError: An id is in the index already, the model is not that of the index, another process builds or
@@ -67,12 +62,7 @@ def add_documents(
 
 
 def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexManifest:
-    """Put vectors into an index that was built from vectors.
-
-    Args:
-        folder: The index.
-        ids: Of the documents.
-        vectors: Of the documents, [n, width]; are brought to length 1.
+    """Put vectors, [n, width], into an index that was built from vectors; they are brought to length 1.
 
     Raises:
         InputError: As `add_documents`; or the vectors are not finite or of another width.
@@ -94,10 +84,6 @@ def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexMani
 
 def remove_documents(folder: Path, ids: Sequence[str]) -> IndexManifest:
     """Take documents out of an index.
-
-    Args:
-        folder: The index.
-        ids: Of the documents.
 
     Raises:
         InputError: An id is not in the index, another process builds or changes it, or there is no room on the disk;

@@ -36,13 +36,7 @@ class Corpus:
     def __init__(
         self, source: str, documents: Dataset, *, queries: Sequence[str] = (), task: TaskMetadata | None = None
     ) -> None:
-        """Check a corpus: all of it is read once.
-
-        Args:
-            source: What to call it.
-            documents: Columns `id`, `text` and perhaps `title`.
-            queries: Queries that ask for its documents.
-            task: The MTEB task that it belongs to.
+        """Check a corpus, of columns `id`, `text` and perhaps `title`: all of it is read once.
 
         Raises:
             InputError: There is no document, an id is missing or appears twice, or a text is none.
@@ -66,7 +60,6 @@ class Corpus:
         texts: Sequence[str],
         *,
         titles: Sequence[str] | None = None,
-        queries: Sequence[str] = (),
         source: str = "texts",
     ) -> Corpus:
         """A corpus in memory.
@@ -77,7 +70,7 @@ class Corpus:
         from datasets import Dataset
 
         columns = {"id": list(ids), "text": list(texts)} | ({"title": list(titles)} if titles is not None else {})
-        return cls(source, Dataset.from_dict(columns), queries=queries)
+        return cls(source, Dataset.from_dict(columns))
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -136,11 +129,7 @@ class Corpus:
 
 
 def record_of_vectors(ids: Sequence[str], parts: Iterable[NDArray[Any]]) -> CorpusRecord:
-    """What an index keeps of documents of which only vectors are known.
-
-    Args:
-        ids: Of the documents.
-        parts: Their vectors, part by part.
+    """What an index keeps of documents of which only vectors are known, which come part by part.
 
     Raises:
         InputError: There is no document, or an id appears twice.

@@ -20,10 +20,7 @@ class Documents:
     """The documents of an index, by position. Opening reads the file's footer; rows are read when they are asked for."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file.
-
-        Args:
-            path: What `write_documents` wrote.
+        """Open a file that `write_documents` wrote.
 
         Raises:
             InputError: The file is none of that kind.
@@ -85,12 +82,7 @@ def as_read(documents: pa.Table) -> list[str]:
 
 
 def write_documents(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
-    """Write a file that `Documents` reads, part by part.
-
-    Args:
-        path: The file.
-        schema: `IDS` or `TEXTS`.
-        parts: Documents that have the columns of the schema at least.
+    """Write a file that `Documents` reads, part by part; of each part, the columns of the schema: `IDS` or `TEXTS`.
 
     Raises:
         OSError: The file cannot be written.

@@ -38,13 +38,7 @@ class Encoder:
 
     @classmethod
     def of(cls, model: SentenceTransformer | MultiVectorEncoder, *, name: str, revision: str | None = None) -> Encoder:
-        """An encoder with a model's own prompts.
-
-        Args:
-            model: The model.
-            name: What it is loaded by.
-            revision: Of it; by default what `base_revision` says.
-        """
+        """An encoder with a model's own prompts; its revision is what `base_revision` says by default."""
         default = model.prompts.get(model.default_prompt_name or "") or ""
         documents = next((model.prompts[key] for key in DOCUMENT_PROMPTS if key in model.prompts), default)
         longest = getattr(model[0], "document_length", None) or model.max_seq_length
@@ -110,9 +104,7 @@ class Encoder:
 def load_encoder(name: str, *, device: str | None = None) -> Encoder:
     """Load a model by MTEB's name for it, a student's name, a `pypi:` spec, a folder or a Hub id.
 
-    Args:
-        name: A model of MTEB's registry is loaded as MTEB does, with its prompts; others with their own.
-        device: As in torch; None for the best one there is.
+    A model of MTEB's registry is loaded as MTEB does, with its prompts; others with their own.
 
     Raises:
         InputError: There is no such model, it cannot be loaded, the device is not there, or the model gives vectors

@@ -37,12 +37,7 @@ def train(
 ) -> None:
     """Train an index on a sample, which is in memory as float16: where its lists lie, then what its codes stand for.
 
-    Args:
-        index: What `new_index` made.
-        spec: Of the index.
-        count: Vectors that there are.
-        rows: The vectors at some positions, in a type.
-        seed: Of the sample.
+    The sample is drawn from `count` vectors; `rows` gives those at some positions, in a type.
 
     Raises:
         InputError: A shard is missing.
@@ -78,13 +73,9 @@ def write_index(index: faiss.Index, path: Path) -> None:
 
 
 def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: str = "") -> faiss.Index:
-    """Open an index.
+    """Open an index of a spec; mapped, it is left on disk, to be read as it is searched, and cannot be changed.
 
-    Args:
-        path: The file.
-        spec: Of the index.
-        mapped: Leave it on disk, to be read as it is searched; it cannot be changed then.
-        written_by: Version of FAISS that wrote it, for the error message.
+    `written_by` is the version of FAISS that wrote it, for the error message.
 
     Raises:
         InputError: FAISS cannot read it, or it is of another spec.
@@ -107,12 +98,7 @@ def read_index(path: Path, spec: IndexSpec, *, mapped: bool = True, written_by: 
 
 
 def rescored(index: faiss.Index, vectors: NDArray[np.float16]) -> faiss.Index:
-    """An index whose best are scored again with other vectors.
-
-    Args:
-        index: What finds them.
-        vectors: A memory map, [n, width]; the caller keeps it as long as the index.
-    """
+    """An index whose best are scored again with a memory map, [n, width], which the caller keeps as long as the index."""
     count, width = vectors.shape
     exact = faiss.IndexScalarQuantizer(width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     nobody = faiss.MaybeOwnedVectorUInt8()

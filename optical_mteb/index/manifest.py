@@ -32,12 +32,7 @@ Read = TypeVar("Read")
 
 
 class FileRecord(BaseModel):
-    """A file as it was written.
-
-    Attributes:
-        bytes: Its size.
-        sha256: Of its content.
-    """
+    """A file as it was written: its size and the SHA-256 of its content."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,12 +51,7 @@ class FileRecord(BaseModel):
         return {file.name: cls.of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
 
     def problem(self, path: Path, *, read: bool = True) -> str:
-        """Why a file is not as it was written; empty where it is.
-
-        Args:
-            path: The file.
-            read: Compare checksums, and not sizes alone.
-        """
+        """Why a file is not as it was written; empty where it is. Unless it is read, sizes alone are compared."""
         try:
             size = path.stat().st_size
             if size != self.bytes:
@@ -224,9 +214,6 @@ class IndexManifest(BaseModel):
     def read(cls, folder: Path) -> IndexManifest:
         """The manifest of an index.
 
-        Args:
-            folder: The index.
-
         Raises:
             InputError: The folder is no index, or its manifest is not valid.
         """
@@ -248,9 +235,7 @@ class IndexManifest(BaseModel):
     def check_files(self, folder: Path, *, read_up_to: float) -> None:
         """Check that the files of an index are there, and as they were written.
 
-        Args:
-            folder: The index.
-            read_up_to: Bytes up to which a file's checksum is compared; larger ones where they are newer than the manifest.
+        The checksums of files of more than `read_up_to` bytes are compared where they are newer than the manifest.
 
         Raises:
             InputError: One is missing, or has changed.
@@ -273,9 +258,7 @@ class IndexManifest(BaseModel):
 def read_unchanged(folder: Path, read: Callable[[IndexManifest], Read]) -> Read:
     """What is read of an index, all of one version, though another process may put a new one in its place meanwhile.
 
-    Args:
-        folder: The index.
-        read: Reads it, given its manifest; called again where that changed meanwhile.
+    `read` is given the manifest, and called again where that changed meanwhile.
 
     Raises:
         InputError: What `read` raises while nothing changes; the folder is no index; or it changes all the time.

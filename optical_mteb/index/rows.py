@@ -113,12 +113,7 @@ class Rows:
         return Rows(self.vectors[~lost[owners]], np.where(lost, 0, self.lengths))
 
     def check_unit(self, names: Sequence[object], *, kind: str, model: str) -> None:
-        """Check that all rows are of length 1.
-
-        Args:
-            names: Of the texts, for error messages.
-            kind: "document" or "query".
-            model: Its name.
+        """Check that all rows are of length 1; what names the texts and the model is for the error message.
 
         Raises:
             InputError: One is not finite, or of another length.
@@ -147,12 +142,6 @@ def comparable(rows: Rows, names: Sequence[object], *, late: bool, model: str) -
 
     A dense model's are brought to length 1. Those of late interaction have to be so: MaxSim counts lengths.
 
-    Args:
-        rows: As the model gives them.
-        names: Of the documents, for error messages.
-        late: Whether the model is one of late interaction.
-        model: Its name.
-
     Raises:
         InputError: A row of late interaction is finite, and neither zero nor of length 1.
     """
@@ -179,11 +168,7 @@ def comparable_queries(rows: Rows, *, late: bool, model: str) -> Rows:
 
 
 def unit_or_zero(vectors: Vectors) -> Vectors:
-    """Vectors brought to length 1; zero for those that cannot be: zero ones, and those that are not finite.
-
-    Args:
-        vectors: [n, width].
-    """
+    """Vectors, [n, width], brought to length 1; zero for those that cannot be: zero ones, and those that are not finite."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     good = np.isfinite(lengths) & (lengths > 0)
     brought: Vectors = np.divide(vectors, lengths, out=np.zeros(vectors.shape, np.float32), where=good)
@@ -191,12 +176,7 @@ def unit_or_zero(vectors: Vectors) -> Vectors:
 
 
 def unit(vectors: Vectors, names: Sequence[object], *, kind: str = "document") -> Vectors:
-    """Vectors brought to length 1.
-
-    Args:
-        vectors: [n, width].
-        names: What they are vectors of, for error messages.
-        kind: "document" or "query".
+    """Vectors, [n, width], brought to length 1; the names of what they are of are for the error message.
 
     Raises:
         InputError: One is zero, or has a component that is not finite.

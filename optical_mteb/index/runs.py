@@ -15,13 +15,7 @@ BATCH = 1024
 
 
 def write_run(index: FaissIndex, queries: Sequence[Entry], path: Path, *, k: int) -> None:
-    """Search queries and write their rankings, whole or not at all.
-
-    Args:
-        index: What is searched.
-        queries: Ids and texts.
-        path: The run.
-        k: Documents a query.
+    """Search queries and write their rankings of `k` documents each, whole or not at all.
 
     Raises:
         InputError: A query is empty, an id cannot stand in a run, the run cannot be written, or as `FaissIndex.search`.

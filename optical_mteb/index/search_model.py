@@ -51,11 +51,7 @@ class IndexedModel(SearchEncoderWrapper):
     """
 
     def __init__(self, model: EncoderProtocol, settings: BuildSettings) -> None:
-        """Wrap a model.
-
-        Args:
-            model: The model.
-            settings: As for `FaissBackend`.
+        """Wrap a model; `settings` as for `FaissBackend`.
 
         Raises:
             InputError: The model has no revision by which its vectors could be known again.
@@ -83,16 +79,7 @@ class IndexedModel(SearchEncoderWrapper):
         num_proc: int | None = None,
         **kwargs: Any,  # noqa: ANN401 - mteb's protocol
     ) -> None:
-        """Encode the documents of a task that are not in the store.
-
-        Args:
-            corpus: The documents.
-            task_metadata: The task.
-            hf_split: Its split.
-            hf_subset: Its subset.
-            encode_kwargs: Passed to the model.
-            num_proc: Processes that load data.
-            **kwargs: Passed on.
+        """Encode the documents of a task that are not in the store, as mteb's protocol has it.
 
         Raises:
             InputError: The index cannot be built over so few documents, one of them has no text or shares its id, or the
@@ -146,16 +133,9 @@ class IndexedModel(SearchEncoderWrapper):
 
 
 class LateInteraction:
-    """mteb's wrapper of a late-interaction model as an `EncoderProtocol`: by itself it only searches all documents.
-
-    Attributes:
-        model: The model itself.
-        mteb_model_meta: Its metadata.
-        model_prompts: As mteb resolved them.
-    """
+    """mteb's wrapper of a late-interaction model as an `EncoderProtocol`: by itself it only searches all documents."""
 
     def __init__(self, wrapper: MultiVectorWrapper) -> None:
-        """Take the wrapper's model, prompts and comparison."""
         self._wrapper, self.model, self.mteb_model_meta = wrapper, wrapper.model, wrapper.mteb_model_meta
         self.model_prompts = wrapper.model_prompts
         self.similarity, self.similarity_pairwise = wrapper.similarity, wrapper.similarity_pairwise
@@ -168,11 +148,7 @@ class LateInteraction:
 def indexed(
     model: MTEBModels | ModelMeta | SentenceTransformer | MultiVectorEncoder, settings: BuildSettings
 ) -> IndexedModel:
-    """A model that `mteb.evaluate` takes, with its searches through an index.
-
-    Args:
-        model: Metadata, by which it is loaded, or the model itself.
-        settings: As for `FaissBackend`.
+    """A model that `mteb.evaluate` takes, with its searches through an index; it is loaded where it is metadata.
 
     Raises:
         InputError: The model does not give one vector a text or a token, or has no revision.

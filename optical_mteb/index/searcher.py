@@ -70,14 +70,9 @@ class Searcher:
             self._selector = {"sel": faiss.IDSelectorBitmap(self._bits)}
 
     def search(self, queries: Rows, k: int, tuning: Tuning) -> Ranked:
-        """The best documents of each query, best first.
+        """The best documents of each query, best first; the queries are of length 1.
 
         Where the parameters find fewer than `min(k, documents)` for a query, they are widened until they do not.
-
-        Args:
-            queries: Of length 1.
-            k: Documents wanted; more than there are give all.
-            tuning: Search parameters.
 
         Returns:
             Scores and positions, [n, min(k, documents)]; `NOTHING` where even so none was found.
@@ -94,11 +89,7 @@ class Searcher:
     def candidates(self, queries: Rows, number: int, tuning: Tuning, *, needed: int) -> Integers:
         """Positions of documents that would be scored again, most promising first, [n, min(number, documents)].
 
-        Args:
-            queries: Of length 1.
-            number: Documents of each query.
-            tuning: Search parameters; widened where fewer than `needed` are found.
-            needed: Documents that a ranking is made of.
+        The parameters are widened where fewer than the `needed` documents of a ranking are found.
         """
         number = min(number, self.live)
         return self._found(self._index, queries, number, number, tuning, needed=needed)[1]

@@ -68,14 +68,7 @@ class ShardKey(BaseModel):
 
     @classmethod
     def of(cls, corpus: CorpusRecord, model: ModelRecord | None, *, shard_size: int, **more: Any) -> ShardKey:  # noqa: ANN401
-        """The key of documents as a model reads them.
-
-        Args:
-            corpus: The documents.
-            model: The model; None where vectors are given.
-            shard_size: Documents of a shard; fewer where each has a row a token.
-            **more: The other fields.
-        """
+        """The key of documents as a model reads them; shards are smaller where each token has a vector."""
         read = {name: getattr(model, name) for name in ("revision", "document_prompt", "max_tokens")} if model else {}
         size = min(shard_size, TOKEN_SHARD_SIZE) if more.get("tokens") else shard_size
         return cls(fingerprint=corpus.fingerprint, count=corpus.count, shard_size=size, **read, **more)
@@ -103,11 +96,7 @@ class ShardStore:
     """The shards of one corpus under one model; document `p` is row `p % shard_size` of shard `p // shard_size`."""
 
     def __init__(self, folder: Path, key: ShardKey) -> None:
-        """Open the shards in a folder, or begin there; only one process at a time may.
-
-        Args:
-            folder: Holds nothing else.
-            key: What the shards depend on.
+        """Open the shards in a folder, which holds nothing else, or begin there; only one process at a time may.
 
         Raises:
             InputError: The folder has shards of another key, or cannot be written to.
@@ -167,13 +156,7 @@ class ShardStore:
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def write(self, number: int, rows: Rows, documents: pa.Table, *, truncated: int = 0) -> None:
-        """Write a shard.
-
-        Args:
-            number: From 0.
-            rows: Of its n documents; zero, or none, for those that cannot be compared.
-            documents: Its n documents, with the columns of `schema`.
-            truncated: Of them, those that the model did not read to the end.
+        """Write a shard: its documents, with the columns of `schema`, and their rows, zero or none if not comparable.
 
         Raises:
             InputError: The folder cannot be written to.

@@ -112,10 +112,6 @@ class IndexSpec:
     def check(self, width: int, count: int) -> None:
         """Check that the index can be built over `count` vectors of `width` components.
 
-        Args:
-            width: Components.
-            count: Vectors.
-
         Raises:
             InputError: It cannot; the text says what can.
         """

@@ -95,9 +95,8 @@ class StoredCorpus:
     def fill(self, encode: Callable[[int, int], tuple[Sequence[str], Rows]]) -> None:
         """Encode the documents of shards that are missing or damaged; a line says how many of all have no vector.
 
-        Args:
-            encode: Gives ids and rows of the documents at positions `start` to `stop - 1`: of length 1; zero, or none,
-                for documents that cannot be compared.
+        `encode` gives ids and rows of the documents at positions `start` to `stop - 1`: of length 1; zero, or none, for
+        documents that cannot be compared.
 
         Raises:
             InputError: No document has a vector, or the folder cannot be written to.
@@ -113,9 +112,6 @@ class StoredCorpus:
 
     def index(self, queries: Rows) -> FaissIndex:
         """The index over the documents; built and tuned on the queries where there is none, or a damaged one.
-
-        Args:
-            queries: Of length 1.
 
         Raises:
             InputError: The index cannot be built over these documents, or there is no room on the disk.

@@ -17,16 +17,9 @@ from optical_mteb.index.rows import Integers, Rows
 def write_rows(
     folder: Path, parts: Iterable[NDArray[Any]], lengths: Integers | None, shape: tuple[int, int], dtype: DTypeLike
 ) -> None:
-    """Write the rows of all documents, part by part.
+    """Write the rows of all documents, part by part, as float16 or float32; `lengths` is None where each has one.
 
     Appending beats a writable memory map, which ends the process where the disk is full.
-
-    Args:
-        folder: The new index.
-        parts: The rows, in order.
-        lengths: Rows of each document; None where each has one, which needs no file.
-        shape: Of all rows.
-        dtype: float16 or float32.
 
     Raises:
         OSError: A file cannot be written.

@@ -33,12 +33,7 @@ SPARE = 8
 def best_documents(store: ShardStore, queries: Rows, depth: int) -> list[Integers]:
     """Positions of the documents that are as good as the `depth`-th, by comparing with every one; of each query.
 
-    One shard at a time is in memory.
-
-    Args:
-        store: The documents.
-        queries: Of one row at least each.
-        depth: Ranks; as many as there are documents that can be compared at most.
+    One shard at a time is in memory. `depth` is no more than the documents that can be compared.
     """
     # Of those as good as the last, as many again are known.
     known = 2 * depth
@@ -74,8 +69,8 @@ def tune(searcher: Searcher, store: ShardStore, queries: Rows, start: Tuning) ->
     """The parameters of little work whose recall on the sample is the target, or else is the highest.
 
     Args:
-        searcher: The index, with all documents of the store.
-        store: What it was built from.
+        searcher: The index.
+        store: All its documents.
         queries: Sample, of one row at least each.
         start: The recall to reach, the ranks that it counts, and the sample, without parameters.
     """
