@@ -113,8 +113,13 @@ def evaluate(spec=None, *, model="tests/tiny", task=None, cache=None, recall=0.9
     meta = mteb.get_model_meta(model)
     settings = BuildSettings(spec=spec, recall=recall, shard_size=SHARD) if spec else None
     searched = indexed(meta, settings) if settings else meta
+    return scores_of(searched, task, cache=cache, encode_kwargs=kwargs)
+
+
+def scores_of(model, task=None, *, cache=None, **more):
+    """What `mteb.evaluate` finds of a model, or its metadata, on the tiny task."""
     result = mteb.evaluate(
-        searched, task or TinyRetrieval(), cache=cache, co2_tracker=False, show_progress_bar=False, encode_kwargs=kwargs
+        model, task or TinyRetrieval(), cache=cache, co2_tracker=False, show_progress_bar=False, **more
     )
     return result.task_results[0].scores["test"][0]
 
@@ -272,7 +277,7 @@ def test_a_sentence_transformer_is_known_by_its_weights(stock):
     for seed in (3, 4, 3):
         model = build_tiny_model(seed=seed)
         model.model_card_data.model_id = "tests/in-memory"
-        mteb.evaluate(model, TinyRetrieval(), cache=None, co2_tracker=False, show_progress_bar=False)
+        scores_of(model)
     assert len(places()) == 2
 
 
@@ -409,33 +414,31 @@ def unloadable(*_, **__):
     raise AssertionError("a model is loaded")
 
 
-@pytest.mark.parametrize("spec", ["hnsw", "flat,sq8", ""])
-def test_a_wrong_spec_is_one_line_before_anything_is_loaded(command, monkeypatch, stock, spec):
-    """Guards against a spec that is found to be wrong once a model is there, or that means exact search."""
-    monkeypatch.setattr("mteb.models.model_meta.ModelMeta.load_model", unloadable)
-    code, output, errors = command("run", "--index", spec, "-m", "tests/tiny", "-t", "CLDRNameRetrieval")
-    assert (code, output) == (2, "")
-    assert errors.startswith(f"optical-mteb: error: index spec {spec!r}: expected auto, or one like flat")
-    assert errors.count("\n") == 1
-    search_by_index(spec)
-    with pytest.raises(InputError, match="index spec"):
-        mteb.get_model("tests/tiny")
-    with pytest.raises(InputError, match="index spec"):
-        mteb.evaluate(mteb.get_model_meta("tests/tiny"), TinyRetrieval())
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--index", "hnsw"], "index spec 'hnsw': expected auto, or one like flat"),
+        (["--index", ""], "index spec '': expected auto, or one like flat"),
         (["--recall", "0.9"], "--recall 0.9: is for searches by an index; name one"),
         (["--index", "hnsw32", "--recall", "1.5"], "recall 1.5: expected a share"),
     ],
 )
-def test_a_wrong_recall_is_one_line(command, stock, arguments, message):
-    """Guards against a recall that has no effect."""
-    code, _, errors = command("run", *arguments, "-m", "tests/tiny")
-    assert code == 2
-    assert message in errors
+def test_a_wrong_option_is_one_line_before_anything_is_loaded(command, monkeypatch, stock, arguments, message):
+    """Guards against a spec that is found to be wrong once a model is there, and a recall that has no effect."""
+    monkeypatch.setattr("mteb.models.model_meta.ModelMeta.load_model", unloadable)
+    code, output, errors = command("run", *arguments, "-m", "tests/tiny", "-t", "CLDRNameRetrieval")
+    assert (code, output, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith(f"optical-mteb: error: {message}")
+
+
+def test_a_wrong_spec_of_the_stock_command_is_found_before_anything_is_loaded(monkeypatch, stock):
+    """Guards against a spec that is found to be wrong once a model is there."""
+    monkeypatch.setattr("mteb.models.model_meta.ModelMeta.load_model", unloadable)
+    search_by_index("hnsw")
+    with pytest.raises(InputError, match="index spec"):
+        mteb.get_model("tests/tiny")
+    with pytest.raises(InputError, match="index spec"):
+        scores_of(mteb.get_model_meta("tests/tiny"))
 
 
 def test_the_command_keeps_its_own_options_to_itself(monkeypatch, stock):
@@ -448,7 +451,7 @@ def test_the_command_keeps_its_own_options_to_itself(monkeypatch, stock):
 
     def main():
         handed.append(sys.argv)
-        mteb.evaluate(mteb.get_model_meta("tests/tiny"), TinyRetrieval(), cache=None, co2_tracker=False)
+        scores_of(mteb.get_model_meta("tests/tiny"))
 
     monkeypatch.setattr(sys, "argv", [])
     monkeypatch.setattr("mteb.cli.main", main)
@@ -461,19 +464,15 @@ def test_the_command_keeps_its_own_options_to_itself(monkeypatch, stock):
     assert [path.name for path in places()[0].glob("hnsw*")] == ["hnsw8-0.5"]
 
 
-def sparse():
-    model = object.__new__(SparseEncoderWrapper)
-    model.mteb_model_meta = mteb.get_model_meta("tests/tiny").model_copy(update={"model_type": ["sparse"]})
-    return model
-
-
 def test_models_without_vectors_are_refused():
     """Guards against an exact search in the place of the index that was asked for, and a traceback."""
+    sparse = object.__new__(SparseEncoderWrapper)
+    sparse.mteb_model_meta = mteb.get_model_meta("tests/tiny").model_copy(update={"model_type": ["sparse"]})
     cross_encoder = mteb.get_model("mteb/baseline-random-cross-encoder")
-    for model, found in ((cross_encoder, "cross-encoder"), (sparse(), "sparse")):
-        line = rf"model .*: does not give one vector a text or a token \(found: {found}\).*"
+    for model, found in ((cross_encoder, "cross-encoder"), (sparse, "sparse")):
         with pytest.raises(InputError) as caught:
             indexed(model, BuildSettings("flat"))
+        line = rf"model .*: does not give one vector a text or a token \(found: {found}\).*"
         assert re.fullmatch(line, str(caught.value))
 
 
@@ -540,8 +539,7 @@ def test_mtebs_own_wrapper_takes_the_backend(collection):
     with pytest.raises(InputError, match="there is no document to search"):
         backend.search(collection.queries, 10, wrapper.similarity)
     wrapper.index_backend = FaissBackend(BuildSettings("hnsw32"))
-    result = mteb.evaluate(wrapper, TinyRetrieval(), cache=None, co2_tracker=False, show_progress_bar=False)
-    assert result.task_results[0].get_score() == pytest.approx(evaluate()["ndcg_at_10"], abs=0.02)
+    assert scores_of(wrapper)["ndcg_at_10"] == pytest.approx(evaluate()["ndcg_at_10"], abs=0.02)
 
 
 def test_an_indexed_model_is_not_indexed_twice():

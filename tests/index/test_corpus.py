@@ -55,35 +55,25 @@ def test_documents_are_read_as_mteb_does():
     assert corpus.texts(0, 3) == expected
 
 
-@pytest.mark.parametrize("name", ["news.jsonl", "news.jsonl.gz"])
-def test_json_lines_with_the_keys_of_others(tmp_path, name):
-    """Guards against a corpus of Pyserini or ir_datasets that has to be rewritten first."""
-    lines = [json.dumps({"docid": key, "contents": text or title, "title": title}) for key, title, text in DOCUMENTS]
-    lines.append(json.dumps({"docid": 7, "contents": "seven", "title": None}))
-    corpus = open_corpus(str(write_lines(tmp_path / name, lines)))
-    assert rows(corpus) == [
-        ("a", "Mvua", "Mvua kubwa leo."),
-        ("b", "", "የዛሬ ዜና"),
-        ("c", "Only a title", "Only a title"),
-        ("7", "", "seven"),
-    ]
-
-
-def test_a_file_of_beirs_json_lines(tmp_path):
-    """Guards against a corpus.jsonl that is read only inside a folder."""
-    assert rows(open_corpus(str(write_lines(tmp_path / "c.jsonl", beir_lines())))) == DOCUMENTS
+PYSERINI = [
+    '{"docid": "a", "contents": "Mvua kubwa leo.", "title": "Mvua"}',
+    '{"docid": 7, "contents": "የዛሬ ዜና", "title": null}',
+]
 
 
 @pytest.mark.parametrize(
-    ("lines", "expected"),
+    ("name", "lines", "expected"),
     [
-        (["a\tone", "b\ttwo words"], [("a", "", "one"), ("b", "", "two words")]),
-        (["a\tTitle\tone", "b\t\ttwo"], [("a", "Title", "one"), ("b", "", "two")]),
+        ("c.jsonl", beir_lines(), DOCUMENTS),
+        ("c.jsonl", PYSERINI, [("a", "Mvua", "Mvua kubwa leo."), ("7", "", "የዛሬ ዜና")]),
+        ("c.jsonl.gz", PYSERINI, [("a", "Mvua", "Mvua kubwa leo."), ("7", "", "የዛሬ ዜና")]),
+        ("c.tsv", ["a\tone", "b\ttwo words"], [("a", "", "one"), ("b", "", "two words")]),
+        ("c.tsv", ["a\tTitle\tone", "b\t\ttwo"], [("a", "Title", "one"), ("b", "", "two")]),
     ],
 )
-def test_tables(tmp_path, lines, expected):
-    """Guards against a title that is taken for the text."""
-    assert rows(open_corpus(str(write_lines(tmp_path / "c.tsv", lines)))) == expected
+def test_files(tmp_path, name, lines, expected):
+    """Guards against a title that is taken for the text, and a corpus of Pyserini that has to be rewritten first."""
+    assert rows(open_corpus(str(write_lines(tmp_path / name, lines)))) == expected
 
 
 def test_a_folder_of_trec_documents(tmp_path):
@@ -198,24 +188,21 @@ def test_columns_that_are_no_corpus(columns, expected):
         ("c.tsv", ["a\tone", " \ttwo"], "c.tsv:2: has no id in its first column"),
         ("c.tsv", ["a\tone", "a\ttwo"], "c.tsv:2: document id 'a' appears twice"),
         ("c.csv", ["a,one"], "expected .jsonl, .tsv, TREC's SGML or a folder"),
+        ("no.jsonl", None, "no such file or folder"),
+        ("", None, "neither corpus.jsonl nor a file that begins with <DOC>"),
     ],
 )
 def test_broken_files_are_refused_with_their_line(tmp_path, name, lines, expected):
     """Guards against a broken file that is indexed in part, or refused without its line."""
+    path = tmp_path / name
     with pytest.raises(InputError, match=expected):
-        open_corpus(str(write_lines(tmp_path / name, lines)))
+        open_corpus(str(path if lines is None else write_lines(path, lines)))
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    """Guards against a traceback for a misspelt path, folder or task."""
-    (tmp_path / "empty").mkdir()
-    for source, expected in (
-        (str(tmp_path / "no.jsonl"), "no such file or folder"),
-        (str(tmp_path / "empty"), "neither corpus.jsonl nor a file that begins with <DOC>"),
-        ("NoSuchTaskRetrieval", "no such file or folder, and as a task"),
-    ):
-        with pytest.raises(InputError, match=expected):
-            open_corpus(source)
+    """Guards against a traceback for a misspelt task, and options that count for nothing."""
+    with pytest.raises(InputError, match="no such file or folder, and as a task"):
+        open_corpus("NoSuchTaskRetrieval")
     with pytest.raises(InputError, match="files have no subsets"):
         open_corpus(str(write_lines(tmp_path / "c.tsv", ["a\tone"])), subset="x")
 

@@ -80,52 +80,55 @@ def test_a_killed_encoding_goes_on(tmp_path):
     assert contents(folder) == contents(whole)
 
 
-def test_a_graph_goes_on_where_it_was_saved(tmp_path, collection):
+@pytest.fixture
+def arguments(collection):
+    """What `build_vectors` builds from."""
+    return collection.ids, collection.vectors, collection.queries
+
+
+@pytest.fixture
+def killed(tmp_path, arguments):
+    """The folder of an index whose build was killed at a step, `assembly:write_documents` by default."""
+
+    def folder(spec, step="assembly:write_documents", number=1, save_every=600.0):
+        place = tmp_path / "index"
+        assert in_process(killed_at, step, number, build_vectors, place, spec, *arguments, save_every) == KILLED
+        return place
+
+    return folder
+
+
+def test_a_graph_goes_on_where_it_was_saved(killed, collection, arguments):
     """Guards against documents that stand in a graph twice, or not at all."""
-    folder = tmp_path / "index"
-    arguments = ("hnsw16", collection.ids, collection.vectors, collection.queries)
-    assert in_process(killed_at, "assembly:write_index", 4, build_vectors, folder, *arguments, -1.0) == KILLED
-    (saved,) = (tmp_path / "index.build").glob("*.faiss")
+    folder = killed("hnsw16", "assembly:write_index", 4, save_every=-1.0)
+    (saved,) = folder.with_name("index.build").glob("*.faiss")
     assert faiss.read_index(str(saved)).ntotal == 2 * 512
-    build_vectors(folder, *arguments)
+    build_vectors(folder, "hnsw16", *arguments)
     index = FaissIndex.open(folder)
     assert share_found(index, collection) >= 0.98
     assert [each.ids for each in index.search(collection.vectors[::50], 1)] == [[key] for key in collection.ids[::50]]
 
 
-def test_a_damaged_intermediate_index_is_made_again(tmp_path, collection):
+def test_a_damaged_intermediate_index_is_made_again(killed, tmp_path, collection, arguments):
     """Guards against a build that can never end, because what it would go on from was cut short."""
-    folder, whole = tmp_path / "index", tmp_path / "whole"
-    arguments = (SPEC, collection.ids, collection.vectors, collection.queries)
-    assert in_process(killed_at, "assembly:write_documents", 1, build_vectors, folder, *arguments, -1.0) == KILLED
+    folder, whole, said = killed(SPEC, save_every=-1.0), tmp_path / "whole", []
     (saved,) = (tmp_path / "index.build").glob("*.faiss")
     os.truncate(saved, saved.stat().st_size - 1)
-    said = []
-    build_from_vectors(folder, *arguments[1:3], settings=settings(SPEC), queries=collection.queries, say=said.append)
+    build_from_vectors(folder, *arguments[:2], settings=settings(SPEC), queries=collection.queries, say=said.append)
     assert said[0] == "ivf16,sq8-0.faiss: is not whole; trains and adds again"
-    build_vectors(whole, *arguments)
+    build_vectors(whole, SPEC, *arguments)
     assert contents(folder) == contents(whole)
 
 
-def test_another_spec_takes_the_shards_that_are_there(tmp_path, collection, monkeypatch):
-    """Guards against a second encoding for a second try, and an intermediate index of another kind that is gone on with."""
-    folder = tmp_path / "index"
-    arguments = (collection.ids, collection.vectors, collection.queries)
-    assert in_process(killed_at, "assembly:write_documents", 1, build_vectors, folder, "flat", *arguments) == KILLED
-    monkeypatch.setattr(ShardStore, "write", None)
-    build_vectors(folder, SPEC, *arguments)
-    assert IndexManifest.read(folder).spec == SPEC
-
-
-def test_other_documents_do_not_go_on_with_it(tmp_path, collection):
-    """Guards against an index of two corpora."""
-    folder = tmp_path / "index"
-    arguments = (collection.ids, collection.vectors, collection.queries)
-    assert in_process(killed_at, "assembly:write_documents", 1, build_vectors, folder, "flat", *arguments) == KILLED
+def test_what_is_finished_is_of_use_for_the_same_documents(killed, collection, arguments, monkeypatch):
+    """Guards against an index of two corpora, a second encoding, and an intermediate index of another spec gone on with."""
+    folder = killed("flat")
     with pytest.raises(InputError, match=r"index.build: is a build of other documents .* repeat the command"):
         build_vectors(folder, "flat", collection.ids, collection.vectors[::-1], collection.queries)
-    build_vectors(folder, "flat", *arguments)
-    assert FaissIndex.open(folder).manifest.count == 2000
+    monkeypatch.setattr(ShardStore, "write", None)
+    build_vectors(folder, SPEC, *arguments)
+    manifest = IndexManifest.read(folder)
+    assert (manifest.spec, manifest.count) == (SPEC, 2000)
 
 
 @pytest.fixture
