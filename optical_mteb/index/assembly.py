@@ -83,7 +83,7 @@ class BuildSettings:
             raise InputError(f"recall {self.recall:g}: expected a share of more than 0 and 1 at most")
 
     def check(self, count: int, width: int | None) -> None:
-        """Check, before anything is encoded, that an index can be built over so many documents; `width` may be unknown.
+        """Check, before anything is encoded, that an index can be built over `count` documents; `width` may be unknown.
 
         Raises:
             InputError: The spec needs more documents, or another width.
@@ -94,10 +94,9 @@ class BuildSettings:
 
     def for_late_interaction(self) -> BuildSettings:
         """The same for documents of many rows, which are scored again with all of them unless each is compared."""
-        spec = self.spec if self.spec == AUTO else IndexSpec.parse(self.spec)
-        if isinstance(spec, IndexSpec) and not spec.exact:
-            spec = replace(spec, refine=True)
-        return replace(self, spec=str(spec))
+        if self.spec == AUTO or IndexSpec.parse(self.spec).exact:
+            return self
+        return replace(self, spec=str(replace(IndexSpec.parse(self.spec), refine=True)))
 
 
 def assemble(
@@ -121,8 +120,7 @@ def assemble(
             there is no room on the disk.
     """
     count, width = store.key.count, store.width
-    say_truncated(store, model, say)
-    bare = left_out(store, corpus.source, say)
+    bare = left_out(store, corpus.source, model, say)
     tokens = store.total if store.key.tokens else None
     if settings.spec == AUTO:
         spec, chosen = choose(count, width, memory=settings.memory, recall=settings.recall, tokens=tokens)
@@ -175,22 +173,20 @@ def assemble(
     return manifest
 
 
-def say_truncated(store: ShardStore, model: ModelRecord | None, say: Say) -> None:
-    """One line about documents that the model does not read to the end, where there are some."""
+def left_out(store: ShardStore, source: str, model: ModelRecord | None, say: Say) -> Integers:
+    """Positions of the documents that no search is to find, as they have no vector.
+
+    A line says how many they are, and another one how many documents the model does not read to the end.
+
+    Raises:
+        InputError: No document has a vector, or a shard is damaged.
+    """
     truncated = store.truncated()
     if truncated and model is not None:
         say(
             f"{truncated:,} of {store.key.count:,} documents are longer than the {model.max_tokens:,} tokens that the "
             "model reads; what follows is not searched"
         )
-
-
-def left_out(store: ShardStore, source: str, say: Say) -> Integers:
-    """Positions of the documents that no search is to find, as they have no vector; a line says how many they are.
-
-    Raises:
-        InputError: No document has a vector, or a shard is damaged.
-    """
     bare, count = store.bare(), store.key.count
     if len(bare) == count:
         raise InputError(f"{source}: no document has a vector that is finite and not zero; use another model")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings
@@ -38,25 +39,23 @@ class FaissBackend:
     def __init__(self, settings: BuildSettings) -> None:
         self.settings = settings
         self._ids: list[str] = []
-        self._rows: list[Rows] = []
+        self._texts: list[NDArray[np.float32]] = []
         self._corpus: StoredCorpus | None = None
 
     def add_documents(self, embeddings: Array, idxs: Sequence[str]) -> None:
-        """Take documents in, by their ids: [n, width]; of late interaction, [tokens, width] each.
+        """Take in documents and their ids: vectors, [n, width]; of late interaction, [tokens, width] each.
 
         Raises:
             InputError: The embeddings are neither.
         """
-        self._rows.append(_rows_of(embeddings))
+        self._texts += _rows_of(embeddings).texts
         self._ids += map(str, idxs)
 
     def added(self) -> tuple[list[str], Rows]:
         """Ids and rows of the documents that were added, which are not kept here any longer."""
-        ids, rows = self._ids, Rows.joined([rows.vectors for rows in self._rows])
-        if self._rows:
-            rows = Rows(rows.vectors, np.concatenate([rows.lengths for rows in self._rows]))
-        self._ids, self._rows = [], []
-        return ids, rows
+        added = self._ids, Rows.joined(self._texts)
+        self._ids, self._texts = [], []
+        return added
 
     def use(self, corpus: StoredCorpus) -> None:
         """Search this corpus until `clear`."""

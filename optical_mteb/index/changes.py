@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from optical_mteb.errors import InputError
-from optical_mteb.index.assembly import Say, add_shards, left_out, say_truncated, vectors_of, versions
+from optical_mteb.index.assembly import Say, add_shards, left_out, vectors_of, versions
 from optical_mteb.index.build import fill_shards
 from optical_mteb.index.build_folder import building, keep, new_version
 from optical_mteb.index.corpus import Corpus
@@ -45,7 +45,7 @@ def add_documents(
 ) -> IndexManifest:
     """Put documents into an index; a process that is killed meanwhile goes on when it is repeated.
 
-    The model is loaded by the name on record by default.
+    The encoder is loaded to the device by the name on record, if none is given.
 
     Raises:
         InputError: An id is in the index already, the model is not that of the index, another process builds or
@@ -57,8 +57,7 @@ def add_documents(
         model = index.encoder()
         store = _store(site, index, corpus, shard_size=SHARD_SIZE)
         fill_shards(store, corpus, model, say)
-        say_truncated(store, model.record, say)
-        return _append(site, index, store, left_out(store, corpus.source, say))
+        return _append(site, index, store, left_out(store, corpus.source, model.record, say))
 
 
 def add_vectors(folder: Path, ids: Sequence[str], vectors: Vectors) -> IndexManifest:

@@ -31,10 +31,14 @@ ATTEMPTS = 1000
 Read = TypeVar("Read")
 
 
-class FileRecord(BaseModel):
-    """A file as it was written: its size and the SHA-256 of its content."""
+class Record(BaseModel):
+    """What is written beside an index or a shard; a field of another version, or a misspelt one, is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(Record):
+    """A file as it was written: its size and the SHA-256 of its content."""
 
     bytes: NonNegativeInt
     sha256: str
@@ -63,7 +67,7 @@ class FileRecord(BaseModel):
             return f"cannot be read ({error.strerror or error})"
 
 
-class ModelRecord(BaseModel):
+class ModelRecord(Record):
     """The model that encoded the documents, and how.
 
     Attributes:
@@ -74,8 +78,6 @@ class ModelRecord(BaseModel):
         max_tokens: Longest document that it reads, prompt and special tokens counted in; None where it has no limit.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     revision: str
     document_prompt: str = ""
@@ -83,7 +85,7 @@ class ModelRecord(BaseModel):
     max_tokens: PositiveInt | None = None
 
 
-class CorpusRecord(BaseModel):
+class CorpusRecord(Record):
     """The documents that an index was built from.
 
     Attributes:
@@ -94,8 +96,6 @@ class CorpusRecord(BaseModel):
         left_out: Of them, those that have no vector that can be compared, which no search finds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: str
     fingerprint: str
     count: PositiveInt
@@ -103,7 +103,7 @@ class CorpusRecord(BaseModel):
     left_out: NonNegativeInt = 0
 
 
-class Tuning(BaseModel):
+class Tuning(Record):
     """Search parameters, and the recall that they were measured to have.
 
     Attributes:
@@ -116,8 +116,6 @@ class Tuning(BaseModel):
         ef_search: Nodes to keep in view, for `hnsw`.
         candidates: Documents that are scored again, for `+refine`; in proportion more where more than `depth` are wanted.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     target: float
     recall: float = 1.0
@@ -139,7 +137,7 @@ class Tuning(BaseModel):
         return max(depth, math.ceil((self.candidates or 0) * max(1.0, depth / self.depth)))
 
 
-class IndexManifest(BaseModel):
+class IndexManifest(Record):
     """All that is on record about an index.
 
     Attributes:
@@ -159,8 +157,6 @@ class IndexManifest(BaseModel):
         versions: Versions of the libraries that wrote it.
         files: The folder's other files.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     format: Literal[1, 2] = 1
     spec: str

@@ -113,7 +113,9 @@ class Rows:
         return Rows(self.vectors[~lost[owners]], np.where(lost, 0, self.lengths))
 
     def check_unit(self, names: Sequence[object], *, kind: str, model: str) -> None:
-        """Check that all rows are of length 1; what names the texts and the model is for the error message.
+        """Check that all rows are of length 1.
+
+        The names of the texts, what they are ("document" or "query") and the model's name are for the error line.
 
         Raises:
             InputError: One is not finite, or of another length.
@@ -176,7 +178,7 @@ def unit_or_zero(vectors: Vectors) -> Vectors:
 
 
 def unit(vectors: Vectors, names: Sequence[object], *, kind: str = "document") -> Vectors:
-    """Vectors, [n, width], brought to length 1; the names of what they are of are for the error message.
+    """Vectors, [n, width], brought to length 1; `names`, and `kind` ("document" or "query"), are for the error line.
 
     Raises:
         InputError: One is zero, or has a component that is not finite.

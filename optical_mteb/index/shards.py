@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from optical_mteb.errors import InputError
 from optical_mteb.index.build_folder import storing
@@ -23,6 +23,7 @@ from optical_mteb.index.manifest import (
     CorpusRecord,
     FileRecord,
     ModelRecord,
+    Record,
 )
 from optical_mteb.index.rows import Integers, Rows
 from optical_mteb.storage import atomic_file, take_place
@@ -37,7 +38,7 @@ LENGTHS_FILE = "lengths.npy"
 _KEY = "key.json"
 
 
-class ShardKey(BaseModel):
+class ShardKey(Record):
     """What shards depend on; those of another key are of no use.
 
     Attributes:
@@ -52,8 +53,6 @@ class ShardKey(BaseModel):
         dtype: Of the vectors.
         tokens: Whether each token of a document has a vector, and not the document.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
     fingerprint: str
@@ -74,7 +73,7 @@ class ShardKey(BaseModel):
         return cls(fingerprint=corpus.fingerprint, count=corpus.count, shard_size=size, **read, **more)
 
 
-class ShardManifest(BaseModel):
+class ShardManifest(Record):
     """What a finished shard holds.
 
     Attributes:
@@ -83,8 +82,6 @@ class ShardManifest(BaseModel):
         bare: Of them, those that have no row that can be compared.
         files: Its files.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     count: PositiveInt
     truncated: NonNegativeInt
@@ -156,7 +153,9 @@ class ShardStore:
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def write(self, number: int, rows: Rows, documents: pa.Table, *, truncated: int = 0) -> None:
-        """Write a shard: its documents, with the columns of `schema`, and their rows, zero or none if not comparable.
+        """Write a shard: its documents, with the columns of `schema`, and their rows.
+
+        Rows are zero, or there are none, for those that cannot be compared; `truncated` were not read to the end.
 
         Raises:
             InputError: The folder cannot be written to.

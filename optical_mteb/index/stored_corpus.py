@@ -108,7 +108,7 @@ class StoredCorpus:
                     ids, rows = encode(*store.bounds(number))
                     store.write(number, rows, pa.table([list(ids)], schema=IDS))
             source = self.record.source
-            left_out(store, source, lambda line: logger.warning(f"{source}: {line}"))
+            left_out(store, source, self.model, lambda line: logger.warning(f"{source}: {line}"))
 
     def index(self, queries: Rows) -> FaissIndex:
         """The index over the documents; built and tuned on the queries where there is none, or a damaged one.
