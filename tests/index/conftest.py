@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import dataclass
 
 import faiss
@@ -68,14 +69,6 @@ def sentence(number: int) -> str:
     return " ".join(generator.choice(WORDS, size=1 + number % 12)) + f" {number}"
 
 
-@pytest.fixture
-def encoder(tiny_base):
-    """The tiny encoder, as it is loaded from its folder."""
-    from optical_mteb.index.encoder import load_encoder
-
-    return load_encoder(str(tiny_base), device="cpu")
-
-
 def contents(folder):
     """The manifest of an index, its day aside, and its other files by name."""
     manifest = json.loads((folder / "manifest.json").read_text()) | {"created": ""}
@@ -117,9 +110,11 @@ def index_command(command, monkeypatch, tmp_path):
     return lambda *arguments: command("index", *map(str, arguments))
 
 
-def write_shards(folder, vectors, shard_size, numbers=None):
+def write_shards(folder, vectors, shard_size, numbers=None, **more):
     """Write vectors of documents `d0`, `d1` and so on as shards; as many are not read to the end as a shard's number."""
-    store = ShardStore(folder, ShardKey(fingerprint="f", count=len(vectors), shard_size=shard_size, texts=False))
+    store = ShardStore(
+        folder, ShardKey(fingerprint="f", count=len(vectors), shard_size=shard_size, texts=False, **more)
+    )
     for number in range(len(store)) if numbers is None else numbers:
         start, stop = store.bounds(number)
         ids = pa.table([[f"d{row}" for row in range(start, stop)]], schema=IDS)
@@ -135,6 +130,14 @@ def shards_written(monkeypatch):
         ShardStore, "write", lambda store, n, *rest, **kw: (written.append(n), original(store, n, *rest, **kw))
     )
     return written
+
+
+@pytest.fixture
+def largest_file():
+    """Sets the bytes from which on writing a file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_from_vectors, build_index
 from optical_mteb.index.build_folder import building, new_version
-from optical_mteb.index.changes import add_vectors, remove_documents
 from optical_mteb.index.corpus import Corpus
 from optical_mteb.index.manifest import ModelRecord
 from optical_mteb.index.rows import Rows
@@ -28,7 +27,7 @@ WIDTH = 32
 
 
 def in_process(function, *arguments):
-    """Run a function of this module in a process of its own; its exit code, negative where a signal ended it."""
+    """Run a function of a module in a process of its own; its exit code, negative where a signal ended it."""
     process = CONTEXT.Process(target=function, args=arguments)
     process.start()
     process.join(60)
@@ -37,7 +36,7 @@ def in_process(function, *arguments):
 
 
 def killed_at(step, number, function, *arguments):
-    """In this process: run a function of this module, and SIGKILL at the beginning of a step's `number`-th call.
+    """In this process: run a function, and SIGKILL at the beginning of a step's `number`-th call.
 
     A step is `module:name` or `module:Class.name` under `optical_mteb.index`; a module with a dot before it is beside it.
     """
@@ -95,15 +94,6 @@ def build_texts(folder, texts, spec, log=None, save_every=600.0, *, late=False):
 build_tokens = partial(build_texts, late=True)
 
 
-def add(folder, ids, vectors):
-    faiss.omp_set_num_threads(1)
-    add_vectors(Path(folder), ids, vectors)
-
-
-def remove(folder, ids):
-    remove_documents(Path(folder), ids)
-
-
 def replace_version(target, text):
     """Put a folder with one file in the place of an index."""
     with building(target) as site, new_version(site, target) as new:
@@ -149,11 +139,6 @@ class StubEncoder:
         return Rows.single(stub_vectors(texts))
 
 
-def stub_encoder(log=None, **record):
-    """A stub, with what is on record about it."""
-    return StubEncoder(ModelRecord(**{"name": "stub", "revision": "1" * 40, "max_tokens": 8} | record), log)
-
-
 def stub_vectors(texts):
     """A vector of length 1 for each text, always the same; not a number for one that says so."""
     rows = [np.random.default_rng(list(text.encode())).standard_normal(WIDTH) for text in texts]
@@ -172,9 +157,12 @@ class StubTokenEncoder(StubEncoder):
         return Rows.joined([stub_tokens(text) for text in texts], WIDTH)
 
 
-def stub_token_encoder(log=None, **record):
+def stub_encoder(log=None, *, kind=StubEncoder, **record):
     """A stub, with what is on record about it."""
-    return StubTokenEncoder(ModelRecord(**{"name": "stub", "revision": "1" * 40} | record), log)
+    return kind(ModelRecord(**{"name": "stub", "revision": "1" * 40, "max_tokens": 8} | record), log)
+
+
+stub_token_encoder = partial(stub_encoder, kind=StubTokenEncoder, max_tokens=None)
 
 
 def stub_tokens(text):

@@ -10,7 +10,6 @@ from optical_mteb.index import FaissIndex, IndexManifest, faiss_index, manifest
 from optical_mteb.index.build import build_from_vectors
 from optical_mteb.index.changes import add_documents, add_vectors, remove_documents
 from optical_mteb.index.corpus import Corpus
-from tests.index import processes
 from tests.index.conftest import contents, sentence, share_found
 from tests.index.processes import in_process, index_texts, killed_at, settings, stub_encoder
 
@@ -110,26 +109,23 @@ def test_a_killed_change_leaves_the_index_as_it_was(half, collection, step):
     folder = half("ivf16,sq8+refine")
     before = contents(folder)
     new = (collection.ids[1500:], collection.vectors[1500:])
-    assert in_process(killed_at, step, 1, processes.add, folder, *new) == -9
+    assert in_process(killed_at, step, 1, add_vectors, folder, *new) == -9
     assert contents(folder) == before
-    assert in_process(killed_at, "changes:IndexManifest.write", 1, processes.remove, folder, ["d7"]) == -9
+    assert in_process(killed_at, "changes:IndexManifest.write", 1, remove_documents, folder, ["d7"]) == -9
     assert contents(folder) == before
     assert add_vectors(folder, *new).count == 2000
     assert remove_documents(folder, ["d7"]).removed == 1
     assert not folder.with_name("index.build").exists()
 
 
-def test_a_full_disk_leaves_the_index_as_it_was(half, collection):
+def test_a_full_disk_leaves_the_index_as_it_was(half, collection, largest_file):
     """Guards against an index that is gone because there was no room for its next version."""
     folder = half("flat")
     before = contents(folder)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
-        with pytest.raises(InputError, match=r"index: cannot be written .*make room there, then run the same"):
-            add_vectors(folder, collection.ids[1500:], collection.vectors[1500:])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    largest_file(200_000)
+    with pytest.raises(InputError, match=r"index: cannot be written .*make room there, then run the same"):
+        add_vectors(folder, collection.ids[1500:], collection.vectors[1500:])
+    largest_file(resource.RLIM_INFINITY)
     assert contents(folder) == before
     assert add_vectors(folder, collection.ids[1500:], collection.vectors[1500:]).count == 2000
 

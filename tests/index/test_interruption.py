@@ -131,14 +131,6 @@ def test_what_is_finished_is_of_use_for_the_same_documents(killed, collection, a
     assert (manifest.spec, manifest.count) == (SPEC, 2000)
 
 
-@pytest.fixture
-def largest_file():
-    """Sets the bytes from which on writing a file fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize(
     ("spec", "size", "where", "shards"),
     [

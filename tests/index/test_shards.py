@@ -14,8 +14,8 @@ def key(**changed):
     return ShardKey(**{"fingerprint": "f", "count": 10, "shard_size": 4, "texts": False} | changed)
 
 
-def filled(folder, collection, numbers=None):
-    return write_shards(folder / "shards", collection.vectors[:10], 4, numbers)
+def filled(folder, collection, numbers=None, **more):
+    return write_shards(folder / "shards", collection.vectors[:10], 4, numbers, **more)
 
 
 def test_shards_hold_what_was_written(tmp_path, collection):
@@ -49,13 +49,13 @@ def test_an_unfinished_shard_is_missing(tmp_path, collection):
     assert not (shards / ".000001").exists()
 
 
-@pytest.mark.parametrize("name", ["vectors.npy", "documents.arrow"])
+@pytest.mark.parametrize("name", ["vectors.npy", "documents.arrow", "lengths.npy"])
 def test_an_edited_shard_is_not_indexed(tmp_path, collection, name):
     """Guards against one flipped bit that ends up in the index."""
-    store = filled(tmp_path, collection)
+    store = filled(tmp_path, collection, tokens=True)
     flip(tmp_path / "shards" / "000001" / name, -20)
     with pytest.raises(InputError, match=f"{name}: has changed since it was written; remove .*000001 and repeat"):
-        store.rows(1) if name == "vectors.npy" else store.documents(1)
+        store.documents(1) if name == "documents.arrow" else store.rows(1)
 
 
 @pytest.mark.parametrize(
