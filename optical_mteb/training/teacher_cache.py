@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import NegativeInt
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
@@ -32,18 +33,18 @@ class CacheKey(StoreKey):
     """What a teacher's output depends on besides the text.
 
     Attributes:
-        format: Version of the files.
-        revision: Revision of the teacher.
+        revision: What `base_revision` returns for the teacher.
         prompt: Text before every sentence, empty for none.
-        max_tokens: Longest input that the teacher reads, prompt and special tokens counted in.
+        max_tokens: Longest input that the teacher reads, prompt and special tokens counted in; the teacher's own limit
+            holds where that is lower.
         layers: Hidden layers kept besides the token embeddings, counted from the last one, -1.
-        tokens: Whether outputs of tokens are kept; without, the sentence embeddings alone.
+        tokens: Whether outputs of tokens are kept; without, the sentence embeddings alone, 2·d + 16 bytes a text.
     """
 
     revision: str
     prompt: str
     max_tokens: int
-    layers: tuple[int, ...]
+    layers: tuple[NegativeInt, ...] = ()
     tokens: bool = True
 
     def digest(self) -> str:
@@ -67,34 +68,14 @@ class TeacherCache:
     a store writes nothing.
 
     Args:
-        teacher: The teacher; its weights must be those of `revision`.
-        revision: What `base_revision` returns for the teacher.
-        prompt: Text before every sentence, empty for none.
-        max_tokens: Longest input in tokens; the teacher's own limit holds where that is lower.
-        layers: Hidden layers to keep besides the token embeddings, as -1 for the last.
-        tokens: Keep what the teacher says of tokens; without, 2·d + 16 bytes a text.
-
-    Raises:
-        InputError: A layer is not counted from the last one.
+        teacher: The teacher; its weights must be those of the key's revision.
+        key: What else the outputs depend on.
     """
 
-    def __init__(
-        self,
-        teacher: SentenceTransformer,
-        *,
-        revision: str,
-        prompt: str,
-        max_tokens: int,
-        layers: Sequence[int] = (),
-        tokens: bool = True,
-    ) -> None:
-        if any(layer >= 0 for layer in layers):
-            raise InputError(f"layers {list(layers)}: expected negative numbers, counted from the last layer, -1")
+    def __init__(self, teacher: SentenceTransformer, key: CacheKey) -> None:
         self._teacher = teacher
-        self._key = CacheKey(
-            revision=revision, prompt=prompt, max_tokens=max_tokens, layers=tuple(layers), tokens=tokens
-        )
-        self._store = ShardStore(home() / "teacher" / self._key.digest(), self._key, "teacher")
+        self._key = key
+        self._store = ShardStore(home() / "teacher" / key.digest(), key, "teacher")
 
     def __len__(self) -> int:
         return len(self._store)

@@ -18,7 +18,7 @@ from optical_mteb.training.objective import score_of
 from optical_mteb.training.projection import embedding_width
 from optical_mteb.training.readings import Reading
 from optical_mteb.training.recipe import DocumentRankTerm, RankTerm, Recipe
-from optical_mteb.training.teacher_cache import TeacherCache
+from optical_mteb.training.teacher_cache import CacheKey, TeacherCache
 
 PASSAGE_SENTENCES = (3, 5)
 """Fewest and most sentences of a passage in a bank."""
@@ -51,32 +51,19 @@ def teacher_cache(
 ) -> TeacherCache:
     """The teacher's outputs for English texts, from disk where they are there.
 
-    Args:
-        recipe: The recipe.
-        models: Student and teacher.
-        texts: The texts.
-        reading: How the teacher reads them.
-        layers: Hidden layers to keep besides.
-        tokens: Keep what the teacher says of tokens.
-        max_tokens: Longer texts are cut; at `student.max_tokens` by default.
-        say: Takes the lines that report progress.
+    Longer texts are cut at `max_tokens`, by default at `student.max_tokens`; `layers` and `tokens` are those of `CacheKey`.
     """
     tokenizer = models.teacher.tokenizer.backend_tokenizer.to_str()
-    cache = TeacherCache(
-        models.teacher,
-        # A teacher that was pruned with its student gives the same tokens other ids.
-        revision=" ".join(
-            [
-                models.teacher_revision,
-                hashlib.sha256(tokenizer.encode()).hexdigest()[:16],
-                *([models.teacher_variant] if models.teacher_variant else []),
-            ]
-        ),
+    # A teacher that was pruned with its student gives the same tokens other ids.
+    which = (models.teacher_revision, hashlib.sha256(tokenizer.encode()).hexdigest()[:16], models.teacher_variant)
+    key = CacheKey(
+        revision=" ".join(filter(None, which)),
         prompt=models.teacher_reads(reading),
         max_tokens=max_tokens or recipe.student.max_tokens,
-        layers=layers,
+        layers=tuple(layers),
         tokens=tokens,
     )
+    cache = TeacherCache(models.teacher, key)
     read = cache.ensure(texts, say=say)
     say(f"teacher: read {read:,} texts, {len(cache):,} in the cache")
     return cache

@@ -19,7 +19,7 @@ from optical_mteb.training.losses import (
 from optical_mteb.training.losses.contrastive import maxsim, maxsim_of_chosen
 from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import RankTerm, read_recipe
-from optical_mteb.training.teacher_cache import TeacherCache
+from optical_mteb.training.teacher_cache import CacheKey, TeacherCache
 from optical_mteb.training.teacher_reading import BANK_TOKENS, bank_texts, read_bank, read_banks
 from optical_mteb.training.trainer import DistillationCollator, by_column
 from tests.training.conftest import bitext, handmade, recipe_tables
@@ -215,7 +215,7 @@ def test_bank_texts_and_their_embeddings(tiny_model, monkeypatch):
     assert set(few) < set(texts)
     teacher = tiny_model(seed=2)
     for tokens in (True, False):
-        cache = TeacherCache(teacher, revision="r", prompt="passage: ", max_tokens=64, tokens=tokens)
+        cache = TeacherCache(teacher, CacheKey(revision="r", prompt="passage: ", max_tokens=64, tokens=tokens))
         assert cache.ensure(texts) == len(texts)
         bank = read_bank(texts, cache, 32, tokens=tokens)
         direct = teacher.encode(texts, prompt="passage: ", convert_to_tensor=True)

@@ -10,7 +10,7 @@ import torch
 
 from optical_mteb.errors import InputError
 from optical_mteb.training.losses.encoding import encode, special_token_ids
-from optical_mteb.training.teacher_cache import TeacherCache
+from optical_mteb.training.teacher_cache import CacheKey, TeacherCache
 from optical_mteb.training.trainer import DistillationCollator
 
 TEXTS = ["good morning", "the house is red", "", "a", "wonderful " * 1000, "snow ☃ and 北京", "good morning"]
@@ -20,6 +20,10 @@ SETTINGS = {"revision": "r1", "prompt": "passage: ", "max_tokens": 40}
 @pytest.fixture
 def teacher(tiny_model):
     return tiny_model(seed=3)
+
+
+def opened(teacher, **settings):
+    return TeacherCache(teacher, CacheKey(**SETTINGS | settings))
 
 
 def direct(teacher, texts, prompt, max_tokens):
@@ -67,7 +71,7 @@ def shards(cache):
 @pytest.mark.parametrize("max_tokens", [16, 10_000])
 def test_features_equal_the_teacher(teacher, prompt, max_tokens):
     """Guards against outputs of another text, prompt or length limit, and a row order lost to the sorting by length."""
-    cache = TeacherCache(teacher, revision="r1", prompt=prompt, max_tokens=max_tokens, layers=(-1, -3))
+    cache = opened(teacher, prompt=prompt, max_tokens=max_tokens, layers=(-1, -3))
     assert cache.ensure(TEXTS, batch_size=2) == len(set(TEXTS)) == len(cache)
     features = assert_equal_to_direct(teacher, cache, TEXTS, prompt, max_tokens, layers=(-1, -3))
     assert features["hidden_layers"].shape == (len(TEXTS), min(max_tokens, 128), 2, 32)
@@ -75,7 +79,7 @@ def test_features_equal_the_teacher(teacher, prompt, max_tokens):
 
 def test_a_batch_without_the_longest_text(teacher):
     """Guards against padding to the longest text of the store, and a `hidden_layers` nobody asked for."""
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     cache.ensure(TEXTS)
     features = assert_equal_to_direct(teacher, cache, ["a", "good morning"], "passage: ", 40)
     assert "hidden_layers" not in features
@@ -92,7 +96,7 @@ def test_sentences_of_one_length_are_read_together(tiny_model, monkeypatch):
         padding.append(int((features["attention_mask"] == 0).sum()))
         return features
 
-    cache = TeacherCache(teacher, revision="r1", prompt="", max_tokens=40)
+    cache = opened(teacher, prompt="")
     monkeypatch.setattr(teacher, "preprocess", recorded)
     long_words = ["wonderful", "wonderful a", "wonderful b"]
     short_words = ["a b c d", "b c d a", "c d a b"]
@@ -103,7 +107,7 @@ def test_sentences_of_one_length_are_read_together(tiny_model, monkeypatch):
 def test_left_padding(teacher):
     """Guards against padding stored as text where a tokenizer pads on the left."""
     teacher.tokenizer.padding_side = "left"
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     cache.ensure(["red", "good morning"])
     ids = cache.features(["red", "good morning"])["input_ids"]
     teacher.tokenizer.padding_side = "right"
@@ -116,7 +120,7 @@ def test_a_teacher_in_training_mode(teacher):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
     teacher.train()
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     cache.ensure(["good morning"])
     assert_equal_to_direct(teacher, cache, ["good morning"], "passage: ", 40)
 
@@ -124,28 +128,26 @@ def test_a_teacher_in_training_mode(teacher):
 def test_the_teacher_is_left_as_it_was(teacher):
     """Guards against a length limit, a mode or a flag of the encoding that stays switched on, after an error too."""
     teacher.train()
-    cache = TeacherCache(teacher, **SETTINGS, layers=(-1,))
+    cache = opened(teacher, layers=(-1,))
     cache.ensure(["a"])
     assert teacher.training
     with pytest.raises(InputError, match=r"layers \[-9\]: the model has 3"):
-        TeacherCache(teacher, **SETTINGS, layers=(-9,)).ensure(["b"])
+        opened(teacher, layers=(-9,)).ensure(["b"])
     assert teacher.training
     assert teacher.max_seq_length == 128
     assert not teacher[0].auto_model.config.output_hidden_states
-    with pytest.raises(InputError, match="negative"):
-        TeacherCache(teacher, **SETTINGS, layers=(0,))
 
 
 def test_a_second_open_never_calls_the_teacher(teacher, monkeypatch):
     """Guards against a store that is not found again, or that encodes what it has."""
-    TeacherCache(teacher, **SETTINGS).ensure(TEXTS)
-    expected = TeacherCache(teacher, **SETTINGS).features(TEXTS)
+    opened(teacher).ensure(TEXTS)
+    expected = opened(teacher).features(TEXTS)
 
     def fail(*args, **kwargs):
         raise AssertionError("the teacher ran")
 
     monkeypatch.setattr(teacher, "forward", fail)
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     assert cache.ensure(iter(TEXTS)) == 0
     assert "a" in cache
     assert "b" not in cache
@@ -155,7 +157,7 @@ def test_a_second_open_never_calls_the_teacher(teacher, monkeypatch):
 
 def test_later_texts_join(teacher):
     """Guards against a second shard that hides the first, or repeats it."""
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     lines = []
     assert cache.ensure(["a", "b"], say=lines.append) == 2
     assert lines == ["teacher: 2 of 2 new sentences encoded"]
@@ -170,12 +172,12 @@ def test_later_texts_join(teacher):
 )
 def test_other_settings_share_nothing(teacher, other):
     """Guards against outputs of one revision, prompt, limit or set of layers handed out for another, copied folder or not."""
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     cache.ensure(["a"])
-    stranger = TeacherCache(teacher, **(SETTINGS | other))
+    stranger = opened(teacher, **other)
     assert len(stranger) == 0
     shutil.copytree(cache._store._folder, stranger._store._folder)
-    assert len(TeacherCache(teacher, **(SETTINGS | other))) == 0
+    assert len(opened(teacher, **other)) == 0
 
 
 @pytest.mark.long
@@ -184,7 +186,7 @@ def test_other_settings_share_nothing(teacher, other):
 )
 def test_unfinished_shards_are_ignored(teacher, damage):
     """Guards against a crash of one run that breaks, or falsifies, all later ones."""
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     cache.ensure(["a", "b"])
     [shard] = shards(cache)
     manifest, tokens = shard / "manifest.json", shard / "tokens.npy"
@@ -200,7 +202,7 @@ def test_unfinished_shards_are_ignored(teacher, damage):
         tokens.unlink()
     else:
         shard.rename(shard.with_name(f".{shard.name}.abc"))
-    again = TeacherCache(teacher, **SETTINGS)
+    again = opened(teacher)
     assert len(again) == 0
     assert again.ensure(["a", "b"]) == 2
     assert_equal_to_direct(teacher, again, ["a", "b"], "passage: ", 40)
@@ -209,8 +211,8 @@ def test_unfinished_shards_are_ignored(teacher, damage):
 @pytest.mark.long
 def test_a_flipped_bit_changes_nothing(teacher, tmp_path, caplog):
     """Guards against a damaged disk that changes what a student learns, or has every later training read texts again."""
-    texts, settings = ["good morning", "a", "the house is red"], SETTINGS | {"layers": (-1,)}
-    cache = TeacherCache(teacher, **settings)
+    texts = ["good morning", "a", "the house is red"]
+    cache = opened(teacher, layers=(-1,))
     cache.ensure(texts)
     clean = cache.features(texts)
     kept = cache._store._folder.rename(tmp_path / "kept")
@@ -225,7 +227,7 @@ def test_a_flipped_bit_changes_nothing(teacher, tmp_path, caplog):
             (cache._store._folder / shard.name / name).write_bytes(damaged)
             for said in (True, False):
                 caplog.clear()
-                again = TeacherCache(teacher, **settings)
+                again = opened(teacher, layers=(-1,))
                 again.ensure(texts)
                 found = again.features(texts)
                 assert all(torch.allclose(found[column], clean[column], atol=1e-3) for column in clean), (name, place)
@@ -235,7 +237,7 @@ def test_a_flipped_bit_changes_nothing(teacher, tmp_path, caplog):
 
 def test_files(teacher):
     """Guards against padding or float32 on disk, columns that disagree, and files that only pickle reads."""
-    cache = TeacherCache(teacher, **SETTINGS, layers=(-2, -1))
+    cache = opened(teacher, layers=(-2, -1))
     cache.ensure(["good morning", "a"])
     [shard] = shards(cache)
     arrays = {
@@ -263,7 +265,7 @@ def test_files(teacher):
 
 def test_two_writers_at_once(teacher, monkeypatch):
     """Guards against one of two processes that encode the same texts at once spoiling or losing the other's shard."""
-    first, second = (TeacherCache(teacher, **SETTINGS) for _ in range(2))
+    first, second = (opened(teacher) for _ in range(2))
     forward, nested = teacher.forward, []
 
     def interrupted(*args, **kwargs):
@@ -274,7 +276,7 @@ def test_two_writers_at_once(teacher, monkeypatch):
 
     monkeypatch.setattr(teacher, "forward", interrupted)
     assert first.ensure(["a", "b", "c"], batch_size=1) == 3
-    for cache in (first, TeacherCache(teacher, **SETTINGS)):
+    for cache in (first, opened(teacher)):
         assert len(cache) == 4
         assert_equal_to_direct(teacher, cache, ["d", "c", "b", "a"], "passage: ", 40)
     assert second.ensure(["c"]) == 0
@@ -283,7 +285,7 @@ def test_two_writers_at_once(teacher, monkeypatch):
 @pytest.mark.parametrize(("factor", "found"), [(float("nan"), "is not finite"), (1e6, "holds up to 65504")])
 def test_values_that_float16_does_not_hold(teacher, factor, found):
     """Guards against NaN and infinity written to the store, an error that does not name the text, and a shard left behind."""
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     cache.ensure(["fine"])
     poisoned = teacher.tokenizer.convert_tokens_to_ids("z")
     transformer = teacher[0].forward
@@ -316,14 +318,14 @@ def test_padding_need_not_be_finite(teacher):
 
     teacher[0].forward = forward
     del teacher[2], teacher[1]
-    assert TeacherCache(teacher, **SETTINGS).ensure(["a", "good morning"]) == 2
+    assert opened(teacher).ensure(["a", "good morning"]) == 2
 
 
 def test_a_store_that_cannot_be_written(teacher, own_home):
     """Guards against a traceback where the store's place is taken or read-only."""
     own_home.mkdir()
     (own_home / "teacher").write_text("")
-    cache = TeacherCache(teacher, **SETTINGS)
+    cache = opened(teacher)
     with pytest.raises(InputError, match="cannot write there"):
         cache.ensure(["a"])
 
@@ -331,7 +333,7 @@ def test_a_store_that_cannot_be_written(teacher, own_home):
 def test_a_full_disk(teacher):
     """Guards against a traceback, or half a shard, where the disk is full before the shard is written."""
     resource = pytest.importorskip("resource")
-    cache = TeacherCache(teacher, **SETTINGS, layers=(-1, -2, -3))
+    cache = opened(teacher, layers=(-1, -2, -3))
     cache.ensure(["a"])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -343,11 +345,11 @@ def test_a_full_disk(teacher):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert len(shards(cache)) == 1
-    assert len(TeacherCache(teacher, **SETTINGS, layers=(-1, -2, -3))) == 1
+    assert len(opened(teacher, layers=(-1, -2, -3))) == 1
 
 
 def test_an_unknown_text(teacher):
     """Guards against zeros handed out for a text that was never encoded."""
     with pytest.raises(KeyError, match="never seen"):
-        TeacherCache(teacher, **SETTINGS).features(["never seen"])
-    assert TeacherCache(teacher, **SETTINGS).ensure([]) == 0
+        opened(teacher).features(["never seen"])
+    assert opened(teacher).ensure([]) == 0
