@@ -16,13 +16,14 @@ from optical_mteb.training.losses import (
     ContrastiveDistillationLoss,
     DocumentRankDistillationLoss,
     EnglishAnchorLoss,
+    IdfWeights,
+    NormWeights,
     OpticalLoss,
     RankDistillationLoss,
     TransportContrastiveLoss,
 )
 from optical_mteb.training.losses.combined import Term
 from optical_mteb.training.losses.distillation import DistillationLoss, check_widths
-from optical_mteb.training.losses.weights import token_weights
 from optical_mteb.training.recipe import DocumentRankTerm, ObjectiveSettings, ObjectiveTerm
 
 LOSSES: dict[str, type[DistillationLoss]] = {
@@ -90,18 +91,15 @@ def weigh(
 ) -> None:
     """Put the weights of tokens in the place of their name, `marginals`, among the keys of a term, where it has some."""
     marginals = keys.pop("marginals", "uniform")
-    if marginals != "uniform":
-        keys["student_weights"] = token_weights(marginals, student, translations)
-        keys["teacher_weights"] = token_weights(marginals, teacher, english)
+    for side, model, texts in (("student", student, translations), ("teacher", teacher, english)):
+        if marginals == "idf":
+            keys[f"{side}_weights"] = IdfWeights.count(model, texts)
+        elif marginals == "norm":
+            keys[f"{side}_weights"] = NormWeights()
 
 
 def compares_sentences(settings: ObjectiveSettings, kind: Kind) -> bool:
-    """Whether a term compares the sentence embeddings of student and teacher, which must be equally wide then.
-
-    Args:
-        settings: The `[objective]` table.
-        kind: Kind of the student.
-    """
+    """Whether a term compares the sentence embeddings of student and teacher, which must be equally wide then."""
     sentence = {name for name, loss in LOSSES.items() if loss.compares == "sentence"} | {"sentence"}
     return any(name in sentence and score_of(table, kind) != "maxsim" for name, table in settings.terms.items())
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from optical_mteb.training.losses.encoding import Encoded
-
-Marginals = Literal["uniform", "idf", "norm"]
-"""Names of token weights in recipes."""
 
 TEXTS_AT_ONCE = 1000
 
@@ -77,16 +73,3 @@ class IdfWeights(TokenWeights):
 
 def _idf(holding: int, total: int) -> float:
     return math.log(1 + (total - holding + 0.5) / (holding + 0.5))
-
-
-def token_weights(name: Marginals, model: SentenceTransformer, texts: Iterable[str]) -> TokenWeights:
-    """The weights of that name for the tokens of a model.
-
-    Args:
-        name: One of `Marginals`.
-        model: Whose tokens are weighted.
-        texts: Texts that `idf` counts tokens in; the others do not read them.
-    """
-    if name == "idf":
-        return IdfWeights.count(model, texts)
-    return {"norm": NormWeights, "uniform": TokenWeights}[name]()
