@@ -17,9 +17,9 @@ from optical_mteb.bitext import Pair, ParallelCorpus
 from optical_mteb.bitext.cleaning import same_text
 from optical_mteb.students.sidecar import Kind
 from optical_mteb.training.losses.contrastive import maxsim
-from optical_mteb.training.losses.distillation import check_widths
 from optical_mteb.training.losses.encoding import Encoded
 from optical_mteb.training.losses.token_transport import TokenTransport
+from optical_mteb.training.models import Models
 from optical_mteb.training.reader import Reader
 
 ROUNDING = 1e-6
@@ -59,46 +59,23 @@ class DevScores:
 class DevEvaluator:
     """Scores a student on dev pairs, in its present state; draws no random number and leaves the student as it was.
 
-    For the accuracies, the student reads both sides, as it will at retrieval: a dense one is scored by the cosine of
-    its sentence embeddings, one of late interaction by MaxSim over content tokens, where the side that searches is the
-    query. A sentence is found if it scores above all others; a tie is a miss. Pairs that share a side, but for case and
-    punctuation at the ends, are right answers for each other. For the transport cost, the teacher reads the English side, once for all evaluations.
+    For the accuracies, the student reads both sides with the prompts of `models`, as it will at retrieval: a dense one is
+    scored by the cosine of its sentence embeddings, one of late interaction by MaxSim over content tokens, where the side
+    that searches is the query. A sentence is found if it scores above all others; a tie is a miss. Pairs that share a
+    side, but for case and punctuation at the ends, are right answers for each other. For the transport cost, the teacher
+    reads the English side, once for all evaluations.
 
     Args:
-        student: The student, not wrapped; cuts texts at its `max_seq_length`.
-        teacher: The frozen teacher; its token embeddings are as wide as the student's.
+        models: The student, not wrapped, which cuts texts at its `max_seq_length`, and the teacher, whose token embeddings
+            are as wide.
         dev: The dev pairs.
         kind: What the student becomes.
-        student_prompt: Text before every translation that the student reads, empty for none.
-        english_prompt: Text before every English sentence that the student reads.
-        teacher_prompt: Text before every English sentence that the teacher reads.
         batch_size: Sentences to read and pairs to transport at once. A block of MaxSim is the square of it.
-
-    Raises:
-        ValueError: There is no dev pair, or the widths differ.
     """
 
-    def __init__(
-        self,
-        student: SentenceTransformer,
-        teacher: SentenceTransformer,
-        dev: ParallelCorpus,
-        *,
-        kind: Kind,
-        student_prompt: str,
-        english_prompt: str,
-        teacher_prompt: str,
-        batch_size: int = 64,
-    ) -> None:
-        if not dev:
-            raise ValueError("there is no dev pair to evaluate on")
-        check_widths(student, teacher, "token")
-        self._student = student
-        self._teacher = teacher
+    def __init__(self, models: Models, dev: ParallelCorpus, *, kind: Kind, batch_size: int = 64) -> None:
+        self._models = models
         self._kind = kind
-        self._student_prompt = student_prompt
-        self._english_prompt = english_prompt
-        self._teacher_prompt = teacher_prompt
         self._batch_size = batch_size
         self._transport = TokenTransport()
         # Short sentences first, so that a batch holds little padding; no language reads another's English twice.
@@ -112,16 +89,16 @@ class DevEvaluator:
     @torch.no_grad()
     def __call__(self) -> DevScores:
         """The student's present scores."""
-        late = self._kind == "late_interaction"
-        english = self._read(self._student, self._english, self._english_prompt, with_tokens=late)
+        models, late = self._models, self._kind == "late_interaction"
+        english = self._read(models.student, self._english, models.target_prompt, with_tokens=late)
         if self._taught is None:
-            taught = self._read(self._teacher, self._english, self._teacher_prompt)
+            taught = self._read(models.teacher, self._english, models.teacher_prompt)
             # Only directions matter to the cost, and unit vectors cannot overflow.
             self._taught = taught._replace(tokens=[normalize(own.float(), dim=-1).half() for own in taught.tokens])
         rows = {text: row for row, text in enumerate(self._english)}
         to_english, from_english, transport_cost = {}, {}, {}
         for language, pairs in self._pairs.items():
-            own = self._read(self._student, [pair.translation for pair in pairs], self._student_prompt)
+            own = self._read(models.student, [pair.translation for pair in pairs], models.student_prompt)
             places = [rows[pair.english] for pair in pairs]
             sought, same = english.take(places), _same(pairs).to(own.embeddings.device)
             to_english[language] = accuracy(self._scores(own, sought), same)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from accelerate import PartialState
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from transformers import PrinterCallback, ProgressCallback
 
 from optical_mteb.bitext import ParallelCorpus
 from optical_mteb.errors import InputError
-from optical_mteb.hardware import use_quick_attention
+from optical_mteb.hardware import computes_in_bfloat16, use_quick_attention
+from optical_mteb.mteb_compat import use_one_gpu
 from optical_mteb.progress import progress_line
-from optical_mteb.training.arguments import training_arguments
+from optical_mteb.storage import logs_folder, runs_folder
 from optical_mteb.training.batching import HybridBatchSampler, Pool
 from optical_mteb.training.callbacks import Clock, DevEvaluation, LogLastStep, TrainingProgress
 from optical_mteb.training.checkpoints import Checkpoints
@@ -36,21 +38,6 @@ from optical_mteb.training.teacher_reading import read_banks, taught, teacher_ca
 from optical_mteb.training.trainer import DistillationTrainer
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """How a training went.
-
-    Attributes:
-        steps: Steps that the student has taken: those of the best student where there is a dev split.
-        metrics: Last logged figures, the best dev scores, and what the training read, in what time and memory.
-        summary: What it read, and in what time, in a line.
-    """
-
-    steps: int
-    metrics: dict[str, float]
-    summary: str
 
 
 def batches(
@@ -87,7 +74,7 @@ def fit(
     dev: ParallelCorpus | None,
     keep_frozen: bool,
     say: Say,
-) -> Fitted:
+) -> tuple[int, dict[str, float]]:
     """Train the student in place.
 
     Args:
@@ -98,6 +85,10 @@ def fit(
         dev: Pairs to evaluate on.
         keep_frozen: As in `train`.
         say: Takes the lines that report progress.
+
+    Returns:
+        Steps that the student has taken, those of the best student where there is a dev split; and figures: the last logged
+        ones, the best dev scores, and what the training read, in what time and memory.
 
     Raises:
         InputError: The training diverged, or a checkpoint cannot be written.
@@ -150,15 +141,7 @@ def fit(
         trainer.remove_callback(callback)
     evaluation = None
     if dev is not None and recipe.evaluation is not None:
-        evaluator = DevEvaluator(
-            student,
-            teacher,
-            dev,
-            kind=recipe.student.kind,
-            student_prompt=models.student_prompt,
-            english_prompt=models.target_prompt,
-            teacher_prompt=models.teacher_prompt,
-        )
+        evaluator = DevEvaluator(models, dev, kind=recipe.student.kind)
         evaluation = DevEvaluation(evaluator, recipe.evaluation, checkpoints, trainer.log)
         trainer.add_callback(evaluation)
     if latest is not None:
@@ -202,11 +185,60 @@ def fit(
         "pairs_per_second": round(rate, 2),
         "peak_memory_gb": round(memory / 1e9, 3),
     }
-    summary = (
+    say(
         f"trained {taken:,} steps: {total.examples:,} pairs, {total.tokens:,} tokens in {seconds:.0f} s, "
         f"{rate:.1f} pairs/s, peak memory {memory / 1e9:.2f} GB"
     )
-    return Fitted(taken if best is None else best, figures, summary)
+    return taken if best is None else best, figures
+
+
+def training_arguments(recipe: Recipe, models: Models, processes: int) -> SentenceTransformerTrainingArguments:
+    """What sentence-transformers' trainer is told of a recipe, where so many processes share every batch.
+
+    Raises:
+        InputError: TensorBoard is asked for and not installed.
+    """
+    settings, device = recipe.training, models.student.device
+    prompts = {
+        "english": models.teacher_prompt,
+        "asked": models.teacher_query_prompt,
+        "translation": models.student_prompt,
+        "document": models.target_prompt,
+        "partner": models.target_prompt,
+        "askedpartner": models.student_prompt,
+        "monolingual": models.monolingual_prompt(recipe.objective),
+    }
+    if settings.tensorboard:
+        if find_spec("tensorboard") is None:
+            raise InputError(
+                "training.tensorboard: the package tensorboard is not installed; pip install tensorboard, or leave it out"
+            )
+        # What transformers reads; its own default is a folder in the output folder, which is none here.
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs_folder() / recipe.name)
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(runs_folder() / recipe.name),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size // processes,
+        learning_rate=settings.learning_rate,
+        # Of weights that have their own, by a pattern of their names.
+        learning_rate_mapping={} if settings.embedding_rate is None else {r"\.trained$": settings.embedding_rate},
+        warmup_steps=round(settings.warmup_ratio * settings.steps),
+        weight_decay=settings.weight_decay,
+        bf16=settings.precision == "bfloat16" or (settings.precision == "auto" and computes_in_bfloat16(device)),
+        use_cpu=device.type == "cpu",
+        seed=recipe.seed,
+        prompts={column: prompt for column, prompt in prompts.items() if prompt or column == "monolingual"},
+        logging_steps=settings.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        ddp_broadcast_buffers=False,
+        report_to="tensorboard" if settings.tensorboard else "none",
+    )
+    # The recipe decides, not what `accelerate launch` was told.
+    arguments.mixed_precision = "bf16" if arguments.bf16 else "no"
+    use_one_gpu(arguments)
+    return arguments
 
 
 def _check_comparable(student: SentenceTransformer, teacher: SentenceTransformer) -> None:

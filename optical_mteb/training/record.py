@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,7 @@ def card_data(recipe: Recipe, corpus: ParallelCorpus) -> SentenceTransformerMode
 def late_interaction_card(
     recipe: Recipe, corpus: ParallelCorpus, trained: SentenceTransformerModelCardData
 ) -> MultiVectorEncoderModelCardData:
-    """The same for a late-interaction student.
-
-    Args:
-        recipe: The recipe.
-        corpus: The bitext.
-        trained: Card of the model that was trained, which has the record of the training.
-    """
+    """The same for a late-interaction student; `trained` is the card of the model that was trained."""
     card = MultiVectorEncoderModelCardData(**_card(recipe, corpus))
     card.base_model = base_origin(recipe.student.base)
     for name in TRAINING_RECORD:
@@ -76,14 +70,7 @@ def base_origin(spec: str) -> str | None:
 
 
 def add_to_card(folder: Path, recipe: Recipe, corpus: ParallelCorpus, metrics: Mapping[str, float]) -> None:
-    """Write recipe, bitext and figures of the training at the end of a checkpoint's model card.
-
-    Args:
-        folder: The checkpoint.
-        recipe: The recipe.
-        corpus: The bitext.
-        metrics: Figures of the training.
-    """
+    """Write recipe, bitext and figures of the training at the end of a checkpoint's model card."""
     card = folder / "README.md"
     bitext = "\n".join(
         f"| {source.source} | {source.language} | {source.read:,} | {source.kept:,} |"
@@ -110,19 +97,9 @@ def sidecar(
     weights: str,
     steps: int,
     metrics: dict[str, float],
-    overlaps: Sequence[OverlapRecord] = (),
+    overlaps: list[OverlapRecord],
 ) -> Sidecar:
-    """The record of a finished run.
-
-    Args:
-        recipe: The recipe.
-        corpus: The bitext.
-        models: The models after training.
-        weights: Hash of the saved weights.
-        steps: Steps that the student has taken.
-        metrics: Last logged figures.
-        overlaps: What the bitext shares with tasks.
-    """
+    """The record of a finished run, whose models are trained; `weights` is the hash of the saved ones."""
     late = recipe.student.kind == "late_interaction"
     student = as_late_interaction(models.student) if late else models.student
     return Sidecar(
@@ -154,5 +131,5 @@ def sidecar(
         max_tokens=int(student.max_seq_length or 0),
         versions={name: version(name) for name in _VERSIONS},
         metrics=metrics,
-        overlaps=list(overlaps),
+        overlaps=overlaps,
     )

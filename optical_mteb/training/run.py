@@ -22,7 +22,7 @@ from optical_mteb.students.store import ORGANISATION, student_names, student_pat
 from optical_mteb.training.checkpoint_record import RunRecord
 from optical_mteb.training.checkpoints import Checkpoints
 from optical_mteb.training.composition import Composition, composition
-from optical_mteb.training.fit import Fitted, batches, fit
+from optical_mteb.training.fit import batches, fit
 from optical_mteb.training.models import Models, load_models
 from optical_mteb.training.overlap import leave_out_overlaps
 from optical_mteb.training.recipe import Recipe
@@ -100,19 +100,18 @@ def train(
             checkpoints = Checkpoints(runs_folder() / recipe.name, started_with, keep)
             if processes.is_main_process:
                 checkpoints.begin(resume=resume, fresh=fresh, say=say)
-        fitted = fit(recipe, models, training, checkpoints, dev=dev, keep_frozen=keep_frozen, say=say)
+        steps, metrics = fit(recipe, models, training, checkpoints, dev=dev, keep_frozen=keep_frozen, say=say)
         processes.wait_for_everyone()
         if processes.is_main_process:
             try:
                 with atomic_folder(target) as folder:
-                    save(recipe, models, training, fitted, folder)
+                    save(recipe, models, training, metrics, folder)
                     weights = base_revision(str(folder))
-                    record = sidecar(recipe, corpus, models, weights, fitted.steps, fitted.metrics, overlaps)
+                    record = sidecar(recipe, corpus, models, weights, steps, metrics, overlaps)
                     record.write(folder)
             except (OSError, SafetensorError) as error:
                 raise not_writable(target, error) from error
             checkpoints.end()
-            say(fitted.summary)
             say(f"student {record.name} ({record.parameters / 1e6:.1f} million parameters): {target}")
         processes.wait_for_everyone()
         return Sidecar.read(target)
@@ -155,7 +154,7 @@ def split(recipe: Recipe, corpus: ParallelCorpus) -> tuple[ParallelCorpus, Paral
     return (corpus, None) if recipe.evaluation is None else hold_out(corpus, recipe.evaluation.pairs)
 
 
-def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, fitted: Fitted, folder: Path) -> None:
+def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, metrics: dict[str, float], folder: Path) -> None:
     """Write the student as the native checkpoint of its kind, with its card, into a folder."""
     name = f"{ORGANISATION}/{recipe.name}"
     if recipe.student.kind == "dense":
@@ -165,4 +164,4 @@ def save(recipe: Recipe, models: Models, corpus: ParallelCorpus, fitted: Fitted,
         student.model_card_data = late_interaction_card(recipe, corpus, models.student.model_card_data)
         student.model_card_data.register_model(student)
         student.save_pretrained(str(folder), model_name=name)
-    add_to_card(folder, recipe, corpus, fitted.metrics)
+    add_to_card(folder, recipe, corpus, metrics)

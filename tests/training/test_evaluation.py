@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from optical_mteb.training.evaluation import DevEvaluator, DevScores, accuracy
+from optical_mteb.training.models import Models
 from tests.training.conftest import bitext
 
 ENGLISH = ["water", "good morning", "the house is red", "wash your hands", "stay at home today", "he is ill", "fever"]
 SWAHILI = ["maji", "habari ya asubuhi", "nyumba ni nyekundu", "nawa mikono", "kaa nyumbani leo", "ni mgonjwa", "homa"]
 SOMALI = ["biyo", "subax wanaagsan", "guriga waa cas", "gacmaha dhaq", "guriga joog maanta", "wuu xanuunsan yahay"]
-PROMPTS = {"student_prompt": "query: ", "english_prompt": "passage: ", "teacher_prompt": "doc - "}
+PROMPTS = {"translation": "query: ", "english": "passage: ", "teacher": "doc - "}
 NONE = dict.fromkeys(PROMPTS, "")
 
 
@@ -22,7 +23,10 @@ def corpus(**languages):
 
 
 def evaluator(models, dev, prompts=NONE, kind="dense", **options):
-    return DevEvaluator(*models, dev, kind=kind, **prompts, **options)
+    student, teacher = models
+    student.prompts = {"document": prompts["english"]}
+    read = Models(student, teacher, "", "", prompts["translation"], prompts["teacher"])
+    return DevEvaluator(read, dev, kind=kind, **options)
 
 
 def content_tokens(model, text, prompt=""):
@@ -71,7 +75,7 @@ def test_each_side_has_its_own_prompt(models):
         english = unit(models[0].encode(ENGLISH, prompt=english_prompt or None))
         return pytest.approx((found(own @ english.T), found(english @ own.T)))
 
-    prompts = {"student_prompt": translation, "english_prompt": sought, "teacher_prompt": ""}
+    prompts = {"translation": translation, "english": sought, "teacher": ""}
     scores = evaluator(models, corpus(swh=SWAHILI), prompts, batch_size=3)()
     found_now = scores.accuracy_to_english["swh"], scores.accuracy_from_english["swh"]
     assert found_now == accuracies(translation, sought)
@@ -85,8 +89,8 @@ def test_each_side_has_its_own_prompt(models):
 def test_late_interaction_accuracies_are_those_of_maxsim(models, prompts):
     """Guards against MaxSim with the document as the query, over prompt or special tokens, or with blocks in the wrong place."""
     scores = evaluator(models, corpus(swh=SWAHILI), prompts, "late_interaction", batch_size=2)()
-    own = [unit(content_tokens(models[0], text, prompts["student_prompt"])) for text in SWAHILI]
-    english = [unit(content_tokens(models[0], text, prompts["english_prompt"])) for text in ENGLISH]
+    own = [unit(content_tokens(models[0], text, prompts["translation"])) for text in SWAHILI]
+    english = [unit(content_tokens(models[0], text, prompts["english"])) for text in ENGLISH]
 
     def maxsim(queries, documents):
         return [[np.mean([max(d @ t for d in document) for t in query]) for document in documents] for query in queries]
@@ -104,8 +108,8 @@ def test_transport_cost_is_that_of_pot(models, batch_size):
     for code, texts in {"swh": SWAHILI, "som": SOMALI}.items():
         costs = []
         for english, translation in zip(ENGLISH, texts, strict=False):
-            own = content_tokens(student, translation, PROMPTS["student_prompt"])
-            taught = content_tokens(teacher, english, PROMPTS["teacher_prompt"])
+            own = content_tokens(student, translation, PROMPTS["translation"])
+            taught = content_tokens(teacher, english, PROMPTS["teacher"])
             costs.append(pot_cost(own, taught))
         assert scores.transport_cost[code] == pytest.approx(np.mean(costs), abs=1e-4)
 
@@ -238,11 +242,3 @@ def test_figures_of_the_log():
         "dev_swh_from_english": 1.0,
         "dev_swh_transport_cost": 0.5,
     }
-
-
-def test_what_cannot_be_evaluated(models, tiny_model):
-    """Guards against a division by zero, or a product of unequal widths, steps later."""
-    with pytest.raises(ValueError, match="no dev pair"):
-        evaluator(models, bitext([]))
-    with pytest.raises(ValueError, match="16 wide and the teacher's 32"):
-        evaluator((tiny_model(hidden=16), models[1]), corpus(swh=SWAHILI))

@@ -8,8 +8,8 @@ from sentence_transformers.base.modules import Dense
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from optical_mteb.bases import as_late_interaction
-from optical_mteb.training.arguments import training_arguments
 from optical_mteb.training.evaluation import DevEvaluator
+from optical_mteb.training.fit import training_arguments
 from optical_mteb.training.models import load_models
 from optical_mteb.training.objective import build_loss
 from optical_mteb.training.projection import token_width
@@ -71,9 +71,7 @@ def test_layers_behind_the_pooling(bases, tmp_path, student, teacher, objective,
         assert maps == [] or maps[-1].grad is not None
     elif objective == "optical":
         assert sum("projected" in line for line in said) == (student[:2] != teacher[:2])
-    DevEvaluator(
-        models.student, models.teacher, CORPUS, kind=kind, student_prompt="", english_prompt="", teacher_prompt=""
-    )()
+    DevEvaluator(models, CORPUS, kind=kind)()
     saved, loaded = models.student, SentenceTransformer
     if kind == "late_interaction":
         saved, loaded = as_late_interaction(models.student), MultiVectorEncoder

@@ -323,7 +323,7 @@ def test_the_best_student_is_kept(monkeypatch, recipe):
 
     def scripted(self):
         score = {"swh": script[len(seen)]}
-        seen.append({name: weight.detach().clone() for name, weight in self._student.named_parameters()})
+        seen.append({name: weight.detach().clone() for name, weight in self._models.student.named_parameters()})
         return DevScores(score, score, {"swh": 0.1})
 
     monkeypatch.setattr(DevEvaluator, "__call__", scripted)
