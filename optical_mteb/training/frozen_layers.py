@@ -103,7 +103,6 @@ class _LowerLayers:
         self._folder = home() / "frozen-layers"
         self._weights = ""
         self._stores: dict[str, ShardStore] = {}
-        self._keys: dict[str, LayersKey] = {}
         self._new: dict[str, dict[bytes, Rows]] = {}
         self._bytes = 0
         self._given: Tensor | None = None
@@ -183,7 +182,6 @@ class _LowerLayers:
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the transformer runs: find, or compute, the outputs of all rows."""
-        self._given = None
         if self._computing or (self._drops and self._transformer.training):
             return
         # A loss that compares hidden layers may ask for these.

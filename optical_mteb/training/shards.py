@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from optical_mteb.storage import atomic_folder, collect, not_writable, remove
@@ -50,20 +50,14 @@ class StoreKey(BaseModel):
 
 
 class ShardManifest(BaseModel):
-    """What a finished shard holds.
+    """What a finished shard holds; earlier versions wrote more.
 
     Attributes:
         key: The key of its store.
-        count: Texts.
-        sizes: Bytes of each of its files.
         checksums: SHA-256, in hex, of the header of each file; of all of it where it is read whole when it is opened.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     key: dict[str, Any]
-    count: NonNegativeInt
-    sizes: dict[str, NonNegativeInt]
     checksums: dict[str, str]
 
 
@@ -85,7 +79,7 @@ class Shard:
             if type(key).model_validate(manifest.key) != key:
                 return None
             names = file_names(key)
-            if (manifest.sizes, manifest.checksums) != (_sizes(path, names), _checksums(path, names)):
+            if manifest.checksums != _checksums(path, names):
                 raise DamagedShardError(f"{path}: its files have changed since they were written")
             arrays = {
                 name.removesuffix(".npy"): np.load(path / name, mmap_mode="r", allow_pickle=False) for name in names
@@ -180,8 +174,6 @@ class ShardStore:
 
     def refresh(self) -> None:
         """Take in the shards that this or another process has finished since."""
-        if not self._folder.is_dir():
-            return
         # The newest first: it may hold the texts that are damaged in an older one.
         for path in sorted(self._folder.glob("shard-*"), reverse=True):
             if path.name in self._shards or path in self._damaged:
@@ -205,7 +197,6 @@ class ShardWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._columns: dict[str, _Column] = {}
-        self._count = 0
         self._offsets = [0]
 
     def append(self, digests: Sequence[bytes], flat: Mapping[str, Tensor]) -> None:
@@ -216,7 +207,6 @@ class ShardWriter:
             flat: Columns; those of tokens have the tokens of all texts in a row.
         """
         arrays: dict[str, NDArray[Any]] = {name: tensor.cpu().numpy() for name, tensor in flat.items()}
-        self._count += len(digests)
         ends = np.cumsum(arrays.pop("lengths", np.zeros(len(digests), np.int64))).tolist()
         rows = [_row(arrays, row, *bounds) for row, bounds in enumerate(zip([0, *ends[:-1]], ends, strict=True))]
         arrays["checks"] = np.array([_checksum(row) for row in rows], np.uint32)
@@ -234,12 +224,7 @@ class ShardWriter:
         if "offsets" in key.columns:
             np.save(self._folder / "offsets.npy", np.array(self._offsets, np.int64), allow_pickle=False)
         names = file_names(key)
-        manifest = ShardManifest(
-            key=key.model_dump(mode="json"),
-            count=self._count,
-            sizes=_sizes(self._folder, names),
-            checksums=_checksums(self._folder, names),
-        )
+        manifest = ShardManifest(key=key.model_dump(mode="json"), checksums=_checksums(self._folder, names))
         (self._folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def close(self) -> None:
@@ -298,10 +283,6 @@ def _checksum(row: Mapping[str, NDArray[Any]]) -> int:
     for name in sorted(row):
         checksum = zlib.crc32(np.ascontiguousarray(row[name]).tobytes(), checksum)
     return checksum
-
-
-def _sizes(folder: Path, names: list[str]) -> dict[str, int]:
-    return {name: (folder / name).stat().st_size for name in names}
 
 
 def _checksums(folder: Path, names: list[str]) -> dict[str, str]:
