@@ -121,8 +121,6 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
         state: TrainerState,
-        *,
-        first_cosine: float | None,
     ) -> None:
         """Write a checkpoint and remove the oldest ones.
 
@@ -136,7 +134,6 @@ class Checkpoints:
             for key, value in values.items()
         }
         progress = {
-            "first_cosine": first_cosine,
             "scheduler": scheduler.state_dict(),
             "learning_rates": [group["lr"] for group in optimizer.param_groups],
             "progress": self.progress,
@@ -179,7 +176,7 @@ class Checkpoints:
             raise InputError(
                 f"{folder}: {error}; run the same command again: it continues from a checkpoint before that step"
             ) from error
-        _load_weights(folder / WEIGHTS, model)
+        restore_weights(folder, model)
 
     def restore_average(self, model: SentenceTransformer, number: int) -> None:
         """Load the mean of the weights of the newest checkpoints.
@@ -241,11 +238,12 @@ def trained_weights(model: SentenceTransformer) -> dict[str, torch.Tensor]:
     }
 
 
-def restore_weights(checkpoint: Path, model: SentenceTransformer) -> float | None:
-    """Load the weights of a checkpoint; returns the student's `first_cosine`."""
-    _load_weights(checkpoint / WEIGHTS, model)
-    cosine: float | None = json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))["first_cosine"]
-    return cosine
+@torch.no_grad()
+def restore_weights(folder: Path, model: SentenceTransformer) -> None:
+    """Load the weights of a checkpoint, or of the best student."""
+    parameters = dict(model.named_parameters())
+    for name, value in load_file(folder / WEIGHTS).items():
+        parameters[name].copy_(value)
 
 
 def restore_optimizer(
@@ -264,13 +262,6 @@ def restore_optimizer(
     scheduler.load_state_dict(progress["scheduler"])
     for group, rate in zip(optimizer.param_groups, progress["learning_rates"], strict=True):
         group["lr"] = rate
-
-
-@torch.no_grad()
-def _load_weights(path: Path, model: SentenceTransformer) -> None:
-    parameters = dict(model.named_parameters())
-    for name, value in load_file(path).items():
-        parameters[name].copy_(value)
 
 
 def _unwritable(folder: Path, error: Exception, saved: list[Path] | None) -> InputError:

@@ -204,12 +204,13 @@ class DistillationTrainer(SentenceTransformerTrainer):
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:  # noqa: ANN401, ARG002 - the parent's signature
         if self._checkpoints is not None and self.args.should_save:
-            self._checkpoints.save(
-                self._student, *self._stepping(), self.state, first_cosine=self._combined.first_cosine
-            )
+            self._checkpoints.progress["first_cosine"] = self._combined.first_cosine
+            self._checkpoints.save(self._student, *self._stepping(), self.state)
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:  # noqa: ANN401, ARG002
-        self._combined.first_cosine = restore_weights(Path(checkpoint_path), self._student)
+        restore_weights(Path(checkpoint_path), self._student)
+        if self._checkpoints is not None:
+            self._combined.first_cosine = self._checkpoints.progress.get("first_cosine")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
