@@ -77,13 +77,7 @@ class DevEvaluation(TrainerCallback):
         self._log = log
         self.best = BestCheckpoint(**checkpoints.progress.get("best", {}))
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401 - the model among them
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Evaluate after every `every` steps and after the last."""
         if state.global_step % self._settings.every and state.global_step < state.max_steps:
             return
@@ -115,7 +109,7 @@ class Clock(TrainerCallback):
         """Seconds until now."""
         return time.perf_counter() - self._started
 
-    def on_step_end(self, *_: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002
+    def on_step_end(self, *_: Any, **kwargs: Any) -> None:
         """Keep them for the next checkpoint."""
         self._checkpoints.progress["seconds"] = self.seconds
 
@@ -123,13 +117,7 @@ class Clock(TrainerCallback):
 class LogLastStep(TrainerCallback):
     """Logs the last step, which the logging interval may miss."""
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - the parent's signature
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401, ARG002
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for a log line after the last step."""
         if state.global_step >= state.max_steps:
             control.should_log = True
@@ -146,24 +134,18 @@ class TrainingProgress(TrainerCallback):
     def __init__(self, line: ProgressLine, say: Callable[[str], None]) -> None:
         self._line, self._say, self._step = line, say, 0
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - the parent's signature
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ANN401, ARG002
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A step more; the first one may come after those of an earlier run."""
         self._line(state.global_step - self._step)
         self._step = state.global_step
 
     def on_log(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,
         logs: dict[str, float] | None = None,
-        **kwargs: Any,  # noqa: ANN401, ARG002
+        **kwargs: Any,
     ) -> None:
         """The loss beside the line, and a line of its own for the dev split."""
         logs = logs or {}
