@@ -95,20 +95,14 @@ def align(
         translation: Its translation, cut at the student's.
         student_prompt: Text before the translation.
         teacher_prompt: Text before the English sentence.
-        transport: Cost, marginals and solver; the defaults of `OpticalLoss` by default. Where it centers, the mean is
-            that of this one English sentence.
+        transport: Cost, marginals and solver, which both models have the layers for; the defaults of `OpticalLoss` by
+            default. Where it centers, the mean is that of this one English sentence.
         label: Which model the student is, in words.
 
     Raises:
         InputError: A sentence holds no content token.
-        ValueError: The widths differ, or a model lacks a layer that the cost is taken from.
     """
     transport = transport or TokenTransport()
-    if token_width(student) != token_width(teacher):
-        raise ValueError(
-            f"token embeddings are {token_width(student)} and {token_width(teacher)} wide; expected equal widths"
-        )
-    transport.check(student, teacher)
     read = _read(student, translation, student_prompt, transport, "translation")
     taught = _read(teacher, english, teacher_prompt, transport, "English sentence")
     transport.to(read.tokens.device)

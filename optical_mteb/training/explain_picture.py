@@ -32,13 +32,12 @@ def draw(alignments: Sequence[Alignment], path: Path, *, say: Callable[[str], No
 
     Args:
         alignments: What `align` returned, at least one.
-        path: File to write, in one of `SUFFIXES`.
+        path: File to write, which `check_output` has found usable.
         say: Takes a line if no font on this machine has a character; such tokens are shown as their numbers.
 
     Raises:
-        InputError: The file cannot be written, or matplotlib is not installed.
+        InputError: The file cannot be written.
     """
-    check_output(path)
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
