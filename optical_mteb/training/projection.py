@@ -13,7 +13,7 @@ from torch import Tensor, nn
 _TOKENS = "token_embeddings"
 
 
-def project_tokens(model: SentenceTransformer, width: int, *, weight: Tensor | None = None) -> SentenceTransformer:
+def project_tokens(model: SentenceTransformer, width: int, *, weight: Tensor | None = None) -> None:
     """Give every token embedding a learned linear map to `width`.
 
     The map is a module of the model, so it is trained, saved and loaded with it. It stands ahead of the pooling, so that
@@ -23,9 +23,6 @@ def project_tokens(model: SentenceTransformer, width: int, *, weight: Tensor | N
         model: A model with one pooling; changed in place.
         width: Width of the mapped tokens.
         weight: Values that the map starts at, [width, d], for tokens of width d; random ones by default.
-
-    Returns:
-        The model.
 
     Raises:
         ValueError: The model has no pooling, or more than one.
@@ -45,18 +42,11 @@ def project_tokens(model: SentenceTransformer, width: int, *, weight: Tensor | N
         modules[place : place + 1] = [dense, replaced]
     else:
         modules.insert(place + 1, dense)
-    return _put(model, modules)
+    _put(model, modules)
 
 
-def project_sentences(model: SentenceTransformer, width: int) -> SentenceTransformer:
-    """Give sentence embeddings a learned linear map to `width`, ahead of a last change to unit length.
-
-    Args:
-        model: A model with one pooling; changed in place.
-        width: Width of the mapped embeddings.
-
-    Returns:
-        The model.
+def project_sentences(model: SentenceTransformer, width: int) -> None:
+    """Give sentence embeddings, in place, a learned linear map to `width`, ahead of a last change to unit length.
 
     Raises:
         ValueError: The model has no pooling, or more than one.
@@ -64,10 +54,10 @@ def project_sentences(model: SentenceTransformer, width: int) -> SentenceTransfo
     modules, _ = _modules(model)
     place = len(modules) - int(isinstance(modules[-1], Normalize))
     modules.insert(place, Dense(embedding_width(model), width, bias=False, activation_function=None).to(model.device))
-    return _put(model, modules)
+    _put(model, modules)
 
 
-def drop_behind_pooling(model: SentenceTransformer) -> SentenceTransformer:
+def drop_behind_pooling(model: SentenceTransformer) -> None:
     """Take away, in place, what changes pooled embeddings but for their length: late interaction has no use for it.
 
     Raises:
@@ -75,7 +65,7 @@ def drop_behind_pooling(model: SentenceTransformer) -> SentenceTransformer:
     """
     modules, place = _modules(model)
     behind = [module for module in modules[place + 1 :] if isinstance(module, Normalize)]
-    return _put(model, [*modules[: place + 1], *behind])
+    _put(model, [*modules[: place + 1], *behind])
 
 
 def only_pools(model: SentenceTransformer) -> bool:
@@ -109,16 +99,13 @@ def _modules(model: SentenceTransformer) -> tuple[list[nn.Module], int]:
     modules = [module for _, module in model.named_children()]
     places = [place for place, module in enumerate(modules) if isinstance(module, Pooling)]
     if len(places) != 1:
-        raise ValueError(f"cannot change a model of the form {_form(modules)}: expected one pooling")
+        raise ValueError(
+            f"cannot change a model of the form {[type(module).__name__ for module in modules]}: expected one pooling"
+        )
     return modules, places[0]
 
 
-def _put(model: SentenceTransformer, modules: Iterable[nn.Module]) -> SentenceTransformer:
+def _put(model: SentenceTransformer, modules: Iterable[nn.Module]) -> None:
     model._modules.clear()
     for index, module in enumerate(modules):
         model.add_module(str(index), module)
-    return model
-
-
-def _form(modules: Iterable[nn.Module]) -> list[str]:
-    return [type(module).__name__ for module in modules]
