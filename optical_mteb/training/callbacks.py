@@ -55,13 +55,7 @@ class BestCheckpoint:
 class DevEvaluation(TrainerCallback):
     """Scores the student every some steps, keeps the weights of the best one, and ends a training that gets no better.
 
-    One process evaluates, and tells the others.
-
-    Args:
-        evaluate: The evaluator.
-        settings: `[evaluation]` of the recipe.
-        checkpoints: Where the best weights go; its progress holds which they are.
-        log: Takes the figures.
+    One process evaluates, and tells the others. The progress of the checkpoints holds which weights are the best.
     """
 
     def __init__(
@@ -124,12 +118,7 @@ class LogLastStep(TrainerCallback):
 
 
 class TrainingProgress(TrainerCallback):
-    """Moves a progress line on step by step, with the last loss, and says what was found on the dev split.
-
-    Args:
-        line: The line.
-        say: Takes the lines about the dev split.
-    """
+    """Moves a progress line on step by step, with the last loss, and says what was found on the dev split."""
 
     def __init__(self, line: ProgressLine, say: Callable[[str], None]) -> None:
         self._line, self._say, self._step = line, say, 0

@@ -33,12 +33,7 @@ RUN = "run.json"
 
 
 class Checkpoints:
-    """The checkpoints of one run.
-
-    Args:
-        folder: Folder of the run.
-        record: What this start has.
-        keep: Checkpoints that are kept, the newest ones.
+    """The checkpoints of one run, of which the newest `keep` are kept; `record` is what this start has.
 
     Attributes:
         progress: Further JSON to save with a checkpoint; what the last one had, once `latest` was asked for.

@@ -67,13 +67,7 @@ class Composition:
 
 
 def composition(sampler: HybridBatchSampler, pool: Pool, steps: int) -> Composition:
-    """Count the first steps of a training.
-
-    Args:
-        sampler: Its batches.
-        pool: What they are drawn from.
-        steps: Steps to count.
-    """
+    """Count the first steps of a training."""
     parts: dict[tuple[str, str], Part] = {}
     for step in range(steps):
         batch = sampler.batch(step)

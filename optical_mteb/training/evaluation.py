@@ -65,12 +65,8 @@ class DevEvaluator:
     side, but for case and punctuation at the ends, are right answers for each other. For the transport cost, the teacher
     reads the English side, once for all evaluations.
 
-    Args:
-        models: The student, not wrapped, which cuts texts at its `max_seq_length`, and the teacher, whose token embeddings
-            are as wide.
-        dev: The dev pairs.
-        kind: What the student becomes.
-        batch_size: Sentences to read and pairs to transport at once. A block of MaxSim is the square of it.
+    The student must not be wrapped; it cuts texts at its `max_seq_length`. Its token embeddings are as wide as the teacher's.
+    `kind` is what it becomes. A block of MaxSim is the square of `batch_size`.
     """
 
     def __init__(self, models: Models, dev: ParallelCorpus, *, kind: Kind, batch_size: int = 64) -> None:

@@ -75,16 +75,7 @@ def fit(
     keep_frozen: bool,
     say: Say,
 ) -> tuple[int, dict[str, float]]:
-    """Train the student in place.
-
-    Args:
-        recipe: The recipe.
-        models: Student and teacher.
-        corpus: The pairs to train on.
-        checkpoints: Where to save the training and to go on from.
-        dev: Pairs to evaluate on.
-        keep_frozen: As in `train`.
-        say: Takes the lines that report progress.
+    """Train the student in place on the corpus, from the last checkpoint on; `dev` are pairs to evaluate on.
 
     Returns:
         Steps that the student has taken, those of the best student where there is a dev split; and figures: the last logged

@@ -38,12 +38,8 @@ def embedding_modules(model: SentenceTransformer | MultiVectorEncoder) -> list[n
 def freeze(model: SentenceTransformer, *, words: bool, layers: int = 0) -> None:
     """Freeze what gets no gradient, in place: neither a backward pass nor an optimizer state is spent on it.
 
-    BERT's own pooler is frozen where another pools.
-
-    Args:
-        model: The student.
-        words: Freeze the word embeddings.
-        layers: Freeze so many transformer layers, the first, and all that is embedded below them.
+    BERT's own pooler is frozen where another pools. `layers` is how many transformer layers are frozen, the first ones; with
+    them, all that is embedded below.
 
     Raises:
         InputError: The model has no more layers than that, or none that could be told apart.
@@ -98,11 +94,7 @@ class PartlyTrainedEmbedding(nn.Embedding):
 
 
 def train_used_words(model: SentenceTransformer, texts: Iterable[str]) -> int:
-    """Let only the rows of a model's word embeddings train that some texts use; `keep_whole_words` undoes it.
-
-    Args:
-        model: The student, changed in place.
-        texts: What it will read, prompts included.
+    """Let only the rows of a model's word embeddings train that some texts use, in place; `keep_whole_words` undoes it.
 
     Returns:
         Rows that are trained.

@@ -62,14 +62,10 @@ def shared_layers(student: StudentSettings) -> int:
 
 @contextmanager
 def kept_outputs(model: SentenceTransformer | MultiVectorEncoder, layers: int) -> Iterator[None]:
-    """Take what the lower layers of a model give for a text from disk inside the block; what is missing is computed once.
+    """Take what the lower layers give for a text from disk inside the block; what is missing is computed once.
 
-    Modules and the names of weights stay as they are. A model on a GPU or of another form than BERT's, layers that use
-    dropout and inputs padded on the left are computed as ever.
-
-    Args:
-        model: The model; its lower layers must not change inside the block.
-        layers: How many layers, counted from the first; 0 for none.
+    Modules and the names of weights stay as they are; the lower layers must not change inside the block. A model on a GPU or
+    of another form than BERT's, layers that use dropout and inputs padded on the left are computed as ever.
 
     Raises:
         InputError: The layers cannot be told.

@@ -28,13 +28,7 @@ def narrow(
     The teacher's map has its principal directions as rows, and the student's starts there; a student whose tokens are
     not as wide as the teacher's starts at random.
 
-    Args:
-        student: The student, whose map is trained with it.
-        teacher: The teacher.
-        width: Width of the mapped tokens, below the teacher's.
-        sentences: Texts for `principal_directions`.
-        prompt: As there.
-        max_tokens: As there.
+    Sentences, prompt and limit are those of `principal_directions`.
 
     Returns:
         16 hexadecimal digits that stand for the teacher's map.
@@ -72,7 +66,6 @@ def principal_directions(
     prompt: str = "",
     max_tokens: int | None = None,
     sample: int = 512,
-    batch_size: int = 32,
 ) -> Tensor:
     """Orthonormal directions that keep most of a model's token embeddings: uncentred principal component analysis.
 
@@ -89,7 +82,6 @@ def principal_directions(
         prompt: Text before every sentence, empty for none; its tokens are no content.
         max_tokens: Longest input in tokens; the model's own limit holds where that is lower.
         sample: How many sentences to read.
-        batch_size: Sentences read at once.
 
     Returns:
         Directions as rows, by falling eigenvalue, [width, d], float32, on the CPU; the entry of a row that is largest
@@ -99,8 +91,8 @@ def principal_directions(
     chosen.sort(key=len)
     moments = torch.zeros(token_width(model), token_width(model), dtype=torch.float64)
     reader = Reader(model, prompt, max_tokens)
-    for start in range(0, len(chosen), batch_size):
-        encoded, _ = reader.read(chosen[start : start + batch_size])
+    for start in range(0, len(chosen), 32):
+        encoded, _ = reader.read(chosen[start : start + 32])
         tokens = encoded.tokens[encoded.content].cpu().double()
         moments += tokens.T @ tokens
     directions: Tensor = torch.linalg.eigh(moments).eigenvectors.T.flip(0)[:width]

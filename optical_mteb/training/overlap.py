@@ -26,11 +26,7 @@ def leave_out_overlaps(
 ) -> tuple[ParallelCorpus, list[OverlapRecord]]:
     """Leave out the pairs that a task has, too, unless the recipe names the task in `mteb_tasks`.
 
-    Args:
-        recipe: The recipe.
-        corpus: Its bitext.
-        tasks: Tasks to compare it with, as far as their data is on this machine.
-        say: Takes the lines that report the counts.
+    Tasks are compared as far as their data is on this machine.
 
     Returns:
         The pairs that are left, with the report of all, and the counts by task.

@@ -73,12 +73,7 @@ def token_counts(
 ) -> NDArray[np.int64]:
     """Tokens that a model reads of each text, special tokens and prompt included, [N].
 
-    Args:
-        model: The model.
-        texts: The texts.
-        prompt: Text before each of them.
-        max_tokens: Longer texts are cut; the model's own limit holds where that is lower.
-        cut: Count what is read; without, all that there is.
+    Longer texts are cut at `max_tokens`, or at the model's own limit where that is lower; without `cut`, all is counted.
     """
     tokenizer: Any = model.tokenizer
     limits = [limit for limit in (max_tokens, model.max_seq_length) if limit and cut]

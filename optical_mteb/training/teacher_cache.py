@@ -84,14 +84,9 @@ class TeacherCache:
         return digest_of(text) in self._store
 
     def ensure(self, texts: Iterable[str], *, batch_size: int = 32, say: Callable[[str], None] | None = None) -> int:
-        """Encode the texts that are missing and write them as one new shard.
+        """Encode the texts that are missing, repeated ones once, and write them as one new shard.
 
         Memory holds one batch of outputs, and of the texts the missing ones and 16 bytes for each.
-
-        Args:
-            texts: Texts without the prompt; repeated ones count once.
-            batch_size: Texts that the teacher reads at once.
-            say: Takes the lines that report progress.
 
         Returns:
             Texts encoded.

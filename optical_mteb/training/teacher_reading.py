@@ -97,10 +97,7 @@ def read_banks(recipe: Recipe, models: Models, corpus: ParallelCorpus, say: Say)
 def bank_texts(corpus: ParallelCorpus, term: RankTerm, *, seed: int) -> list[str]:
     """The texts of a bank: different English sentences and passages of a bitext, at most `bank_size` of them.
 
-    Args:
-        corpus: The bitext.
-        term: What the recipe asks for.
-        seed: Seed of the lengths of passages, and of the choice where there are too many texts.
+    The seed decides on the lengths of passages, and on the choice where there are too many texts.
 
     Raises:
         InputError: Passages are asked for, and no source has documents.
@@ -125,13 +122,7 @@ def bank_texts(corpus: ParallelCorpus, term: RankTerm, *, seed: int) -> list[str
 
 
 def read_bank(texts: list[str], cache: TeacherCache, width: int, *, tokens: bool) -> Bank:
-    """The teacher's embeddings of texts that it has read.
-
-    Args:
-        texts: The texts.
-        cache: What has read them.
-        width: Width of an embedding.
-        tokens: Give out the embeddings of tokens, too.
+    """The teacher's embeddings, of that width, of texts that it has read; with `tokens`, those of their tokens, too.
 
     Raises:
         InputError: The embeddings do not fit into the memory that is free.

@@ -236,11 +236,7 @@ class DistillationTrainer(SentenceTransformerTrainer):
 
 
 def check_health(figures: Mapping[str, float], step: int) -> None:
-    """Stop a training that cannot end well.
-
-    Args:
-        figures: Logged figures.
-        step: Step that they were logged at.
+    """Stop a training whose logged figures say that it cannot end well.
 
     Raises:
         InputError: A loss is not finite, or the student's embeddings have collapsed: between different sentences, the
