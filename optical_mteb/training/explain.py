@@ -29,7 +29,6 @@ from optical_mteb.training.objective import weigh
 from optical_mteb.training.projection import token_width
 from optical_mteb.training.reader import Reader, token_counts
 from optical_mteb.training.recipe import OpticalTerm, Recipe, TransportContrastiveTerm
-from optical_mteb.transport import cosine_cost
 
 STRONGEST = 3
 """English tokens that the text form names for a translation token."""
@@ -48,8 +47,7 @@ class Alignment:
         translation: The student's m content tokens, readable.
         plan: Mass that moves from student token i to teacher token j, [m, n], float32, on the CPU; 1 in all, unless
             the solver is `unbalanced`.
-        cost: Cost of it per unit, 1 - cos, [m, n], float32, on the CPU.
-        total_cost: <plan, cost>_F.
+        cost: <plan, C>_F, where C is 1 - cos of the tokens.
         entropy: -sum plan log plan, in nats.
         marginal_error: Mass that the plan's marginals miss.
     """
@@ -58,8 +56,7 @@ class Alignment:
     english: list[str]
     translation: list[str]
     plan: Tensor
-    cost: Tensor
-    total_cost: float
+    cost: float
     entropy: float
     marginal_error: float
 
@@ -71,7 +68,7 @@ class Alignment:
     @property
     def summary(self) -> str:
         """The figures in one line."""
-        return f"cost {self.total_cost:.3f}, plan entropy {self.entropy:.2f} nats, marginal error {self.marginal_error:.1g}"
+        return f"cost {self.cost:.3f}, plan entropy {self.entropy:.2f} nats, marginal error {self.marginal_error:.1g}"
 
 
 @torch.no_grad()
@@ -106,18 +103,14 @@ def align(
     read = _read(student, translation, student_prompt, transport, "translation")
     taught = _read(teacher, english, teacher_prompt, transport, "English sentence")
     transport.to(read.tokens.device)
-    total, solved = transport.pairs(read, taught)
-    centers = transport.centers(taught)
-    layers = zip(transport.pack(read, centers)[1], transport.pack(taught, centers)[1], strict=True)
-    cost = torch.stack([cosine_cost(own, other) for own, other in layers]).mean(0)
+    cost, solved = transport.pairs(read, taught)
     figures = solved.figures()
     return Alignment(
         label=label,
         english=_readable(teacher, taught),
         translation=_readable(student, read),
         plan=solved.plan[0].cpu(),
-        cost=cost[0].cpu(),
-        total_cost=total.item(),
+        cost=cost.item(),
         entropy=figures["plan_entropy"],
         marginal_error=figures["marginal_error"],
     )
