@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import contextmanager
+
 import pytest
 import torch
 
 from optical_mteb.bitext import Pair, ParallelCorpus, Report
 from optical_mteb.training.losses.encoding import Encoded
+from optical_mteb.training.trainer import DistillationCollator
 
 
 @pytest.fixture
 def models(tiny_model):
     """A student and a teacher of the same form and other weights."""
     return tiny_model(seed=1), tiny_model(seed=2)
+
+
+def collator(student, teacher, prompts, **others):
+    """What makes a batch of rows for two models."""
+    return DistillationCollator(student.preprocess, teacher_preprocess_fn=teacher.preprocess, prompts=prompts, **others)
+
+
+@contextmanager
+def full_disk(most):
+    """Inside the block no file can grow beyond so many bytes."""
+    resource = pytest.importorskip("resource")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def handmade(lengths, seed, width=6):

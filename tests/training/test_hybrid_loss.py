@@ -18,13 +18,8 @@ from optical_mteb.training.losses import (
     TransportContrastiveLoss,
 )
 from optical_mteb.training.losses.encoding import encode, special_token_ids
-from optical_mteb.training.trainer import (
-    DistillationCollator,
-    DistillationTrainer,
-    by_column,
-    parts_of,
-    rows_of,
-)
+from optical_mteb.training.trainer import DistillationCollator, DistillationTrainer, by_column, parts_of, rows_of
+from tests.training.conftest import collator
 
 PROMPTS = {"english": "passage: ", "translation": "query: ", "partner": "passage: "}
 # Monolingual, cross-lingual and multilingual rows; one sentence stands in four of them, of each kind.
@@ -50,12 +45,6 @@ TERMS = {
     "sentence": lambda student, teacher: EmbedDistillLoss(student),
     "anchor": EnglishAnchorLoss,
 }
-
-
-def collator(student, teacher, **others):
-    return DistillationCollator(
-        preprocess_fn=student.preprocess, teacher_preprocess_fn=teacher.preprocess, prompts=PROMPTS, **others
-    )
 
 
 def loss_of(models, *names, weight=1.0):
@@ -115,7 +104,7 @@ def test_what_each_model_reads(models):
         read.append((texts, options.get("prompt")))
         return teacher.preprocess(texts, **options)
 
-    collate = DistillationCollator(preprocess_fn=student.preprocess, teacher_preprocess_fn=preprocess, prompts=PROMPTS)
+    collate = DistillationCollator(student.preprocess, teacher_preprocess_fn=preprocess, prompts=PROMPTS)
     features = collate(ROWS)
     texts = [texts for texts, prompt in read if prompt]
     assert texts == [[ROWS[row]["english"] for row in IN_ORDER[:4]]]
@@ -146,19 +135,21 @@ def test_a_cached_teacher_is_not_asked_for_rows_with_a_partner(models):
             return {"input_ids": torch.zeros(len(texts), 1)}
 
     cache = Cache()
-    features = collator(*models, teacher_caches={"document": cache})(ROWS)
+    features = collator(*models, PROMPTS, teacher_caches={"document": cache})(ROWS)
     assert cache.texts == [ROWS[row]["english"] for row in IN_ORDER[:4]]
     assert len(features["english_input_ids"]) == 4
     del cache.texts
     partners = [row for row in ROWS if "partner" in row]
-    assert not any(key.startswith("english") for key in collator(*models, teacher_caches={"document": cache})(partners))
+    assert not any(
+        key.startswith("english") for key in collator(*models, PROMPTS, teacher_caches={"document": cache})(partners)
+    )
     assert not hasattr(cache, "texts")
 
 
 def test_a_mixed_batch_by_hand(models):
     """Guards against rows that meet another row's target, padding that counts, and terms of another mean than over all rows."""
     student, teacher = models
-    columns = by_column(collator(student, teacher)(ROWS))
+    columns = by_column(collator(student, teacher, PROMPTS)(ROWS))
     names = ("optical", "contrastive", "maxsim", "transport_contrastive", "sentence", "anchor")
     values = terms_of(loss_of(models, *names, weight=0.5), columns)
     own, wanted = by_hand(student, teacher)
@@ -193,7 +184,7 @@ def test_batches_of_one_kind(models, kind):
     """Guards against a failure on a batch that lacks a column: without partners or English, it is a mixed batch's loss by rows."""
     student, teacher = models
     chosen = [row for row in ROWS if ("partner" in row) == (kind == "partner")]
-    columns = by_column(collator(student, teacher)(chosen))
+    columns = by_column(collator(student, teacher, PROMPTS)(chosen))
     assert set(columns) == {"translation", kind}
     values = terms_of(loss_of(models, "optical", "sentence", "anchor", "contrastive"), columns)
     assert ("anchor" in values) == (kind == "english")
@@ -211,7 +202,7 @@ def test_equal_english_is_no_negative_of_a_partner(models):
     """Guards against translations of one sentence pushed apart where one's target is another's reading: nothing is left to learn."""
     same = [row for row in ROWS if row["english"] == "good morning"]
     assert len(same) == 4
-    columns = by_column(collator(*models)(same))
+    columns = by_column(collator(*models, PROMPTS)(same))
     values = terms_of(loss_of(models, "contrastive", "maxsim", "transport_contrastive"), columns)
     assert [value.item() for value in values.values()] == pytest.approx([0, 0, 0], abs=1e-6)
     columns["translation"].pop("group")
@@ -221,7 +212,7 @@ def test_equal_english_is_no_negative_of_a_partner(models):
 def test_partners_are_read_without_gradient_or_dropout(models):
     """Guards against a student that moves its targets to itself, noise in them, and a student left in eval mode."""
     student, teacher = models
-    columns = by_column(collator(student, teacher)(ROWS))
+    columns = by_column(collator(student, teacher, PROMPTS)(ROWS))
     for module in student.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
@@ -246,9 +237,7 @@ def gradients(student):
 def test_english_is_read_as_a_document(models, for_own):
     """Guards against a monolingual row that is read as a query, and content tokens that a prompt of another length moves."""
     student, teacher = models
-    prompts = {**PROMPTS, "monolingual": for_own}
-    collate = DistillationCollator(student.preprocess, teacher_preprocess_fn=teacher.preprocess, prompts=prompts)
-    columns = by_column(collate(ROWS))["translation"]
+    columns = by_column(collator(student, teacher, {**PROMPTS, "monolingual": for_own})(ROWS))["translation"]
     special = special_token_ids(student)
     with torch.no_grad():
         found = encode(student, columns, special)
@@ -284,7 +273,7 @@ def test_a_part_is_not_padded_to_the_batch(models, side):
     """Guards against a part that carries the padding of a longer row elsewhere, or loses a token with it."""
     student, teacher = models
     student.tokenizer.padding_side = side
-    columns = by_column(collator(student, teacher)(ROWS))
+    columns = by_column(collator(student, teacher, PROMPTS)(ROWS))
     for part in (slice(0, 2), slice(1, 2), slice(2, 7)):
         read = rows_of(columns, part)["translation"]
         counts = columns["translation"]["attention_mask"][part].sum(1)

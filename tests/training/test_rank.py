@@ -21,8 +21,8 @@ from optical_mteb.training.models import load_models
 from optical_mteb.training.recipe import RankTerm, read_recipe
 from optical_mteb.training.teacher_cache import CacheKey, TeacherCache
 from optical_mteb.training.teacher_reading import BANK_TOKENS, bank_texts, read_bank, read_banks
-from optical_mteb.training.trainer import DistillationCollator, by_column
-from tests.training.conftest import bitext, handmade, recipe_tables
+from optical_mteb.training.trainer import by_column
+from tests.training.conftest import bitext, collator, handmade, recipe_tables
 
 TEXTS = ["good morning", "a red house", "water", "the sun", "rain and wind", "bread"]
 
@@ -140,15 +140,9 @@ def test_each_term_is_compared_with_its_reading(models):
     }
     loss = CombinedLoss(student, teacher, {name: (1.0, term) for name, term in terms.items()}, {"rank": "query"})
     prompts = {"english": "passage: ", "asked": "query: ", "translation": "query: ", "document": "passage: "}
-    collator = DistillationCollator(
-        preprocess_fn=student.preprocess,
-        teacher_preprocess_fn=teacher.preprocess,
-        prompts=prompts,
-        readings=loss.readings,
-        documents=True,
-    )
+    collate = collator(student, teacher, prompts, readings=loss.readings, documents=True)
     rows = [{"english": "good morning", "translation": "habari"}, {"english": "water", "translation": "maji"}]
-    columns = by_column(collator(rows))
+    columns = by_column(collate(rows))
     assert set(columns) == {"english", "asked", "translation", "document"}
     targets = loss.targets(columns)
     values = loss.weighted_terms(columns, targets)

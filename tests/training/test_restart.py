@@ -1,9 +1,7 @@
 """An interrupted training goes on where it was, and says in one line why it cannot."""
 
 import json
-import resource
 import shutil
-import signal
 import time
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from optical_mteb.training.evaluation import DevEvaluator, DevScores
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
 from optical_mteb.training.trainer import DistillationTrainer
-from tests.training.conftest import recipe_tables
+from tests.training.conftest import full_disk, recipe_tables
 from tests.training.processes import ended, started
 
 pytestmark = pytest.mark.slow
@@ -56,8 +54,8 @@ def whole(tmp_path_factory, tiny_base):
         return train(read_recipe(write_recipe(folder, tiny_base, 12)), say=lambda _: None)
 
 
-def stop_at(monkeypatch, step):
-    """Break off the training in the middle of a step, counted from 0."""
+def interrupted(monkeypatch, recipe, step, **options):
+    """Break off a training of the recipe in the middle of a step, counted from 0."""
     take_step = DistillationTrainer.training_step
 
     def broken(self, *arguments, **keywords):
@@ -66,15 +64,10 @@ def stop_at(monkeypatch, step):
             raise KeyboardInterrupt
         return loss
 
-    monkeypatch.setattr(DistillationTrainer, "training_step", broken)
-    return lambda: monkeypatch.setattr(DistillationTrainer, "training_step", take_step)
-
-
-def interrupted(monkeypatch, recipe, step):
-    go_on = stop_at(monkeypatch, step)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, say=lambda _: None)
-    go_on()
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "training_step", broken)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, say=lambda _: None, **options)
 
 
 @pytest.fixture(scope="module")
@@ -195,18 +188,12 @@ def test_a_corpus_that_changed(monkeypatch, recipe, tmp_path):
         tmp_path / "tiny.toml", ["bitext=[{source='pairs.tsv', language='swh'}]", "batches={}", "training.steps=12"]
     )
 
-    def run():
-        return train(own, recipe_folder=tmp_path, say=lambda _: None)
-
-    go_on = stop_at(monkeypatch, 9)
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    go_on()
+    interrupted(monkeypatch, own, 9, recipe_folder=tmp_path)
     (tmp_path / "pairs.tsv").write_text("".join(rows[:-1]))
     with pytest.raises(
         InputError, match=r"was started on other bitext: the files of the recipe have changed since; undo"
     ):
-        run()
+        train(own, recipe_folder=tmp_path, say=lambda _: None)
 
 
 def damages(content):
@@ -288,14 +275,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(monkeypatch, recipe, whole):
     def on_a_full_disk(self, *arguments, **keywords):
         if self.latest() is None:
             return save(self, *arguments, **keywords)
-        old = resource.getrlimit(resource.RLIMIT_FSIZE)
-        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, old[1]))
-        try:
+        with full_disk(10_000):
             return save(self, *arguments, **keywords)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, old)
-            signal.signal(signal.SIGXFSZ, handler)
 
     monkeypatch.setattr(Checkpoints, "save", on_a_full_disk)
     with pytest.raises(

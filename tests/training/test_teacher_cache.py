@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from optical_mteb.errors import InputError
 from optical_mteb.training.losses.encoding import encode, special_token_ids
 from optical_mteb.training.teacher_cache import CacheKey, TeacherCache
-from optical_mteb.training.trainer import DistillationCollator
+from tests.training.conftest import collator, full_disk
 
 TEXTS = ["good morning", "the house is red", "", "a", "wonderful " * 1000, "snow ☃ and 北京", "good morning"]
 SETTINGS = {"revision": "r1", "prompt": "passage: ", "max_tokens": 40}
@@ -29,12 +28,7 @@ def opened(teacher, **settings):
 def direct(teacher, texts, prompt, max_tokens):
     """What a loss sees of the texts without a cache, and the hidden layers, last one last."""
     longest, teacher.max_seq_length = teacher.max_seq_length, min(max_tokens, teacher.max_seq_length)
-    collator = DistillationCollator(
-        preprocess_fn=teacher.preprocess,
-        teacher_preprocess_fn=teacher.preprocess,
-        prompts={"english": prompt} if prompt else {},
-    )
-    batch = collator([{"english": text, "translation": text} for text in texts])
+    batch = collator(teacher, teacher, {"english": prompt})([{"english": text, "translation": text} for text in texts])
     features = {name.removeprefix("english_"): value for name, value in batch.items() if name.startswith("english_")}
     teacher.eval()
     with torch.no_grad():
@@ -77,14 +71,6 @@ def test_features_equal_the_teacher(teacher, prompt, max_tokens):
     assert features["hidden_layers"].shape == (len(TEXTS), min(max_tokens, 128), 2, 32)
 
 
-def test_a_batch_without_the_longest_text(teacher):
-    """Guards against padding to the longest text of the store, and a `hidden_layers` nobody asked for."""
-    cache = opened(teacher)
-    cache.ensure(TEXTS)
-    features = assert_equal_to_direct(teacher, cache, ["a", "good morning"], "passage: ", 40)
-    assert "hidden_layers" not in features
-
-
 def test_sentences_of_one_length_are_read_together(tiny_model, monkeypatch):
     """Guards against batches by characters, which pad a short sentence of long words' width to a long one of short words."""
     teacher = tiny_model(seed=3, words=("wonderful",))
@@ -114,23 +100,16 @@ def test_left_padding(teacher):
     assert torch.equal(ids, teacher.preprocess(["red", "good morning"], prompt="passage: ")["input_ids"])
 
 
-def test_a_teacher_in_training_mode(teacher):
-    """Guards against outputs kept for good that dropout has thinned."""
+def test_the_teacher_is_left_as_it_was(teacher):
+    """Guards against outputs that dropout has thinned, and a limit, mode or flag that stays on, after an error too."""
     for module in teacher.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.5
-    teacher.train()
-    cache = opened(teacher)
-    cache.ensure(["good morning"])
-    assert_equal_to_direct(teacher, cache, ["good morning"], "passage: ", 40)
-
-
-def test_the_teacher_is_left_as_it_was(teacher):
-    """Guards against a length limit, a mode or a flag of the encoding that stays switched on, after an error too."""
-    teacher.train()
-    cache = opened(teacher, layers=(-1,))
+    cache = opened(teacher.train(), layers=(-1,))
     cache.ensure(["a"])
     assert teacher.training
+    assert_equal_to_direct(teacher, cache, ["a"], "passage: ", 40)
+    teacher.train()
     with pytest.raises(InputError, match=r"layers \[-9\]: the model has 3"):
         opened(teacher, layers=(-9,)).ensure(["b"])
     assert teacher.training
@@ -162,7 +141,7 @@ def test_later_texts_join(teacher):
     assert cache.ensure(["a", "b"], say=lines.append) == 2
     assert lines == ["teacher: 2 of 2 new sentences encoded"]
     assert cache.ensure(["b", "c"]) == 1
-    assert_equal_to_direct(teacher, cache, ["c", "a", "b"], "passage: ", 40)
+    assert "hidden_layers" not in assert_equal_to_direct(teacher, cache, ["c", "a", "b"], "passage: ", 40)
     assert sorted(len(np.load(shard / "keys.npy")) for shard in shards(cache)) == [1, 2]
 
 
@@ -331,18 +310,10 @@ def test_a_store_that_cannot_be_written(teacher, own_home):
 
 def test_a_full_disk(teacher):
     """Guards against a traceback, or half a shard, where the disk is full before the shard is written."""
-    resource = pytest.importorskip("resource")
     cache = opened(teacher, layers=(-1, -2, -3))
     cache.ensure(["a"])
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-        with pytest.raises(InputError, match="cannot write there"):
-            cache.ensure([f"{number} " * 40 for number in range(64)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(200_000), pytest.raises(InputError, match="cannot write there"):
+        cache.ensure([f"{number} " * 40 for number in range(64)])
     assert len(shards(cache)) == 1
     assert len(opened(teacher, layers=(-1, -2, -3))) == 1
 
