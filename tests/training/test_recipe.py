@@ -141,6 +141,7 @@ MULTILINGUAL = "batches.multilingual=1"
         (["batches.cross_lingual=0"], r"batches: the shares monolingual, .* are all 0; make one positive"),
         (["evaluation.pairs=1"], r"evaluation.pairs: .*equal to 2"),
         (["objective.optical.beta=0.3"], r"beta is read by solver ipot only, and solver is sinkhorn"),
+        (["objective.optical.relaxation=inf"], r"relaxation: .* finite"),
         (["objective.optical.relaxation=0.3"], r"relaxation is read by solver unbalanced only"),
         (["objective.optical={solver='ipot', epsilon=0.1}"], r"epsilon is read by solver sinkhorn and unbalanced only"),
         (["training={steps=200, average=3}"], r"average = 3: 200 steps write 2 checkpoints \(checkpoint_every = 100\)"),
