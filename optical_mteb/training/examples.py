@@ -18,11 +18,7 @@ from optical_mteb.training.reader import token_counts
 
 
 class Examples(Dataset[dict[str, str]]):
-    """The texts of examples, one data set for all kinds and languages.
-
-    Args:
-        corpus: The pairs that the examples number.
-    """
+    """The texts of examples, whose numbers are places in the corpus: one data set for all kinds and languages."""
 
     def __init__(self, corpus: ParallelCorpus) -> None:
         self._corpus = corpus
@@ -59,13 +55,8 @@ def pool_of(
 ) -> Pool:
     """The pairs of a corpus as numbers.
 
-    Args:
-        corpus: The pairs.
-        student: Reads them.
-        prompt: Text before every translation.
-        english_prompt: Text before every English sentence; by default, the same.
-        max_tokens: Longer sentences are cut.
-        sentences: Pairs that are sentences, the first ones; the others are passages. All by default.
+    The student reads translations after `prompt`, and English sentences after `english_prompt`, by default the same; longer
+    ones are cut at `max_tokens`. The first `sentences` pairs are sentences, by default all; the others are passages.
     """
     languages = corpus.languages
     english = {text: number for number, text in enumerate(dict.fromkeys(pair.english for pair in corpus))}
@@ -98,13 +89,10 @@ def with_passages(corpus: ParallelCorpus, *, seed: int) -> ParallelCorpus:
 
 
 def meanings(pairs: Iterable[Pair]) -> list[str]:
-    """What each pair says: its English side, or that of another pair which says the same.
+    """What each of N pairs says: its English side, or that of another pair which says the same.
 
     English sentences say the same where they differ in case or punctuation at the ends alone (`same_text`), or where a
     language has one translation for them. So do all that such sentences join.
-
-    Args:
-        pairs: The pairs, N.
 
     Returns:
         Texts, [N]; equal ones say the same.

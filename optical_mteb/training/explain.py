@@ -85,16 +85,9 @@ def align(
 ) -> Alignment:
     """Solve optimal transport between the tokens of a pair, as the losses do: no special, prompt or padding tokens.
 
-    Args:
-        student: Reads the translation.
-        teacher: Reads the English sentence; its token embeddings are as wide as the student's.
-        english: A sentence, cut at the teacher's `max_seq_length`.
-        translation: Its translation, cut at the student's.
-        student_prompt: Text before the translation.
-        teacher_prompt: Text before the English sentence.
-        transport: Cost, marginals and solver, which both models have the layers for; the defaults of `OpticalLoss` by
-            default. Where it centers, the mean is that of this one English sentence.
-        label: Which model the student is, in words.
+    The student reads the translation and the teacher the English sentence, each after its prompt and cut at its
+    `max_seq_length`; their token embeddings are equally wide. Without a `transport`, which both models must have the layers
+    for, the defaults of `OpticalLoss` hold. Where it centers, the mean is that of this one English sentence.
 
     Raises:
         InputError: A sentence holds no content token.
