@@ -16,6 +16,7 @@ from optical_mteb.training.losses import (
     OpticalLoss,
     TransportContrastiveLoss,
 )
+from optical_mteb.training.losses.contrastive import maxsim
 from optical_mteb.training.losses.encoding import content_mask, encode, packed, special_token_ids
 from optical_mteb.training.projection import project_tokens
 from optical_mteb.transport import cosine_cost, sinkhorn, transport_cost
@@ -33,6 +34,18 @@ SWAHILI = ["habari ya asubuhi", "nyumba ni nyekundu", "maji"]
 
 def features(model, texts, prompt=None):
     return model.preprocess(texts, prompt=prompt)
+
+
+def test_optical_loss_equals_pot(models):
+    """Guards against a wrong value of the loss: it is the mean of <T, C> with T from POT on each pair's own tokens."""
+    student, teacher = handmade([3, 5, 1], 0), handmade([4, 2, 6], 1)
+    loss = OpticalLoss(*models, epsilon=0.1, iterations=2000).compute_loss_from_encoded(student, teacher)
+    expected = []
+    for i, (n, m) in enumerate([(3, 4), (5, 2), (1, 6)]):
+        s, t = student.tokens[i, :n].double().numpy(), teacher.tokens[i, :m].double().numpy()
+        cost = ot.dist(s, t, metric="cosine")
+        expected.append((ot.sinkhorn(np.full(n, 1 / n), np.full(m, 1 / m), cost, 0.1, stopThr=1e-12) * cost).sum())
+    assert loss.item() == pytest.approx(np.mean(expected), abs=1e-5)
 
 
 def test_optical_gradient_against_finite_differences(models):
@@ -236,6 +249,21 @@ def test_the_first_word_after_a_prompt(tiny_model):
             assert content((encoded.ids, encoded.content)) == texts
     aligned = align(*students, "maji", "habari yako", student_prompt="query: ", teacher_prompt="query: ")
     assert [word.strip("·") for word in aligned.translation] == ["habari", "yako"]
+
+
+def test_maxsim_contrast_scores_as_sentence_transformers(models):
+    """Guards against a score that is not the late-interaction retriever's: MaxSim over the number of query tokens."""
+    from sentence_transformers.util import maxsim as stock
+
+    student, teacher = handmade([3, 5, 1], 0), handmade([4, 2, 6], 1)
+    unit = torch.nn.functional.normalize
+    queries = [unit(tokens[content], dim=-1) for tokens, content in zip(student.tokens, student.content, strict=True)]
+    documents = [unit(tokens[content], dim=-1) for tokens, content in zip(teacher.tokens, teacher.content, strict=True)]
+    scores = stock(queries, documents) / torch.tensor([[3], [5], [1]])
+    torch.testing.assert_close(maxsim(student, teacher), scores.float())
+    loss = ContrastiveDistillationLoss(*models, temperature=0.5, score="maxsim")
+    expected = torch.nn.functional.cross_entropy(scores / 0.5, torch.arange(3))
+    assert loss.compute_loss_from_encoded(student, teacher).item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_weights_reach_the_marginals(models):
