@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from optical_mteb.errors import InputError
+from pydantic import BaseModel, ConfigDict, Field
 
 FIGURES = "figures"
 """Folder of a study's figures, beside its summary."""
@@ -59,18 +57,14 @@ class StudyCurves:
 
 
 def find_studies(folder: Path, notes: list[str]) -> list[StudyCurves]:
-    """Curves of the studies whose `summary.json` lies below a folder; a damaged one is noted.
-
-    Args:
-        folder: Result folder.
-        notes: Takes a line for each that cannot be read.
-    """
+    """Curves of the studies whose `summary.json` lies below a folder; notes get a line for each that is damaged."""
     found = []
     for path in sorted(folder.rglob("summary.json")):
         try:
-            summary = _read(path)
-        except InputError as error:
-            notes.append(str(error))
+            summary = _Summary.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            notes.append(f"{path}: not the summary of a study ({reason}); run the study again")
             continue
         for budget in dict.fromkeys(mean.budget for mean in summary.means):
             means = [mean for mean in summary.means if mean.budget == budget]
@@ -83,14 +77,6 @@ def find_studies(folder: Path, notes: list[str]) -> list[StudyCurves]:
             drawn = figure if figure.is_file() else None
             found.append(StudyCurves(summary.study, summary.metric, budget, pairs, tables, drawn))
     return found
-
-
-def _read(path: Path) -> _Summary:
-    try:
-        return _Summary.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not the summary of a study ({reason}); run the study again") from None
 
 
 def _rows(means: Sequence[_Mean], pairs: Sequence[int]) -> list[tuple[str, list[str]]]:

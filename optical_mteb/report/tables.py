@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -43,11 +43,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table: a value for each model, None where it has none."""
+    """A subset in a table: its name and its languages, and a value for each model, None where it has none."""
 
     name: str
+    language: str
     values: list[Value | None]
-    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,12 @@ class Overview:
     """Means by group of languages over the tasks that all models have, of the main metric.
 
     Attributes:
-        groups: Names of the groups that any task has queries in.
-        lines: A line a model, a value a group.
-        tasks: The tasks that the means are over, by group.
+        tasks: The tasks that the means are over, by each group that any task has queries in.
+        means: By group, a value a model, None where it has none.
     """
 
-    groups: list[str]
-    lines: list[Line]
-    tasks: dict[str, list[str]] = field(default_factory=dict)
+    tasks: dict[str, list[str]]
+    means: dict[str, list[Value | None]]
 
 
 def task_tables(collection: ResultFolder, notes: list[str]) -> list[TaskTable]:
@@ -113,11 +111,7 @@ def overview(collection: ResultFolder, tables: Sequence[TaskTable]) -> Overview:
                 Value(means[place], difference=means[place] - means[0] if place else None) if place in means else None
                 for place in range(len(collection.models))
             ]
-    groups = list(found)
-    lines = [
-        Line(model.label, [found[group][place] for group in groups]) for place, model in enumerate(collection.models)
-    ]
-    return Overview(groups, lines, tasks)
+    return Overview(tasks, found)
 
 
 def seen_languages(collection: ResultFolder) -> Iterator[str]:
@@ -145,7 +139,7 @@ def _task_table(collection: ResultFolder, task: str, split: str, notes: list[str
             for column, rows in zip(columns, differences, strict=True):
                 value, row = column.get(subset), rows.get((metric, subset))
                 values.append(value and _beside(value, row))
-            lines[metric].append(Line(subset, values, _language(subset)))
+            lines[metric].append(Line(subset, _language(subset), values))
     return TaskTable(task, split, lines)
 
 

@@ -13,7 +13,7 @@ from optical_mteb.scores.per_query import MissingScoreError, PairedScores, Score
 from optical_mteb.scores.predictions import with_predictions
 from optical_mteb.scores.published import published_note
 from optical_mteb.scores.results import ModelResults
-from optical_mteb.scores.rows import Row, Units, group_row, tested, units_of_group, units_of_subset
+from optical_mteb.scores.rows import Row, Units, group_row, tested, units_of
 
 GROUPS = {"low-resource": tuple(f"{code}-eng" for code in ("swh", "som", "fil", "tgl", "mar"))}
 """Subsets whose mean a comparison shows: the low-resource languages that students are trained on."""
@@ -55,8 +55,8 @@ def compare_models(
 ) -> list[Comparison]:
     """Compare models with a baseline, each by itself.
 
-    Holm's family is the set of all subsets of all tasks, for one metric and one model; see `units_of_group` for how a
-    group is tested.
+    Holm's family is the set of all subsets of all tasks, for one metric and one model; see `units_of` for how a group
+    is tested.
 
     Args:
         baseline: The model to compare with.
@@ -206,14 +206,14 @@ def _rows(
                 )
         rows[subset] = Row(model.task, metric, subset, False, before, after)
         pairs[subset] = paired
-    found = [(rows[subset], units_of_subset(each) if each is not None else None) for subset, each in pairs.items()]
-    if len(subsets) > 1:
-        for group, members in {**groups, "all": subsets}.items():
-            present = [subset for subset in members if subset in rows]
-            complete = [each for each in (pairs[subset] for subset in present) if each is not None]
-            if present:
-                row = group_row(group, [rows[subset] for subset in present])
-                found.append((row, units_of_group(complete) if len(complete) == len(present) else None))
+    found = [(rows[subset], units_of([each]) if each is not None else None) for subset, each in pairs.items()]
+    wanted = {**groups, "all": subsets} if len(subsets) > 1 else {}
+    for group, members in wanted.items():
+        present = [subset for subset in members if subset in rows]
+        complete = [each for each in (pairs[subset] for subset in present) if each is not None]
+        if present:
+            row = group_row(group, [rows[subset] for subset in present])
+            found.append((row, units_of(complete) if len(complete) == len(present) else None))
     return found
 
 

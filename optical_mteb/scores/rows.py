@@ -89,33 +89,26 @@ class Units:
     resampled: Array
 
 
-def units_of_subset(paired: PairedScores) -> Units:
-    """Every query is a unit."""
-    differences = paired.differences
-    return Units(differences, differences, differences)
-
-
 def group_row(name: str, rows: Sequence[Row]) -> Row:
     """The mean of the rows of some subsets, each with the same weight."""
     baseline, model = (fmean(getattr(row, side) for row in rows) for side in ("baseline", "model"))
     return Row(rows[0].task, rows[0].metric, name, True, baseline, model)
 
 
-def units_of_group(pairs: Sequence[PairedScores]) -> Units:
+def units_of(pairs: Sequence[PairedScores]) -> Units:
     """A query id is a unit, with what it adds to the mean over the subsets, each of which has the same weight.
 
     Subsets that ask the same queries in several languages are not independent of each other, hence one unit for what
     has one id. Values that are resampled are centred by subset, so that a resample keeps the subsets' weights: the
     resampling is stratified to first order where subsets share no id, and that of their mean differences where they
     share all.
-
-    Args:
-        pairs: Scores of one subset each.
     """
+    differences = [each.differences for each in pairs]
+    if len(pairs) == 1:
+        return Units(*differences, *differences, *differences)
     ids = [query for each in pairs for query in each.queries]
     count = len(set(ids))
     weights = [count / (len(pairs) * len(each.queries)) for each in pairs]
-    differences = [each.differences for each in pairs]
     signed = sums_by_id(ids, np.concatenate([w * d for w, d in zip(weights, differences, strict=True)]))
     centred = sums_by_id(ids, np.concatenate([w * (d - d.mean()) for w, d in zip(weights, differences, strict=True)]))
     return Units(np.concatenate(differences), signed, signed.mean() + centred)
@@ -125,9 +118,6 @@ def tested(rows: Sequence[tuple[Row, Units | None]]) -> list[Row]:
     """The rows with their significance, where there are units to test.
 
     Holm's family is all subsets among the rows, for each metric by itself.
-
-    Args:
-        rows: Rows and their units.
     """
     testable = [number for number, (_, units) in enumerate(rows) if units is not None]
     units = [each for _, each in rows if each is not None]
