@@ -38,14 +38,7 @@ def trained(
 ) -> Sidecar:
     """The student of a recipe, in the store: trained now, unless it was trained from these very settings and data.
 
-    Args:
-        recipe: A checked recipe.
-        recipe_folder: As in `train`.
-        device: As in `train`.
-        say: As in `train`.
-
-    Raises:
-        InputError: As in `train`.
+    Arguments and errors are those of `train`.
     """
     record = _in_store(recipe, recipe_folder)
     if record is None:
@@ -83,11 +76,7 @@ def scored(
 ) -> dict[str, Mapping[str, Any]]:
     """MTEB's scores by subset of a model on the one split that a task is cut down to.
 
-    Args:
-        model: What `mteb.evaluate` takes.
-        task: The task.
-        cache: Where scores are looked up and kept; None to score anew.
-        encode_kwargs: As in `mteb.evaluate`.
+    Arguments are those of `mteb.evaluate`; without a cache, the model is scored anew.
     """
     [result] = mteb.evaluate(
         model, task, cache=cache, encode_kwargs=encode_kwargs, co2_tracker=False, show_progress_bar=False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -169,7 +168,7 @@ def _job(settings: StudySettings, path: Path, recipe_file: Path, training: Train
         raise InputError(f"{path}: {recipe_file} has no bitext of {lost}; it has {', '.join(recipe.languages)}")
     if training.languages:
         recipe = _of_languages(recipe, training.languages)
-    determined_by = dict(_depends_on(settings, recipe_file, recipe, training))
+    determined_by = _depends_on(settings, recipe_file, recipe, training)
     digest = fingerprint_of(determined_by)
     return Job(training, recipe.model_copy(update={"name": f"study-{digest}"}), digest, determined_by)
 
@@ -189,24 +188,22 @@ def _of_languages(recipe: Recipe, languages: tuple[str, ...]) -> Recipe:
     return recipe.model_copy(update={"bitext": sources, "batches": batches})
 
 
-def _depends_on(
-    settings: StudySettings, recipe_file: Path, recipe: Recipe, training: Training
-) -> Iterator[tuple[str, Any]]:
-    yield "format", FORMAT
-    if training.approach == ZERO_SHOT:
-        yield "student", recipe.student.model_dump(mode="json", include={"base", "revision", "kind", "prompts"})
-    else:
-        yield "recipe", settings_of(recipe)
-        yield "bitext", [_bitext(each.model_dump_json(), recipe_file.parent) for each in recipe.bitext]
-    yield "bases", {spec: _revision(spec) for spec in sorted({recipe.student.base, recipe.teacher.base})}
-    yield (
-        "tasks",
-        [
-            each.model_dump(mode="json", exclude={"parallel"})
-            | {"revision": load_task(each).metadata.dataset["revision"]}
-            for each in settings.tasks
+def _depends_on(settings: StudySettings, recipe_file: Path, recipe: Recipe, training: Training) -> dict[str, Any]:
+    own: dict[str, Any] = {
+        "format": FORMAT,
+        "bases": {spec: _revision(spec) for spec in sorted({recipe.student.base, recipe.teacher.base})},
+        "tasks": [
+            task.model_dump(mode="json", exclude={"parallel"})
+            | {"revision": load_task(task).metadata.dataset["revision"]}
+            for task in settings.tasks
         ],
-    )
+    }
+    if training.approach == ZERO_SHOT:
+        return own | {
+            "student": recipe.student.model_dump(mode="json", include={"base", "revision", "kind", "prompts"})
+        }
+    bitext = [_bitext(each.model_dump_json(), recipe_file.parent) for each in recipe.bitext]
+    return own | {"recipe": settings_of(recipe), "bitext": bitext}
 
 
 @cache

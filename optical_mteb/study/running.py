@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,19 +78,8 @@ def run_on_ray(
 ) -> dict[str, str]:
     """Train and score what is not done on the workers of a Ray cluster; records are written here.
 
-    Every machine of it must find the study's file, its bitext and its data under the same names.
-
-    Args:
-        study: As in `run`.
-        cells: As in `run`.
-        jobs: As in `run`.
-        address: As in `cluster`.
-        workers: As in `cluster`.
-        device: As in `run`.
-        say: As in `run`.
-
-    Returns:
-        As `run`.
+    Every machine of it must find the study's file, its bitext and its data under the same names. Arguments and what
+    comes back are as in `run`; `address` and `workers` as in `cluster`.
 
     Raises:
         InputError: As in `run`; or Ray is not installed, no cluster answers, or workers keep dying.
@@ -99,41 +87,34 @@ def run_on_ray(
     from optical_mteb.ray_cluster import cluster, spread
 
     failed: dict[str, str] = {}
-    by_fingerprint = {job.fingerprint: job for job in jobs}
+    words = {job.fingerprint: describe(job.training) for job in jobs}
     with cluster(address, workers=workers) as number, ExitStack() as held:
         missing = [
-            _Remote(str(study.path.absolute()), fingerprint, device)
-            for fingerprint in by_fingerprint
+            (study.path.absolute(), fingerprint, device)
+            for fingerprint in words
             if held.enter_context(cells.held(fingerprint)) and cells.read(fingerprint) is None
         ]
         say(f"{len(missing)} trainings by Ray, {number} workers")
-        for count, (item, answer) in enumerate(spread(_run_remotely, missing), start=1):
-            training = by_fingerprint[item.fingerprint].training
+        for count, ((_, fingerprint, _), answer) in enumerate(spread(_run_remotely, missing), start=1):
             if isinstance(answer, str):
-                failed[item.fingerprint] = f"{describe(training)}: {answer}"
-                say(f"{count} of {len(missing)}: {describe(training)}: failed: {answer}")
+                failed[fingerprint] = f"{words[fingerprint]}: {answer}"
+                say(f"{count} of {len(missing)}: {words[fingerprint]}: failed: {answer}")
                 continue
             cells.write(answer)
-            say(f"{count} of {len(missing)}: {describe(training)}: done in {answer.seconds():.0f} s")
+            say(f"{count} of {len(missing)}: {words[fingerprint]}: done in {answer.seconds():.0f} s")
     return failed
 
 
-@dataclass(frozen=True)
-class _Remote:
-    study: str
-    fingerprint: str
-    device: str | None
-
-
-def _run_remotely(item: _Remote) -> CellRecord | str:
-    """A record, or why there is none."""
+def _run_remotely(item: tuple[Path, str, str | None]) -> CellRecord | str:
+    """The record of the training of a study's file, a fingerprint and a device; or why there is none."""
+    path, fingerprint, device = item
     disable_progress_bars()
     try:
-        study = load_study(Path(item.study))
-        job = next((job for job in study.jobs.values() if job.fingerprint == item.fingerprint), None)
+        study = load_study(path)
+        job = next((job for job in study.jobs.values() if job.fingerprint == fingerprint), None)
         if job is None:
             return "a worker has another bitext, base or task; bring all machines to the same state"
-        return run_job(study, job, device=item.device)
+        return run_job(study, job, device=device)
     except InputError as error:
         return str(error)
 
@@ -143,11 +124,7 @@ def run_job(
 ) -> CellRecord:
     """Train a student, where it is not in the store yet, and score it; it leaves the store unless it is to be kept.
 
-    Args:
-        study: The study.
-        job: The training.
-        device: As in `train`.
-        loaded: As in `evaluate`.
+    `device` is as in `train`, `loaded` as in `evaluate`.
 
     Raises:
         InputError: The training or a task fails.
