@@ -48,15 +48,6 @@ class Replicate:
     sentences: Sequence[str]
     cluster: str = ""
 
-    def __post_init__(self) -> None:
-        """Check that every score has a sentence.
-
-        Raises:
-            ValueError: It has not, or there is none.
-        """
-        if self.scores.ndim != 1 or not len(self.scores) or len(self.scores) != len(self.sentences):
-            raise ValueError(f"expected a sentence for each score, found {len(self.sentences)} for {self.scores.shape}")
-
 
 def bootstrap_intervals(
     samples: Sequence[Array], *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
@@ -101,13 +92,9 @@ def hierarchical_means(points: Sequence[Sequence[Replicate]]) -> Array:
     numbers = {len(replicates) for replicates in points}
     if len(numbers) != 1:
         raise ValueError(f"expected as many replicates everywhere, found {sorted(numbers)}")
-    universe = {
-        name: place
-        for place, name in enumerate(
-            sorted({name for replicates in points for replicate in replicates for name in replicate.sentences})
-        )
-    }
-    weights, drawn = _drawn(tuple(map(tuple, _clusters(points[0]))), len(universe))
+    names = {name for replicates in points for replicate in replicates for name in replicate.sentences}
+    universe = {name: place for place, name in enumerate(sorted(names))}
+    weights, drawn = _drawn(tuple(map(tuple, clusters(points[0]))), len(universe))
     means = np.empty((len(points), HIERARCHICAL_RESAMPLES))
     for place, replicates in enumerate(points):
         sums, counts = np.empty((2, len(universe), len(replicates)))
@@ -121,11 +108,19 @@ def hierarchical_means(points: Sequence[Sequence[Replicate]]) -> Array:
 
 def replicate_weights(replicates: Sequence[Replicate]) -> Array:
     """What each replicate weighs in a mean, `[replicates]`: every cluster the same, and so its replicates within it."""
-    members = _clusters(replicates)
+    members = clusters(replicates)
     weights = np.empty(len(replicates))
     for places in members:
         weights[places] = 1 / len(members) / len(places)
     return weights
+
+
+def clusters(replicates: Sequence[Replicate]) -> list[list[int]]:
+    """Places of the replicates of each cluster."""
+    members: dict[str | int, list[int]] = {}
+    for place, replicate in enumerate(replicates):
+        members.setdefault(replicate.cluster or place, []).append(place)
+    return list(members.values())
 
 
 def percentile_intervals(means: Array, *, confidence: float = CONFIDENCE) -> Array:
@@ -152,8 +147,8 @@ def sums_by_id(ids: Sequence[str], values: Array) -> Array:
     Returns:
         A sum for every id, ids sorted.
     """
-    place = {name: number for number, name in enumerate(sorted(set(ids)))}
-    return np.bincount([place[name] for name in ids], weights=values, minlength=len(place)).astype(np.float64)
+    _, places = np.unique(ids, return_inverse=True)
+    return np.bincount(places, weights=values).astype(np.float64)
 
 
 def randomisation_tests(samples: Sequence[Array], *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
@@ -252,22 +247,14 @@ def _resampled_means(samples: Sequence[Array], resamples: int, seed: int) -> Arr
     return means
 
 
-def _clusters(replicates: Sequence[Replicate]) -> list[list[int]]:
-    """Places of the replicates of each cluster."""
-    members: dict[str | int, list[int]] = {}
-    for place, replicate in enumerate(replicates):
-        members.setdefault(replicate.cluster or place, []).append(place)
-    return list(members.values())
-
-
 @lru_cache(maxsize=16)
-def _drawn(clusters: tuple[tuple[int, ...], ...], sentences: int) -> tuple[Array, Array]:
+def _drawn(members: tuple[tuple[int, ...], ...], sentences: int) -> tuple[Array, Array]:
     """What each replicate, and each sentence, weighs in each resample: `[resamples, replicates]`, `[resamples, sentences]`."""
     rng = np.random.default_rng(0)
-    number, resamples = len(clusters), HIERARCHICAL_RESAMPLES
+    number, resamples = len(members), HIERARCHICAL_RESAMPLES
     times = rng.multinomial(number, np.full(number, 1 / number), size=resamples)
-    weights = np.empty((resamples, sum(map(len, clusters))))
-    for cluster, places in enumerate(clusters):
+    weights = np.empty((resamples, sum(map(len, members))))
+    for cluster, places in enumerate(members):
         size = len(places)
         drawn = rng.multinomial(times[:, cluster] * size, np.full(size, 1 / size))
         weights[:, list(places)] = drawn / size / number

@@ -16,6 +16,7 @@ import numpy as np
 from optical_mteb.scores.significance import (
     Array,
     Replicate,
+    clusters,
     hierarchical_means,
     holm,
     percentile_intervals,
@@ -42,6 +43,19 @@ class Estimate:
     def width(self) -> float:
         """Of the interval."""
         return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the trainings of one approach and budget.
+
+    Attributes:
+        approach: Name of the approach.
+        budget: `per_pair` or `total`.
+    """
+
+    approach: str
+    budget: str
 
 
 @dataclass(frozen=True)
@@ -89,37 +103,24 @@ def group_of(language: str, order: Sequence[str], pairs: int) -> Group:
 
 
 def mean(replicates: Sequence[Replicate]) -> Estimate:
-    """Mean over replicates of the mean over their queries, with a hierarchical bootstrap interval.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """Mean over replicates of the mean over their queries, with a hierarchical bootstrap interval."""
     return estimate(_value(replicates), hierarchical_means([replicates])[0])
 
 
 def curve(points: Mapping[int, Sequence[Replicate]]) -> Curve:
-    """Means by number of pairs; all numbers of pairs share the draws of a resample.
-
-    Args:
-        points: Replicates by number of pairs, in the same order.
+    """Means by number of pairs, of two numbers or more; all of them share the draws of a resample.
 
     Raises:
-        ValueError: There are fewer than two numbers of pairs, or not as many replicates of each.
+        ValueError: There are not as many replicates of each.
     """
-    if len(points) < 2 or min(points) < 1:
-        raise ValueError(f"a slope needs two numbers of pairs or more, all positive; there are {sorted(points)}")
     pairs = tuple(sorted(points))
     ordered = [points[number] for number in pairs]
-    resampled = hierarchical_means(ordered)
-    clusters = dict.fromkeys(each.cluster or str(place) for place, each in enumerate(ordered[0]))
+    members = clusters(ordered[0])
     by_cluster = [
-        [
-            np.mean([e.scores.mean() for place, e in enumerate(replicates) if (e.cluster or str(place)) == name])
-            for name in clusters
-        ]
-        for replicates in ordered
+        [np.mean([replicates[place].scores.mean() for place in places]) for places in members] for replicates in ordered
     ]
-    return Curve(pairs, np.array([_value(replicates) for replicates in ordered]), resampled, np.array(by_cluster))
+    values = np.array([_value(replicates) for replicates in ordered])
+    return Curve(pairs, values, hierarchical_means(ordered), np.array(by_cluster))
 
 
 def slope(curve: Curve) -> Estimate:
@@ -133,10 +134,7 @@ def orders_needed(curve: Curve, width: float) -> float | None:
 
     The variance of the slope is that between orders, divided by their number, and a rest from the queries that all
     orders share (analysis of variance of a two-way layout, Cochran 1977, section 10.3). More orders divide the first.
-
-    Args:
-        curve: The curve.
-        width: Width of the 95% interval, as if the slope were normally distributed.
+    The width is that of a 95% interval, as if the slope were normally distributed.
 
     Returns:
         None where it cannot be said from one order, or the queries alone make it wider.
@@ -198,6 +196,4 @@ def _by_sentence(replicates: Sequence[Replicate]) -> Array:
 
 
 def _value(replicates: Sequence[Replicate]) -> float:
-    if not replicates:
-        raise ValueError("no replicates to average")
     return float(replicate_weights(replicates) @ np.array([replicate.scores.mean() for replicate in replicates]))

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from optical_mteb.scores.significance import Array, Replicate
-from optical_mteb.study.analysis import Difference, differences
+from optical_mteb.study.analysis import Difference, Finding, differences
 from optical_mteb.study.replicates import ENGLISH, HIGH, LOW, LOW_TRAINED, NEVER, Point, StudyScores
 
 FIXED = (LOW, HIGH, NEVER, ENGLISH)
@@ -26,31 +26,25 @@ _Sides = list[tuple[Callable[[Difference], _Found], list[Replicate], list[Replic
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(Finding):
     """A difference between two trainings, on some queries.
 
     Attributes:
-        approach: Name of the approach.
-        budget: `per_pair` or `total`.
         what: What is set against what, in words.
         group: Group or language of the queries.
         difference: Fractions of 1; p corrected by Holm within its table.
     """
 
-    approach: str
-    budget: str
     what: str
     group: str
     difference: Difference
 
 
 @dataclass(frozen=True)
-class Added:
-    """What other batches add to the recipe as it is, at a number of pairs.
+class Added(Finding):
+    """What an approach of other batches adds to the recipe as it is, at a number of pairs.
 
     Attributes:
-        approach: The approach of other batches.
-        budget: `per_pair` or `total`.
         pairs: Number of pairs.
         equal: `steps`, or `tokens` where the recipe's scores are moved to the number of tokens that the approach read.
         tokens: Tokens that the approach read, by those that the recipe did.
@@ -58,8 +52,6 @@ class Added:
         difference: Fractions of 1; p corrected by Holm within its table.
     """
 
-    approach: str
-    budget: str
     pairs: int
     equal: str
     tokens: float
@@ -117,7 +109,7 @@ def added(scores: StudyScores) -> Iterator[Added]:
     those that the recipe did, and s what a unit of the logarithm of tokens is worth to that query: the recipe's
     difference between its two budgets by that of their logarithms, averaged over what has both.
     """
-    plain = scores.plain_approach
+    plain = scores.study.settings.plain_approach
     if plain is None:
         return
     sides: _Sides[Added] = []

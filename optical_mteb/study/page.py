@@ -48,13 +48,7 @@ _FORMS = {
 
 
 def page(study: Study, summary: StudySummary, figures: Mapping[str, str]) -> list[str]:
-    """The page, in paragraphs.
-
-    Args:
-        study: The study.
-        summary: What it found.
-        figures: Path of each figure, from the document, by its title.
-    """
+    """The page, in paragraphs; `figures` has the path of each figure, from the document, by its title."""
     return [
         "## The question",
         _BEGINNING + (_PAIRS if len(study.settings.pairs) > 1 else _APPROACHES),
@@ -147,13 +141,8 @@ def _approach(study: Study, name: str) -> str:
     whole = sum(shares.values())
     mixed = listed([f"{share / whole:.0%} {what}" for what, share in shares.items() if share])
     alone = ", without the last at 1 pair" if recipe.batches.multilingual and 1 in study.settings.pairs else ""
-    plain = _plain(study)
-    return f"{f'as {plain}' if overrides and plain else learned}; a batch is {mixed}{alone}"
-
-
-def _plain(study: Study) -> str:
-    """The approach that is the recipe as it is."""
-    return next((f"`{name}`" for name, own in study.settings.approaches.items() if not own and name != ZERO_SHOT), "")
+    plain = study.settings.plain_approach
+    return f"{f'as `{plain}`' if overrides and plain else learned}; a batch is {mixed}{alone}"
 
 
 def _figures(study: Study, figures: Mapping[str, str]) -> list[str]:
@@ -303,7 +292,6 @@ def _related(summary: StudySummary, budget: str) -> Iterator[str]:
 
 
 def _batches(study: Study, summary: StudySummary, budget: str) -> Iterator[str]:
-    plain = _plain(study)
     for approach in dict.fromkeys(each.approach for each in summary.added):
         own = [each for each in summary.added if (each.approach, each.budget, each.group) == (approach, budget, LOW)]
         steps, tokens = ({e.pairs: e for e in own if e.equal == equal} for equal in ("steps", "tokens"))
@@ -319,7 +307,7 @@ def _batches(study: Study, summary: StudySummary, budget: str) -> Iterator[str]:
             f" With every doubling of the pairs the difference changes by {signed(slope.estimate)}." if slope else ""
         )
         yield (
-            f"**Batches of `{approach}`, budget `{budget}`.** Compared with {plain or 'the recipe'}, they change low-resource "
+            f"**Batches of `{approach}`, budget `{budget}`.** Compared with `{study.settings.plain_approach}`, they change low-resource "
             f"languages by {_shown(steps[last])} with {_count(last, 'pair')} after as many steps{at_tokens}. "
             f"{_counted(list(steps.values()))}{trend}"
         )

@@ -44,8 +44,8 @@ MEASURE = "map_at_100"
 NAME = "MAP@100"
 """That score as readers know it."""
 
-Member = Callable[[str], bool]
-"""Whether a language belongs to a group."""
+_STANDINGS = {TRAINED: "trained", LATER: "later", NEVER: "never", ENGLISH: "english"}
+"""How a training stands to the languages of a group, as `group_of` says it."""
 
 
 class StudyScores:
@@ -77,11 +77,6 @@ class StudyScores:
             for name in self.approaches
         }
         return [name for name, number in numbers.items() if number and number == max(numbers.values())]
-
-    @property
-    def plain_approach(self) -> str | None:
-        """The recipe as it is, if that is an approach."""
-        return next((name for name in self.approaches if not self.study.settings.approaches[name]), None)
 
     @property
     def batch_approaches(self) -> list[str]:
@@ -132,16 +127,11 @@ class StudyScores:
             group: One of `GROUPS`, of `breakdown`, or a language.
             keys: Orders and seeds; those of the point's curve by default.
         """
-        found = []
-        for key in self.keys(point) if keys is None else keys:
-            record = self.record(point, key)
-            replicate = record and self._replicate(record, self.member(key[0], point[2], group), key[0])
-            if not replicate:
-                return []
-            found.append(replicate)
-        return found
+        every = [self._replicate(point, key, group) for key in (self.keys(point) if keys is None else keys)]
+        found = [each for each in every if each is not None]
+        return found if len(found) == len(every) else []
 
-    def gains(self, point: Point, group: str, on: str = ZERO_SHOT) -> list[Replicate]:
+    def gains(self, point: Point, group: str, on: str) -> list[Replicate]:
         """Replicates less those of another approach, of the same orders and seeds, on the same queries.
 
         Less zero-shot, it is what is left when easier languages join a group.
@@ -183,36 +173,35 @@ class StudyScores:
             found += [f"{NEVER}, {relation} {name}" for name in names] if len(names) > 1 else []
         return found
 
-    def member(self, order: str, pairs: int, group: str) -> Member:
-        """Whether a language belongs to a group of a training on the first languages of an order."""
-        languages, high = self.study.orders[order], self.study.settings.high_resource
-        named = {TRAINED: "trained", LATER: "later", NEVER: "never", ENGLISH: "english"}
-
-        def belongs(language: str) -> bool:
-            own = group_of(language, languages, pairs)
-            if group == LOW:
-                return language in languages and language not in high
-            if group == LOW_TRAINED:
-                return own == "trained" and language not in high
-            if group == HIGH:
-                return language in high
-            if group.startswith(f"{NEVER}, "):
-                shared = (f"{NEVER}, {relation} {name_of(language)}" for relation, name_of in RELATIONS.items())
-                return own == "never" and group in shared
-            return language == group or own == named.get(group)
-
-        return belongs
-
-    def _replicate(self, record: CellRecord, member: Member, cluster: str) -> Replicate | None:
+    def _replicate(self, point: Point, key: Key, group: str) -> Replicate | None:
+        """The scores of a cell on the queries of a group; None where it is not done, or has none."""
+        record = self.record(point, key)
+        if record is None:
+            return None
         values: list[float] = []
         sentences: list[str] = []
         for task, subsets in record.scores.items():
             for subset, metrics in subsets.items():
-                if member(language_of(subset)):
+                if self._belongs(language_of(subset), group, key[0], point[2]):
                     values += metrics[MEASURE]
                     where = task if self._parallel[task] else f"{task}/{subset}"
                     sentences += [f"{where}/{query}" for query in record.queries[task][subset]]
-        return Replicate(np.array(values), sentences, cluster) if values else None
+        return Replicate(np.array(values), sentences, key[0]) if values else None
+
+    def _belongs(self, language: str, group: str, order: str, pairs: int) -> bool:
+        """Whether a language belongs to a group of a training on the first languages of an order."""
+        languages, high = self.study.orders[order], self.study.settings.high_resource
+        own = group_of(language, languages, pairs)
+        if group == LOW:
+            return language in languages and language not in high
+        if group == LOW_TRAINED:
+            return own == "trained" and language not in high
+        if group == HIGH:
+            return language in high
+        if group.startswith(f"{NEVER}, "):
+            shared = (f"{NEVER}, {relation} {name_of(language)}" for relation, name_of in RELATIONS.items())
+            return own == "never" and group in shared
+        return language == group or own == _STANDINGS.get(group)
 
 
 @cache

@@ -46,16 +46,10 @@ class Fit:
 
 
 def fit_forms(curve: Curve) -> list[Fit]:
-    """The three forms, fitted; the best in leave-one-out cross-validation over the inner numbers of pairs comes first.
+    """The three forms, fitted to a curve of at least `FEWEST` numbers of pairs.
 
-    Args:
-        curve: The curve.
-
-    Raises:
-        ValueError: It has too few numbers of pairs.
+    The best in leave-one-out cross-validation over the inner numbers of pairs comes first.
     """
-    if len(curve.pairs) < FEWEST:
-        raise ValueError(f"expected {FEWEST} numbers of pairs or more, found {len(curve.pairs)}")
     # The first column is the curve itself, the others are resamples of it.
     means = np.column_stack([curve.values, curve.resampled[:, :RESAMPLES]])
     designs = {form: _designs(form, curve.doublings) for form in FORMS}

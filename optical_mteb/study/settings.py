@@ -144,6 +144,11 @@ class StudySettings(_Table):
         first = next(iter(self.orders.values()))
         return self.orders | random_orders(first, self.random_orders, self.order_seed)
 
+    @property
+    def plain_approach(self) -> str | None:
+        """The recipe as it is, if that is an approach."""
+        return next((name for name, own in self.approaches.items() if not own and name != ZERO_SHOT), None)
+
     def grid(self) -> list[Cell]:
         """The cells of the study, each once; `zero-shot` trains nothing, and is the same training everywhere."""
         nested = self.nested

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optical_mteb.scores.significance import Array, Replicate
-from optical_mteb.study.analysis import Estimate, curve, mean, orders_needed, slope
+from optical_mteb.study.analysis import Estimate, Finding, curve, mean, orders_needed, slope
 from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.contrasts import FIXED, Added, Contrast, added, approaches, interference
-from optical_mteb.study.grid import ZERO_SHOT, Budget
+from optical_mteb.study.grid import ZERO_SHOT
 from optical_mteb.study.jobs import Study
 from optical_mteb.study.relatedness import Relatedness, relatedness
 from optical_mteb.study.replicates import CHANGING, GROUPS, RELATIONS, Point, StudyScores
@@ -23,31 +24,25 @@ AIM = 0.005
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Finding):
     """A mean of the study.
 
     Attributes:
-        approach: Name of the approach.
-        budget: `per_pair` or `total`.
         pairs: Number of pairs.
         group: One of `GROUPS`, or a part of the languages never trained on.
         estimate: Fractions of 1.
     """
 
-    approach: str
-    budget: str
     pairs: int
     group: str
     estimate: Estimate
 
 
 @dataclass(frozen=True)
-class Slope:
+class Slope(Finding):
     """What a doubling of the pairs adds; of groups that change with the pairs, to the gain on zero-shot.
 
     Attributes:
-        approach: Name of the approach.
-        budget: `per_pair` or `total`.
         group: One of `GROUPS`, or a part of the languages never trained on.
         estimate: Fractions of 1.
         orders: Orders of languages that it is from.
@@ -55,28 +50,22 @@ class Slope:
         fits: Forms of the curve, the best first; none of a curve that is short, or not of a main approach.
     """
 
-    approach: str
-    budget: str
     group: str
     estimate: Estimate
     orders: int
     orders_needed: float | None
-    fits: list[Fit] = field(default_factory=list)
+    fits: list[Fit]
 
 
 @dataclass(frozen=True)
-class Related:
+class Related(Finding):
     """What it adds to a language that is not trained on that a training has a related one.
 
     Attributes:
-        approach: Name of the approach.
-        budget: `per_pair` or `total`.
         relation: One of `RELATIONS`.
         effect: Fractions of 1.
     """
 
-    approach: str
-    budget: str
     relation: str
     effect: Relatedness
 
@@ -98,16 +87,16 @@ class StudySummary:
         trainings: Trainings of the study.
     """
 
-    means: list[Mean] = field(default_factory=list)
-    breakdown: list[Mean] = field(default_factory=list)
-    slopes: list[Slope] = field(default_factory=list)
-    steeper: list[Slope] = field(default_factory=list)
-    related: list[Related] = field(default_factory=list)
-    interference: list[Contrast] = field(default_factory=list)
-    added: list[Added] = field(default_factory=list)
-    approaches: list[Contrast] = field(default_factory=list)
-    done: int = 0
-    trainings: int = 0
+    means: list[Mean]
+    breakdown: list[Mean]
+    slopes: list[Slope]
+    steeper: list[Slope]
+    related: list[Related]
+    interference: list[Contrast]
+    added: list[Added]
+    approaches: list[Contrast]
+    done: int
+    trainings: int
 
     def orders(self, approach: str) -> int:
         """Most orders of languages that a slope of an approach is from."""
@@ -117,6 +106,7 @@ class StudySummary:
 def summarise(study: Study, records: Mapping[str, CellRecord]) -> StudySummary:
     """The statistics of what is done; a number of pairs of which a seed or an order is missing is left out."""
     scores = StudyScores(study, records)
+    plain = study.settings.plain_approach
     return StudySummary(
         means=list(_means(scores, GROUPS, list(study.settings.approaches))),
         breakdown=list(_means(scores, scores.breakdown, [ZERO_SHOT, *scores.main_approaches])),
@@ -124,7 +114,7 @@ def summarise(study: Study, records: Mapping[str, CellRecord]) -> StudySummary:
             *_slopes(scores, GROUPS, scores.approaches),
             *_slopes(scores, scores.breakdown, scores.main_approaches),
         ],
-        steeper=list(_steeper(scores)),
+        steeper=list(_slopes(scores, FIXED, scores.batch_approaches, plain)) if plain else [],
         related=list(_related(scores)),
         interference=list(interference(scores)),
         added=list(added(scores)),
@@ -142,39 +132,26 @@ def _means(scores: StudyScores, groups: Sequence[str], names: Sequence[str]) -> 
                 yield Mean(*point, group, mean(replicates))
 
 
-def _slopes(scores: StudyScores, groups: Sequence[str], names: Sequence[str]) -> Iterator[Slope]:
-    main = scores.main_approaches
-    for budget in scores.study.settings.budgets:
-        for approach in names:
-            for group in groups:
-                replicates = scores.gains if group in CHANGING else scores.replicates
-                points = {pairs: replicates((approach, budget, pairs), group) for pairs in scores.study.settings.pairs}
-                yield from _slope(points, approach, budget, group, fitted=approach in main)
-
-
-def _steeper(scores: StudyScores) -> Iterator[Slope]:
-    plain = scores.plain_approach
-    for budget in scores.study.settings.budgets:
-        for approach in scores.batch_approaches if plain else ():
-            for group in FIXED:
-                points = {
-                    pairs: scores.gains((approach, budget, pairs), group, plain or "")
-                    for pairs in scores.study.settings.pairs
-                }
-                yield from _slope(points, approach, budget, group, fitted=False)
-
-
-def _slope(
-    points: Mapping[int, Sequence[Replicate]], approach: str, budget: Budget, group: str, *, fitted: bool
+def _slopes(
+    scores: StudyScores, groups: Sequence[str], names: Sequence[str], less: str | None = None
 ) -> Iterator[Slope]:
-    """The slope of what there is, if there are two numbers of pairs."""
-    there = {pairs: found for pairs, found in points.items() if found}
-    if len(there) < 2:
-        return
-    found = curve(there)
-    fits = fit_forms(found) if fitted and group in GROUPS and len(found.pairs) >= FEWEST else []
-    orders = found.by_cluster.shape[1]
-    yield Slope(approach, budget, group, slope(found), orders, orders_needed(found, AIM), fits)
+    """Slopes of scores, or of what they gain on another approach, where two numbers of pairs are done."""
+    settings = scores.study.settings
+    main = scores.main_approaches
+    for budget, approach, group in product(settings.budgets, names, groups):
+        on = less or (ZERO_SHOT if group in CHANGING else None)
+        points: dict[int, list[Replicate]] = {}
+        for pairs in settings.pairs:
+            point: Point = (approach, budget, pairs)
+            points[pairs] = scores.gains(point, group, on) if on else scores.replicates(point, group)
+        there = {pairs: replicates for pairs, replicates in points.items() if replicates}
+        if len(there) < 2:
+            continue
+        found = curve(there)
+        fitted = less is None and approach in main and group in GROUPS and len(there) >= FEWEST
+        fits = fit_forms(found) if fitted else []
+        orders = found.by_cluster.shape[1]
+        yield Slope(approach, budget, group, slope(found), orders, orders_needed(found, AIM), fits)
 
 
 def _related(scores: StudyScores) -> Iterator[Related]:
@@ -182,17 +159,16 @@ def _related(scores: StudyScores) -> Iterator[Related]:
     if base is None:
         return
     untrained = scores.language_means(base)
-    for budget in scores.study.settings.budgets:
-        for approach in scores.approaches:
-            for relation, of in RELATIONS.items():
-                layers = [
-                    _layer(scores, (approach, budget, pairs), of, untrained)
-                    for pairs in scores.study.settings.pairs
-                    if scores.keys((approach, budget, pairs))
-                ]
-                effect = relatedness([gains for gains, _ in layers], [related for _, related in layers])
-                if effect is not None:
-                    yield Related(approach, budget, relation, effect)
+    settings = scores.study.settings
+    for budget, approach, (relation, of) in product(settings.budgets, scores.approaches, RELATIONS.items()):
+        layers = [
+            _layer(scores, (approach, budget, pairs), of, untrained)
+            for pairs in settings.pairs
+            if scores.keys((approach, budget, pairs))
+        ]
+        effect = relatedness([gains for gains, _ in layers], [related for _, related in layers])
+        if effect is not None:
+            yield Related(approach, budget, relation, effect)
 
 
 def _layer(
