@@ -31,13 +31,7 @@ _SPEED_KEYS = ("documents_a_second", "megabytes")
 def write_report(
     results: Path, output: Path, *, reference: str | None = None, published: Sequence[str] = ()
 ) -> ResultFolder:
-    """Write a report.
-
-    Args:
-        results: Result folder of `mteb run`.
-        output: Folder of the page; an older report there is replaced.
-        reference: As in `collect`.
-        published: As in `collect`.
+    """Write a report on the results that `collect` finds; an older report in the output folder is replaced.
 
     Returns:
         What the page shows; its notes are on the page, too.

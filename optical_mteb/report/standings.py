@@ -69,9 +69,6 @@ def standings(collection: ResultFolder) -> Standings:
     A mean weighs subsets alike within a task and tasks alike, as the groups of the benchmark do, over the subsets and
     splits that `mteb run -t` takes by default. Runs through an index and published results are left out: they are not
     like the others.
-
-    Args:
-        collection: What `collect` read.
     """
     columns = list(_columns())
     plain = [model for model in collection.models if not (model.results.experiment or model.results.published)]
@@ -123,14 +120,7 @@ def seconds_text(row: Standing) -> str:
 
 
 def write_into(path: Path, markdown: str) -> bool:
-    """Replace what is between the two marks of a Markdown file.
-
-    Args:
-        path: The file.
-        markdown: The table.
-
-    Returns:
-        Whether the file has changed.
+    """Put a table between the two marks of a Markdown file; returns whether the file has changed.
 
     Raises:
         InputError: The file cannot be read or written, or does not have each mark once, in order.

@@ -37,12 +37,9 @@ class Grid:
 
 
 def grids(comparison: Comparison, *, details: bool = False, metrics_apart: bool = False) -> list[Grid]:
-    """The tables of a comparison, scores in points (hundredths).
+    """The tables of a comparison, scores in points (hundredths): one a task.
 
-    Args:
-        comparison: What `compare_models` returned.
-        details: A table for each task and metric with all there is, in place of one for each task.
-        metrics_apart: A table for each task and metric without the details.
+    With `details`, it is one a task and metric with all there is; with `metrics_apart`, the same without the details.
     """
     found = []
     baseline, model = labels(comparison)
@@ -143,12 +140,7 @@ def all_grids(comparison: Comparison, render: Callable[[Grid, Sequence[str]], st
 
 
 def as_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
-    """All there is, scores as fractions of 1.
-
-    Args:
-        comparisons: What `compare_models` returned.
-        settings: What to record beside them, such as the split.
-    """
+    """All there is, scores as fractions of 1; settings, such as the split, are recorded beside them."""
     content = {
         "baseline": _record(comparisons[0].baseline),
         "settings": {"confidence": CONFIDENCE, "resamples": RESAMPLES, **settings},

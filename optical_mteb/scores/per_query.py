@@ -163,12 +163,7 @@ def checked_queries(scores: object, mean: float, where: str) -> QueryScores:
 def pair(baseline: Scores, model: Scores, subset: str, metric: str, *, intersect: bool = False) -> PairedScores | None:
     """The scores of a subset's queries, side by side; None where either model has none.
 
-    Args:
-        baseline: Scores to compare with.
-        model: Scores to compare.
-        subset: Subset of the task.
-        metric: Name of the score.
-        intersect: Leave out the queries that only one of them has.
+    With `intersect`, queries that only one of them has are left out.
 
     Raises:
         InputError: One side lacks queries, and `intersect` is not set; or they share none.

@@ -18,10 +18,6 @@ def agree(rows: Iterable[TableRow], table: Sequence[TableRow]) -> tuple[bool, st
 
     A training is known again by its approach, languages, steps and seed: fingerprints change when recipes gain keys.
 
-    Args:
-        rows: Rows of what was run.
-        table: Rows of the table.
-
     Returns:
         Whether there are scores to compare, and none is further off than its tolerance; and that in one line.
     """

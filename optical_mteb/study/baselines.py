@@ -134,9 +134,6 @@ def tables(comparison: SystemScores) -> list[TerminalTable]:
     """A table for each task and metric, in points (hundredths): a row a subset, a column a system, the best one bold.
 
     Means of groups of subsets come below, that of all subsets last.
-
-    Args:
-        comparison: What `compare_objectives` returned.
     """
     task_names = dict.fromkeys(task for scores in comparison.scores.values() for task in scores)
     return [_table(comparison, task, metric) for metric in METRICS for task in task_names]

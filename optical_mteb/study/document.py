@@ -20,15 +20,7 @@ from optical_mteb.study.summary import Mean, Slope, StudySummary
 def document(
     study: Study, summary: StudySummary, records: Mapping[str, CellRecord], *, figures: Mapping[str, str], command: str
 ) -> str:
-    """The text.
-
-    Args:
-        study: The study.
-        summary: What it found.
-        records: Trainings that are done, by fingerprint.
-        figures: Path of each figure, from the document, by its title.
-        command: What makes the study again.
-    """
+    """The text, with the records by fingerprint, figures by title as in `page`, and the command that makes the study."""
     parts = [
         f"# The study `{study.settings.name}`",
         (

@@ -41,13 +41,7 @@ class Cell:
 
 
 def random_orders(languages: Sequence[str], number: int, seed: int) -> dict[str, list[str]]:
-    """Random orders of languages, by name.
-
-    Args:
-        languages: Languages.
-        number: Orders.
-        seed: Seed of the first; the others have the next ones.
-    """
+    """Random orders of languages, by name; the first has this seed, the others the next ones."""
     return {
         f"random-{seed + offset}": random.Random(seed + offset).sample(languages, len(languages))  # noqa: S311
         for offset in range(number)

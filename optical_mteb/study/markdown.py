@@ -40,12 +40,9 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def crossed(headings: Sequence[str], cells: Cells, columns: Sequence[str] | None = None) -> str:
-    """A Markdown table of cells by row and column; empty where there is none.
+    """A Markdown table of cells by row and column, empty where there is none; columns are those of the cells by default.
 
-    Args:
-        headings: Of what names a row.
-        cells: The cells.
-        columns: Headings in order; those of the cells by default.
+    `headings` are of what names a row.
     """
     if columns is None:
         columns = list(dict.fromkeys(column for _, column in cells))

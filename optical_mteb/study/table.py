@@ -70,12 +70,7 @@ class TableRow:
 
 
 def rows(study: Study, records: dict[str, CellRecord]) -> list[TableRow]:
-    """The table of the cells that are done.
-
-    Args:
-        study: The study.
-        records: Records by fingerprint.
-    """
+    """The table of the cells that are done, from their records by fingerprint."""
     splits = {each.name: load_task(each).eval_splits[0] for each in study.settings.tasks}
     return [row for cell in study.cells for row in _rows_of(study, cell, records, splits)]
 

@@ -37,20 +37,8 @@ class TranslateThenRetrieve(SentenceTransformerEncoderWrapper):
     The language of a query is the first one of its subset, that of a document the last; see `CORPUS_FIRST`.
     """
 
-    def __init__(
-        self,
-        translator: Translator,
-        retriever: SentenceTransformer,
-        *,
-        retriever_name: str,
-    ) -> None:
-        """Put a translator in front of a retriever.
-
-        Args:
-            translator: Translates into English.
-            retriever: Reads English.
-            retriever_name: Spec that the retriever was loaded from.
-        """
+    def __init__(self, translator: Translator, retriever: SentenceTransformer, *, retriever_name: str) -> None:
+        """Put a translator in front of a retriever of English, which was loaded from the spec `retriever_name`."""
         super().__init__(retriever)
         self.translator = translator
         self.mteb_model_meta = _meta(translator, retriever, retriever_name)
