@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -160,7 +160,8 @@ def _outcome(expectation: Expectation, folder: Path) -> Outcome:
         scores = _scores(expectation, folder / "results")
     except InputError as error:
         return Outcome(expectation, notes=[f"{expectation.name}: {error}"])
-    other = list(_other(expectation, scores))
+    differing = list(_differing(expectation, scores))
+    other = [words for words, _ in differing if words]
     findings = []
     for subset, metrics in expectation.scores.items():
         for metric, expected in metrics.items():
@@ -168,11 +169,13 @@ def _outcome(expectation: Expectation, folder: Path) -> Outcome:
             findings.append(
                 Finding(subset, metric, expected, got, _verdict(expectation.tolerance, expected, got, other))
             )
+    as_it_should_be = all(finding.verdict in {MET, "new"} for finding in findings)
+    lines = [] if as_it_should_be else [*(line for _, line in differing), *_moved(expectation)]
     return Outcome(
         expectation,
         findings,
         None if any(finding.got is None for finding in findings) else _made(expectation, scores),
-        list(_notes(expectation, scores, findings)),
+        [f"{expectation.name}: {line}" for line in lines],
     )
 
 
@@ -186,17 +189,28 @@ def _scores(expectation: Expectation, cache: Path) -> Scores:
     return read_scores(results, expectation.task, metrics, split=expectation.split)
 
 
-def _other(expectation: Expectation, scores: Scores) -> list[str]:
-    """What the scores are of that the expectation is not of."""
-    return [
-        words
-        for words, expected, found in (
-            ("other revision", None if expectation.trains else expectation.revision, scores.results.revision),
-            ("other data", expectation.data_revision, scores.data_revision),
-            ("other settings", {}, dict(scores.results.experiment)),
-        )
-        if expected is not None and expected != found
+def _differing(expectation: Expectation, scores: Scores) -> Iterator[tuple[str, str]]:
+    """What the scores are of that the expectation is not of: the verdict, where it counts, and a note."""
+    results = scores.results
+    if expectation.revision not in (None, results.revision):
+        verdict = "" if expectation.trains else "other revision"
+        yield verdict, f"expected of revision {expectation.revision}; got of {results.revision}"
+    if expectation.data_revision not in (None, scores.data_revision):
+        yield "other data", f"expected on data revision {expectation.data_revision}; got on {scores.data_revision}"
+    if results.experiment:
+        yield "other settings", f"got under settings of their own: {results.settings}"
+
+
+def _moved(expectation: Expectation) -> Iterator[str]:
+    """A line where other versions of libraries are installed."""
+    here = _installed()
+    moved = [
+        f"{library} {there} (here {here.get(library, 'none')})"
+        for library, there in expectation.versions.items()
+        if here.get(library) != there
     ]
+    if moved:
+        yield f"expected with {', '.join(moved)}"
 
 
 def _verdict(tolerance: float, expected: float | None, got: float | None, other: Sequence[str]) -> str:
@@ -219,28 +233,6 @@ def _made(expectation: Expectation, scores: Scores) -> Expectation:
         },
     }
     return expectation.model_copy(update=changes)
-
-
-def _notes(expectation: Expectation, scores: Scores, findings: Sequence[Finding]) -> list[str]:
-    if all(finding.verdict in {MET, "new"} for finding in findings):
-        return []
-    name, results = expectation.name, scores.results
-    notes = []
-    if expectation.revision not in (None, results.revision):
-        notes.append(f"{name}: expected of revision {expectation.revision}; got of {results.revision}")
-    if expectation.data_revision not in (None, scores.data_revision):
-        notes.append(f"{name}: expected on data revision {expectation.data_revision}; got on {scores.data_revision}")
-    if results.experiment:
-        notes.append(f"{name}: got under settings of their own: {results.settings}")
-    here = _installed()
-    moved = [
-        f"{library} {there} (here {here.get(library, 'none')})"
-        for library, there in expectation.versions.items()
-        if here.get(library) != there
-    ]
-    if moved:
-        notes.append(f"{name}: expected with {', '.join(moved)}")
-    return notes
 
 
 def _installed() -> dict[str, str]:
