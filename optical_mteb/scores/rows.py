@@ -119,28 +119,25 @@ def tested(rows: Sequence[tuple[Row, Units | None]]) -> list[Row]:
 
     Holm's family is all subsets among the rows, for each metric by itself.
     """
-    testable = [number for number, (_, units) in enumerate(rows) if units is not None]
-    units = [each for _, each in rows if each is not None]
-    intervals = bootstrap_intervals([each.resampled for each in units])
-    p_values = randomisation_tests([each.signed for each in units])
-    found = [row for row, _ in rows]
+    testable = [(row, units) for row, units in rows if units is not None]
+    intervals = bootstrap_intervals([units.resampled for _, units in testable])
+    p_values = randomisation_tests([units.signed for _, units in testable])
     adjusted: dict[int, float] = {}
-    for metric in {row.metric for row in found}:
-        family = [k for k, n in enumerate(testable) if found[n].metric == metric and not found[n].is_group]
+    for metric in {row.metric for row, _ in testable}:
+        family = [k for k, (row, _) in enumerate(testable) if row.metric == metric and not row.is_group]
         adjusted.update(zip(family, holm(p_values[family]).tolist(), strict=True))
-    for k, (number, each) in enumerate(zip(testable, units, strict=True)):
-        found[number] = replace(
-            found[number],
-            significance=Significance(
-                queries=len(each.differences),
-                low=float(intervals[k, 0]),
-                high=float(intervals[k, 1]),
-                p_value=float(p_values[k]),
-                adjusted=adjusted.get(k),
-                wins=int((each.differences > 0).sum()),
-                ties=int((each.differences == 0).sum()),
-                losses=int((each.differences < 0).sum()),
-                effect_size=effect_size(each.resampled),
-            ),
+    found = (
+        Significance(
+            queries=len(units.differences),
+            low=float(intervals[k, 0]),
+            high=float(intervals[k, 1]),
+            p_value=float(p_values[k]),
+            adjusted=adjusted.get(k),
+            wins=int((units.differences > 0).sum()),
+            ties=int((units.differences == 0).sum()),
+            losses=int((units.differences < 0).sum()),
+            effect_size=effect_size(units.resampled),
         )
-    return found
+        for k, (_, units) in enumerate(testable)
+    )
+    return [row if units is None else replace(row, significance=next(found)) for row, units in rows]

@@ -211,26 +211,18 @@ def _evaluate(
     """Scores by task, subset and metric, from the cache where it has them."""
     scores = {}
     for task in tasks:
-        if device and isinstance(model, ModelMeta) and not _is_cached(model, task, cache):
-            model = _on_device(model, device)
+        if device and isinstance(model, ModelMeta):
+            found = cache.load_task_result(task.metadata.name, model)
+            if found is None or found.get_missing_evaluations(task):
+                loaded: Any = model.load_model(device=device)
+                # The device is not part of what the model is, so it stays out of the record.
+                loaded.mteb_model_meta = model
+                model = loaded
         rows = scored(model, task, cache=cache)
         scores[task.metadata.name] = {
             subset: {metric: float(row[metric]) for metric in METRICS} for subset, row in rows.items()
         }
     return scores
-
-
-def _is_cached(meta: ModelMeta, task: AbsTaskRetrieval, cache: mteb.ResultCache) -> bool:
-    found = cache.load_task_result(task.metadata.name, meta)
-    return found is not None and not found.get_missing_evaluations(task)
-
-
-def _on_device(meta: ModelMeta, device: str) -> Wrapper:
-    model: Any = meta.load_model(device=device)
-    # The device is not part of what the model is, so it stays out of the record.
-    model.mteb_model_meta = meta
-    wrapper: Wrapper = model
-    return wrapper
 
 
 def _table(comparison: SystemScores, task: str, metric: str) -> TerminalTable:

@@ -42,28 +42,21 @@ def write(
         raise InputError(f"{cells.folder}: no training of {study.settings.name} is done; leave --report out")
     # Read again: a table of fewer trainings must not take the place of another process's.
     with held(folder / ".writing.lock"):
-        yield from _write(study, cells, folder, document, figures=figures, command=command)
+        records = read_records(study, cells)
+        write_table(folder / "table.csv", rows(study, records))
+        yield folder / "table.csv"
+        summary = summarise(study, records)
+        told = {name: value for name, value in asdict(summary).items() if isinstance(value, list)}
+        content = {"study": study.settings.name, "metric": MEASURE, **told}
+        write_text(folder / "summary.json", json.dumps(content, indent=1) + "\n")
+        yield folder / "summary.json"
+        drawn: dict[str, Path] = {}
+        if figures:
+            from optical_mteb.study.figures import draw
 
-
-def _write(
-    study: Study, cells: CellFolder, folder: Path, document: Path | None, *, figures: bool, command: str
-) -> Iterator[Path]:
-    records = read_records(study, cells)
-    write_table(folder / "table.csv", rows(study, records))
-    yield folder / "table.csv"
-    summary = summarise(study, records)
-    told = {name: value for name, value in asdict(summary).items() if isinstance(value, list)}
-    write_text(
-        folder / "summary.json", json.dumps({"study": study.settings.name, "metric": MEASURE, **told}, indent=1) + "\n"
-    )
-    yield folder / "summary.json"
-    drawn: dict[str, Path] = {}
-    if figures:
-        from optical_mteb.study.figures import draw
-
-        drawn = draw(summary, folder / "figures")
-        yield from drawn.values()
-    target = document or folder / "study.md"
-    links = {title: Path(os.path.relpath(path, target.parent)).as_posix() for title, path in drawn.items()}
-    write_text(target, as_document(study, summary, records, figures=links, command=command))
-    yield target
+            drawn = draw(summary, folder / "figures")
+            yield from drawn.values()
+        target = document or folder / "study.md"
+        links = {title: Path(os.path.relpath(path, target.parent)).as_posix() for title, path in drawn.items()}
+        write_text(target, as_document(study, summary, records, figures=links, command=command))
+        yield target
