@@ -46,13 +46,7 @@ def cache(tmp_path):
     return tmp_path / "results"
 
 
-@pytest.fixture
-def draw():
-    """The builder of random scores."""
-    return random_scores
-
-
-def random_scores(subsets, queries=80, seed=0):
+def draw(subsets, queries=80, seed=0):
     """Scores as nDCG has them: many zeros and ones, the rest of few values between."""
     generator = np.random.default_rng(seed)
     levels = np.array([0, 0, 1, 1, 1, *(1 / np.log2(np.arange(3, 12)))])

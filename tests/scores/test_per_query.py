@@ -27,14 +27,6 @@ def test_scores_are_those_of_the_file(write, cache):
     assert scores.data_revision == INSTALLED_DATA
 
 
-def test_results_without_scores_by_query_have_means(write, cache):
-    """Guards against results of MTEB's own tasks that are refused."""
-    write("a/base", SCORES, keep=False)
-    scores = read(cache)
-    assert scores.values["swh-eng"]["ndcg_at_10"] == 0.5
-    assert pair(scores, scores, "swh-eng", "ndcg_at_10") is None
-
-
 SOMALI, SWAHILI = ("scores", "test", 1), ("scores", "test", 0)
 
 

@@ -13,13 +13,14 @@ from optical_mteb.errors import InputError
 from optical_mteb.report.collect import collect
 from optical_mteb.report.site import write_report
 from optical_mteb.scores.published import published_results
+from tests.scores.conftest import draw
 
 TASK = "BelebeleRetrieval"
 SUBSETS = ("eng_Latn-som_Latn", "eng_Latn-swh_Latn")
 
 
 @pytest.fixture
-def repository(tmp_path, cache, write, draw, monkeypatch):
+def repository(tmp_path, cache, write, monkeypatch):
     """A copy of the results repository with one model in two revisions, beside the results of a student."""
     wide = draw((*SUBSETS, "eng_Latn-fra_Latn"), seed=1)
     write("BAAI/bge-m3", wide, revision="5617a9f61b028005a4858fdac845db406aefb181", task=TASK, data="moved", keep=False)

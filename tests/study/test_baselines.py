@@ -42,13 +42,16 @@ def small_task(monkeypatch):
     monkeypatch.setattr(module, "_task", cut)
 
 
+def late_interaction(recipe):
+    return recipe.model_copy(update={"student": recipe.student.model_copy(update={"kind": "late_interaction"})})
+
+
 def shown(table):
     console = Console(file=io.StringIO(), width=200)
     console.print(table)
     return console.file.getvalue()
 
 
-@pytest.mark.slow
 def test_a_comparison_is_one_call(recipe, small_task, marian_folder, tmp_path, monkeypatch):
     """Guards against a break in the whole path, and a second call that trains or evaluates again what is there already."""
     lines = []
@@ -96,13 +99,10 @@ def test_a_comparison_is_one_call(recipe, small_task, marian_folder, tmp_path, m
         ([TASK], {"translator": "late/interaction"}, "compare it with a dense student"),
     ],
 )
-def test_bad_input_is_found_before_anything_is_trained(recipe, tmp_path, monkeypatch, tasks, options, message):
+def test_bad_input_is_found_before_anything_is_trained(recipe, tmp_path, tasks, options, message):
     """Guards against an hour of training that a typing error throws away, or a table of different kinds of retriever."""
     if options.get("translator") == "late/interaction":
-        recipe = recipe.model_copy(update={"student": recipe.student.model_copy(update={"kind": "late_interaction"})})
-    monkeypatch.setattr(module, "OBJECTIVES", {"contrastive": {"contrastive": {}}, "optical": {"optical": {}}})
-    if options.get("only") == ["zzz"]:
-        monkeypatch.setattr(module, "OBJECTIVES", OBJECTIVES)
+        recipe = late_interaction(recipe)
     with pytest.raises(InputError, match=message) as error:
         compare_objectives(recipe, tasks, results=tmp_path / "results", say=lambda _: None, **options)
     assert "\n" not in str(error.value)
@@ -188,9 +188,8 @@ def test_tables_show_means_and_the_best():
 
 def test_the_untrained_base_is_of_the_students_kind(recipe, small_task, tmp_path):
     """Guards against a late-interaction student measured against its dense base, and scores of the two kinds mixed up."""
-    late = recipe.model_copy(update={"student": recipe.student.model_copy(update={"kind": "late_interaction"})})
     options = {"only": ["contrastive"], "results": tmp_path / "results", "device": "cpu", "say": lambda _: None}
-    found = compare_objectives(late, [TASK], **options)
+    found = compare_objectives(late_interaction(recipe), [TASK], **options)
     assert found.models["zero-shot"].endswith("-late-interaction")
     assert read_student("tiny-contrastive").kind == "late_interaction"
     assert found.scores["zero-shot"] != found.scores["contrastive"]

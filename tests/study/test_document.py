@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optical_mteb.study.cells import CellFolder, CellRecord
+from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.figures import draw
 from optical_mteb.study.jobs import load_study
 from optical_mteb.study.page import page
 from optical_mteb.study.summary import summarise
 from optical_mteb.study.table import read_records, read_table, rows, write_table
 from optical_mteb.study.writing import write
-from tests.study.conftest import edit
+from tests.study.conftest import edit, record
 
 SUBSETS = ("swh-eng", "som-eng", "fra-eng", "hau-eng")
 
@@ -28,24 +28,9 @@ def recorded(study_file, tmp_path):
     hard = np.random.default_rng(0).uniform(0, 0.5, 40)
     for training, job in study.jobs.items():
         level = 0.05 * len(training.languages)
-        scores = {
-            subset: {
-                metric: [round(float(score), 4) for score in hard + level + 0.1 * (subset == "swh-eng")]
-                for metric in ("map_at_100", "ndcg_at_10")
-            }
-            for subset in SUBSETS
-        }
-        record = CellRecord(
-            fingerprint=job.fingerprint,
-            determined_by={},
-            student="0" * 40,
-            figures={"pairs": 24.0, "tokens": 100.0, "seconds": 1.0} if training.steps else {},
-            evaluation_seconds=1,
-            versions={"mteb": "2"},
-            queries={"CLDRNameRetrieval": {subset: [f"q{n}" for n in range(40)] for subset in SUBSETS}},
-            scores={"CLDRNameRetrieval": scores},
-        )
-        cells.write(record)
+        scores = {subset: (hard + level + 0.1 * (subset == "swh-eng")).round(4).tolist() for subset in SUBSETS}
+        figures = {"pairs": 24.0, "tokens": 100.0, "seconds": 1.0} if training.steps else {}
+        cells.write(record(job, {"CLDRNameRetrieval": scores}, **figures))
     return study, cells, hard
 
 
@@ -85,8 +70,7 @@ def test_one_number_of_pairs_is_a_comparison_of_approaches(recorded, study_file,
     _, cells, _ = recorded
     edit(study_file, "pairs = [1, 2, 3]", "pairs = [3]")
     study = load_study(study_file)
-    records = {job.fingerprint: record for job in study.jobs.values() if (record := cells.read(job.fingerprint))}
-    summary = summarise(study, records)
+    summary = summarise(study, read_records(study, cells))
     text = "\n".join(page(study, summary, {}))
     low = next(e for e in summary.means if (e.approach, e.group) == ("contrastive", "low-resource")).estimate
     assert f"| `contrastive` | {100 * low.value:.1f} [" in text
@@ -101,8 +85,7 @@ def test_what_is_not_done_is_left_out(recorded, tmp_path):
     study, cells, _ = recorded
     gone = next(job for job in study.jobs.values() if len(job.training.languages) == 2)
     cells.path(gone.fingerprint).unlink()
-    records = {job.fingerprint: record for job in study.jobs.values() if (record := cells.read(job.fingerprint))}
-    summary = summarise(study, records)
+    summary = summarise(study, read_records(study, cells))
     assert {each.pairs for each in summary.means if each.approach == "contrastive"} == {1, 3}
     assert (summary.done, summary.trainings) == (6, 7)
 
@@ -148,34 +131,32 @@ def test_cli(study_file, tmp_path):
 
     edit(study_file, "pairs = [1, 2, 3]", "pairs = [1, 2]")
     common = ["study", str(study_file), "--output", str(tmp_path / "out"), "--no-figures"]
-    shown = CliRunner().invoke(app, [*common, "--dry-run"])
+
+    def run(*options):
+        return CliRunner().invoke(app, [*common, *options])
+
+    shown = run("--dry-run")
     assert shown.exit_code == 0
     assert "12 cells" not in shown.output
     assert "8 cells are 4 trainings and the untrained model; 5 chosen, 0 done" in " ".join(shown.output.split())
     assert not (tmp_path / "out").exists()
-    done = CliRunner().invoke(app, [*common, "--only", "zero*"])
+    done = run("--only", "zero*")
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "out" / "table.csv").is_file()
-    # A recipe has gained keys since the table was made, so that its fingerprints are others.
-    table = tmp_path / "earlier.csv"
-    write_table(table, [replace(row, cell="earlier") for row in read_table(tmp_path / "out" / "table.csv")])
-    same = CliRunner().invoke(app, [*common, "--only", "zero*", "--against", str(table)])
-    assert same.exit_code == 0, same.output
-    assert "8 scores compared" in same.output
-    changed = [
-        replace(row, value=row.value + 0.006) if (row.subset, row.metric) == ("swh-eng", "map_at_100") else row
-        for row in read_table(table)
-    ]
-    write_table(tmp_path / "other.csv", changed)
-    other = CliRunner().invoke(app, [*common, "--only", "zero*", "--against", str(tmp_path / "other.csv")])
-    assert (other.exit_code, "swh-eng map_at_100" in other.output) == (1, True), other.output
+    table = read_table(tmp_path / "out" / "table.csv")
     # Another precision may be further off, but not by any amount.
-    for offset, code in ((0.006, 0), (0.021, 1)):
-        low = [replace(row, value=row.value + offset, precision="bfloat16") for row in read_table(table)]
-        write_table(tmp_path / "low.csv", low)
-        loose = CliRunner().invoke(app, [*common, "--only", "zero*", "--against", str(tmp_path / "low.csv")])
-        assert (loose.exit_code, "tolerance 2 points" in loose.output) == (code, True), loose.output
-    again = CliRunner().invoke(app, [*common, "--dry-run"])
-    assert "1 done" in " ".join(again.output.split())
-    nothing = CliRunner().invoke(app, [*common, "--only", "nobody*"])
-    assert "matches no training" in str(nothing.exception)
+    for offset, precision, code, line in (
+        (0, "float32", 0, "8 scores compared"),
+        (0.006, "float32", 1, "swh-eng map_at_100"),
+        (0.006, "bfloat16", 0, "tolerance 2 points"),
+        (0.021, "bfloat16", 1, "tolerance 2 points"),
+    ):
+        # A recipe has gained keys since the table was made, so that its fingerprints are others.
+        earlier = []
+        for row in table:
+            moved = row.value + offset * ((row.subset, row.metric) == ("swh-eng", "map_at_100"))
+            earlier.append(replace(row, cell="earlier", precision=precision, value=moved))
+        write_table(tmp_path / "earlier.csv", earlier)
+        found = run("--only", "zero*", "--against", str(tmp_path / "earlier.csv"))
+        assert (found.exit_code, line in found.output) == (code, True), found.output
+    assert "1 done" in " ".join(run("--dry-run").output.split())
+    assert "matches no training" in str(run("--only", "nobody*").exception)

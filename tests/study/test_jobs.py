@@ -1,12 +1,14 @@
 """The trainings of a study and their fingerprints."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from optical_mteb.study.cells import CellFolder, CellRecord, fingerprint_of
+from optical_mteb.study import jobs
+from optical_mteb.study.cells import CellFolder, fingerprint_of
 from optical_mteb.study.jobs import load_study
-from tests.study.conftest import edit
+from tests.study.conftest import edit, record
 
 
 def fingerprints(path):
@@ -66,8 +68,6 @@ def test_fingerprints_follow_bitext_and_base(study_file, tmp_path, tiny_model):
     )
     before = fingerprints(study_file)
     edit(tmp_path / "swahili.txt", "neno 7\n", "neno saba\n")
-    from optical_mteb.study import jobs
-
     jobs._bitext.cache_clear()
     after = fingerprints(study_file)
     assert all((before[each] == after[each]) == ("swh" not in each.languages) for each in before)
@@ -89,8 +89,7 @@ def test_records_of_earlier_versions_are_found(study_file, tmp_path):
     del earlier["recipe"]["objective"]["rank"], earlier["recipe"]["batches"]["passages"]
     cells = CellFolder(tmp_path / "cells")
     cells.folder.mkdir()
-    known = {"student": "0" * 40, "figures": {}, "evaluation_seconds": 1, "versions": {}, "queries": {}, "scores": {}}
-    cells.write(CellRecord(fingerprint=fingerprint_of(earlier), determined_by=earlier, **known))
+    cells.write(record(replace(job, fingerprint=fingerprint_of(earlier)), {}, determined_by=earlier))
     found = cells.read(job.fingerprint)
     assert (found.fingerprint, found.determined_by) == (job.fingerprint, earlier)
     assert cells.read("0" * 16) is None

@@ -91,55 +91,48 @@ def test_batches_come_in_order_of_length(spy, monkeypatch):
     assert sizes == [[4, 3], [2, 1]]
 
 
-def test_nllb_reads_and_writes_the_languages_it_is_told(nllb):
-    """Guards against a source language that stays English, and a translation that does not start with English's token."""
-    model, tokenizer = nllb
+def generated(model, tokenizer, language_tag):
+    """What a translator asks its model to go on from, for one word."""
     calls = []
     generate = model.generate
     model.generate = lambda **given: calls.append(given) or generate(**given)
-    Translator(model, tokenizer, name="nllb", revision="1", max_tokens=8).translate(["maji"], "swa-Latn")
+    Translator(model, tokenizer, name="spied", revision="1", max_tokens=8).translate(["maji"], language_tag)
     [call] = calls
+    return call
+
+
+def test_nllb_reads_and_writes_the_languages_it_is_told(nllb):
+    """Guards against a source language that stays English, and a translation that does not start with English's token."""
+    _, tokenizer = nllb
+    call = generated(*nllb, "swa-Latn")
     assert call["forced_bos_token_id"] == tokenizer.convert_tokens_to_ids("eng_Latn")
     assert tokenizer.convert_ids_to_tokens(call["input_ids"][0])[0] == "swh_Latn"
 
 
-@pytest.mark.parametrize(
-    ("tag", "code"),
-    [("swh-Latn", "swh_Latn"), ("swa-Latn", "swh_Latn"), ("fil-Latn", "tgl_Latn"), ("ara-Arab", "arb_Arab")],
-)
-def test_nllb_codes(nllb, tag, code):
-    """Guards against unknown tags of MTEB that NLLB spells otherwise: macrolanguages and Filipino."""
-    assert Translator(*nllb, name="nllb", revision="1").language_code(tag) == code
-
-
-def test_m2m100_codes(nllb):
-    """Guards against a refusal of MTEB's three-letter tags by a model of two-letter codes."""
+def test_codes_of_languages(nllb):
+    """Guards against tags of MTEB that models spell otherwise, and garbage from a language or script without a token."""
     model, tokenizer = nllb
+    long = Translator(*nllb, name="nllb", revision="1")
     tokenizer.lang_code_to_id = {"en": 5, "sw": 6, "tl": 7, "mr": 8}
-    translator = Translator(model, tokenizer, name="m2m", revision="1")
-    tags = ["swh-Latn", "swa-Latn", "tgl-Latn", "fil-Latn", "mar-Deva"]
-    assert [translator.language_code(tag) for tag in tags] == ["sw", "sw", "tl", "tl", "mr"]
-    with pytest.raises(InputError, match=r"from kin-Latn; it knows en, mr, sw, tl$"):
-        translator.language_code("kin-Latn")
-
-
-def test_a_language_that_the_model_does_not_know(nllb):
-    """Guards against garbage from a language without a token, and the same language in another script."""
-    translator = Translator(*nllb, name="nllb", revision="1")
-    with pytest.raises(InputError, match=r"^nllb: does not translate from som-Latn; near codes .*swh_Latn"):
-        translator.translate(["magaalo"], "som-Latn")
-    with pytest.raises(InputError, match=r"from mar-Latn; near codes that it knows: mar_Deva$"):
-        translator.translate(["pani"], "mar-Latn")
+    short = Translator(model, tokenizer, name="m2m", revision="1")
+    codes = {"swh-Latn": "swh_Latn sw", "swa-Latn": "swh_Latn sw", "fil-Latn": "tgl_Latn tl", "mar-Deva": "mar_Deva mr"}
+    for tag, both in codes.items():
+        assert f"{long.language_code(tag)} {short.language_code(tag)}" == both
+    assert long.language_code("ara-Arab") == "arb_Arab"
+    for translator, tag, line in (
+        (short, "kin-Latn", r"^m2m: does not translate from kin-Latn; it knows en, mr, sw, tl$"),
+        (long, "som-Latn", r"^nllb: does not translate from som-Latn; near codes .*swh_Latn"),
+        (long, "mar-Latn", r"from mar-Latn; near codes that it knows: mar_Deva$"),
+    ):
+        with pytest.raises(InputError, match=line):
+            translator.translate(["maji"], tag)
 
 
 def test_marian_models_of_many_targets(marian):
     """Guards against a missing token where a model of many targets must be asked for English, and one where the model has none."""
     model, tokenizer = marian(">>eng<<", ">>fra<<")
-    calls = []
-    generate = model.generate
-    model.generate = lambda **given: calls.append(given) or generate(**given)
-    Translator(model, tokenizer, name="mul", revision="1", max_tokens=8).translate(["maji"], "swh-Latn")
-    assert tokenizer.convert_tokens_to_ids(">>eng<<") in calls[0]["input_ids"][0].tolist()
+    call = generated(model, tokenizer, "swh-Latn")
+    assert tokenizer.convert_tokens_to_ids(">>eng<<") in call["input_ids"][0].tolist()
     with pytest.raises(InputError, match=r"mul: translates into other languages, expected .* into English"):
         Translator(*marian(">>fra<<"), name="mul", revision="1")
     model, tokenizer = marian()
