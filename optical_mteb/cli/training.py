@@ -197,7 +197,7 @@ def baselines(
     checked, folder = _read(recipe, override)
     from optical_mteb.study.baselines import compare_objectives, tables
 
-    comparison = compare_objectives(
+    scores = compare_objectives(
         checked,
         task,
         only=only,
@@ -207,5 +207,5 @@ def baselines(
         device=device,
         say=typer.echo,
     )
-    for table in tables(comparison):
+    for table in tables(scores):
         Console().print(table)

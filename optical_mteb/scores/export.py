@@ -33,7 +33,7 @@ def export_scores(
     tasks: Sequence[str] = (),
     predictions: Sequence[Path] = (),
     say: Callable[[str], None],
-) -> Path:
+) -> None:
     """Write what a model retrieved, or how it scored on every query; all splits that there are results of.
 
     `trec` and `ranx` write `<task>/<subset>/<split>.run.*` and `<split>.qrels.*`, which hold what MTEB scored: nDCG and
@@ -47,9 +47,6 @@ def export_scores(
         predictions: Folders that `mteb run --prediction-folder` wrote; `csv` needs them where results lack scores by
             query.
         say: Told what is left out.
-
-    Returns:
-        The folder.
 
     Raises:
         InputError: The format is unknown, the folder is there, there is nothing to write, a named task cannot be
@@ -83,7 +80,6 @@ def export_scores(
                 written = True
         if not written:
             raise InputError(f"{results.folder}: nothing to write as {file_format}")
-    return output
 
 
 def _write_table(scores: Scores, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -57,17 +56,8 @@ METRICS = tuple(PER_QUERY)
 _HEADINGS = {"ndcg_at_10": "nDCG@10", "map_at_100": "MAP@100"}
 
 
-@dataclass
-class SystemScores:
-    """Scores of several systems on the same tasks.
-
-    Attributes:
-        scores: Score by system, task, subset and metric, as fractions of 1; systems in the order of their columns.
-        models: MTEB's name of each system, `@`, and its revision.
-    """
-
-    scores: dict[str, dict[str, dict[str, dict[str, float]]]] = field(default_factory=dict)
-    models: dict[str, str] = field(default_factory=dict)
+TaskScores = dict[str, dict[str, dict[str, float]]]
+"""Score of a system by task, subset and metric, as fractions of 1."""
 
 
 def compare_objectives(
@@ -80,7 +70,7 @@ def compare_objectives(
     recipe_folder: Path | None = None,
     device: str | None = None,
     say: Say = print,
-) -> SystemScores:
+) -> dict[str, TaskScores]:
     """Train a recipe's student under several objectives and evaluate the lot; what is there already is not done again.
 
     Everything but the objective is the recipe's, the seed included. A student stands in the store as
@@ -96,6 +86,9 @@ def compare_objectives(
         device: As in `train`.
         say: Takes the lines that report progress.
 
+    Returns:
+        Scores by system, in the order of the columns of a table.
+
     Raises:
         InputError: An objective or a task is unknown, or the translator cannot be used, all before anything is
             trained; or a training run fails.
@@ -110,14 +103,13 @@ def compare_objectives(
         raise InputError("no task to compare on; name one, as in -t CLDRNameRetrieval")
     loaded_translator = _translator(translator, loaded_tasks, device) if translator else None
     ParallelCorpus.load(recipe.bitext, base_folder=recipe_folder)
-    comparison = SystemScores()
+    scores: dict[str, TaskScores] = {}
     cache = mteb.ResultCache(results)
 
     def add(system: str, model: ModelMeta | Wrapper) -> None:
         meta = model if isinstance(model, ModelMeta) else model.mteb_model_meta
         say(f"{system}: {meta.name}")
-        comparison.models[system] = f"{meta.name}@{meta.revision}"
-        comparison.scores[system] = _evaluate(model, loaded_tasks, cache, device)
+        scores[system] = _evaluate(model, loaded_tasks, cache, device)
 
     add(ZERO_SHOT, _zero_shot(recipe.student, device))
     for objective, variant in recipes.items():
@@ -127,16 +119,16 @@ def compare_objectives(
         retriever = load_base(recipe.teacher.base, revision=recipe.teacher.revision, device=device)
         retriever.prompts.update(recipe.teacher.prompts)
         add(TRANSLATION, TranslateThenRetrieve(loaded_translator, retriever, retriever_name=recipe.teacher.base))
-    return comparison
+    return scores
 
 
-def tables(comparison: SystemScores) -> list[TerminalTable]:
+def tables(scores: dict[str, TaskScores]) -> list[TerminalTable]:
     """A table for each task and metric, in points (hundredths): a row a subset, a column a system, the best one bold.
 
     Means of groups of subsets come below, that of all subsets last.
     """
-    task_names = dict.fromkeys(task for scores in comparison.scores.values() for task in scores)
-    return [_table(comparison, task, metric) for metric in METRICS for task in task_names]
+    task_names = dict.fromkeys(task for of_system in scores.values() for task in of_system)
+    return [_table(scores, task, metric) for metric in METRICS for task in task_names]
 
 
 def _recipes(recipe: Recipe, only: Sequence[str] | None) -> dict[str, Recipe]:
@@ -207,7 +199,7 @@ def _evaluate(
     tasks: Sequence[AbsTaskRetrieval],
     cache: mteb.ResultCache,
     device: str | None,
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> TaskScores:
     """Scores by task, subset and metric, from the cache where it has them."""
     scores = {}
     for task in tasks:
@@ -225,14 +217,13 @@ def _evaluate(
     return scores
 
 
-def _table(comparison: SystemScores, task: str, metric: str) -> TerminalTable:
-    systems = list(comparison.scores)
+def _table(scores: dict[str, TaskScores], task: str, metric: str) -> TerminalTable:
     values = {
-        system: {subset: by_metric[metric] for subset, by_metric in comparison.scores[system][task].items()}
-        for system in systems
+        system: {subset: by_metric[metric] for subset, by_metric in of_system[task].items()}
+        for system, of_system in scores.items()
     }
-    subsets = sorted(values[systems[0]])
-    table = TerminalTable("subset", *systems, whole=range(1, 1 + len(systems)), title=f"{task}: {_HEADINGS[metric]}")
+    subsets = sorted(next(iter(values.values())))
+    table = TerminalTable("subset", *values, whole=range(1, 1 + len(values)), title=f"{task}: {_HEADINGS[metric]}")
     for subset in subsets:
         table.add_row(subset, *_cells(values, [subset]))
     for group, members in GROUPS.items():

@@ -37,15 +37,14 @@ def check_plotting() -> None:
 
 
 def draw(summary: StudySummary, folder: Path) -> dict[str, Path]:
-    """Draw what there is to draw into a folder.
+    """Draw what there is to draw into a folder; needs what `check_plotting` looks for.
 
     Returns:
         SVG file of each figure by its title.
 
     Raises:
-        InputError: matplotlib is not installed, or the folder cannot be written to.
+        InputError: The folder cannot be written to.
     """
-    check_plotting()
     drawn: list[tuple[str, str, Figure]] = []
     for budget in dict.fromkeys(mean.budget for mean in summary.means):
         if len({mean.pairs for mean in summary.means if mean.budget == budget}) > 1:

@@ -36,13 +36,14 @@ def export(evaluated, tmp_path, monkeypatch):
     def run(file_format, *, results=None, **options):
         found = find_results("a/tiny", results or folder / "results")
         options = {"predictions": [folder / "predictions"], "say": lambda _: None, **options}
-        return export_scores(found, file_format, tmp_path / "out" / file_format, **options)
+        export_scores(found, file_format, tmp_path / "out" / file_format, **options)
+        return tmp_path / "out" / file_format
 
     return run
 
 
 def read_trec(folder):
-    """Run and judgements of a folder by a plain loop over the files."""
+    """Run and judgements of a folder by a plain loop over the files; documents are ranked, and queries judged."""
     run, qrels = {}, {}
     for line in (folder / "test.run.txt").read_text().splitlines():
         query, q0, document, rank, score, tag = line.split(" ")
@@ -52,64 +53,57 @@ def read_trec(folder):
     for line in (folder / "test.qrels.txt").read_text().splitlines():
         query, _, document, grade = line.split(" ")
         qrels.setdefault(query, {})[document] = int(grade)
+    assert run.keys() == qrels.keys()
+    assert all(list(ranked.values()) == sorted(ranked.values(), reverse=True) for ranked in run.values())
     return run, qrels
 
 
-@pytest.mark.long
-def test_pytrec_eval_gives_the_scores_of_the_result(export, evaluated):
-    """Guards against scores that lose digits, and runs or judgements of other queries than MTEB scored."""
-    _, rows = evaluated
-    folder = export("trec")
-    for subset in SUBSETS:
-        run, qrels = read_trec(folder / TASK / subset)
-        assert run.keys() == qrels.keys()
-        assert all(list(ranked.values()) == sorted(ranked.values(), reverse=True) for ranked in run.values())
-        found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "map_cut.100", "recall.100"}).evaluate(run)
-        names = {"ndcg_at_10": "ndcg_cut_10", "map_at_100": "map_cut_100", "recall_at_100": "recall_100"}
-        for metric, name in names.items():
-            assert fmean(of[name] for of in found.values()) == pytest.approx(rows[subset][metric], abs=6e-6)
-        by_query = {query: of["ndcg_cut_10"] for query, of in found.items()}
-        assert by_query == pytest.approx(rows[subset]["per_query"]["ndcg_at_10"], abs=6e-7)
+def by_pytrec_eval(folder):
+    run, qrels = read_trec(folder)
+    found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "map_cut.100", "recall.100"}).evaluate(run)
+    names = {"ndcg_at_10": "ndcg_cut_10", "map_at_100": "map_cut_100", "recall_at_100": "recall_100"}
+    return {metric: fmean(of[name] for of in found.values()) for metric, name in names.items()}
 
 
-@pytest.mark.long
-def test_ir_measures_gives_the_scores_of_the_result(export, evaluated):
-    """Guards against files that ir_measures reads otherwise."""
+def by_ir_measures(folder):
     ir_measures = pytest.importorskip("ir_measures")
-    _, rows = evaluated
-    folder = export("trec")
-    for subset in SUBSETS:
-        run = list(ir_measures.read_trec_run(str(folder / TASK / subset / "test.run.txt")))
-        qrels = list(ir_measures.read_trec_qrels(str(folder / TASK / subset / "test.qrels.txt")))
-        names = {
-            ir_measures.nDCG @ 10: "ndcg_at_10",
-            ir_measures.AP @ 100: "map_at_100",
-            ir_measures.R @ 100: "recall_at_100",
-        }
-        found = ir_measures.calc_aggregate(list(names), qrels, run)
-        for measure, metric in names.items():
-            assert found[measure] == pytest.approx(rows[subset][metric], abs=6e-6)
+    run = list(ir_measures.read_trec_run(str(folder / "test.run.txt")))
+    qrels = list(ir_measures.read_trec_qrels(str(folder / "test.qrels.txt")))
+    measures = {"ndcg_at_10": ir_measures.nDCG @ 10, "map_at_100": ir_measures.AP @ 100}
+    measures["recall_at_100"] = ir_measures.R @ 100
+    found = ir_measures.calc_aggregate(list(measures.values()), qrels, run)
+    return {metric: found[measure] for metric, measure in measures.items()}
+
+
+def by_ranx(folder):
+    ranx = pytest.importorskip("ranx")
+    run = ranx.Run.from_file(str(folder / "test.run.json"))
+    return {"ndcg_at_10": ranx.evaluate(ranx.Qrels.from_file(str(folder / "test.qrels.json")), run, "ndcg@10")}
 
 
 @pytest.mark.long
-def test_ranx_files_hold_the_same(export):
-    """Guards against JSON that is not query, document, number."""
-    trec, ranx = export("trec"), export("ranx")
+@pytest.mark.parametrize(
+    ("file_format", "reader", "rounding"),
+    [("trec", by_pytrec_eval, 6e-6), ("trec", by_ir_measures, 6e-6), ("ranx", by_ranx, 1e-4)],
+)
+def test_other_programs_give_the_scores_of_the_result(export, evaluated, file_format, reader, rounding):
+    """Guards against scores that lose digits, other queries than MTEB scored, and files that a program reads otherwise."""
+    folder, (_, rows) = export(file_format), evaluated
+    for subset in SUBSETS:
+        found = reader(folder / TASK / subset)
+        assert found == pytest.approx({metric: rows[subset][metric] for metric in found}, abs=rounding)
+
+
+@pytest.mark.long
+def test_the_formats_hold_the_same(export, evaluated):
+    """Guards against JSON that is not query, document, number, and lines under the name of another query."""
+    trec, ranx, (_, rows) = export("trec"), export("ranx"), evaluated
     for subset in SUBSETS:
         run, qrels = (json.loads((ranx / TASK / subset / f"test.{kind}.json").read_text()) for kind in ("run", "qrels"))
         assert (run, qrels) == read_trec(trec / TASK / subset)
-
-
-def test_ranx_reads_them(export, evaluated):
-    """Guards against files that ranx does not take for a run and judgements."""
-    ranx = pytest.importorskip("ranx")
-    _, rows = evaluated
-    folder = export("ranx") / TASK / "zul-eng"
-    run, qrels = (
-        ranx.Run.from_file(str(folder / "test.run.json")),
-        ranx.Qrels.from_file(str(folder / "test.qrels.json")),
-    )
-    assert ranx.evaluate(qrels, run, "ndcg@10") == pytest.approx(rows["zul-eng"]["ndcg_at_10"], abs=1e-4)
+        found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10"}).evaluate(run)
+        by_query = {query: of["ndcg_cut_10"] for query, of in found.items()}
+        assert by_query == pytest.approx(rows[subset]["per_query"]["ndcg_at_10"], abs=6e-7)
 
 
 def test_the_table_has_every_query(export, evaluated):
@@ -136,14 +130,6 @@ def changed(folder, tmp_path, edit, kind="results"):
     return target
 
 
-def other_data(content):
-    content["dataset_revision"] = "CLDR-1"
-
-
-def fewer(content):
-    del content["zul-eng"]
-
-
 def space(content):
     query, documents = next(iter(content["zul-eng"]["test"].items()))
     documents[f"a {query}"] = -1.0
@@ -153,11 +139,11 @@ def space(content):
 def test_what_does_not_belong_together_is_refused(export, evaluated, tmp_path):
     """Guards against runs beside judgements of other data, and exports that lack a language without a word."""
     folder, _ = evaluated
-    results = changed(folder, tmp_path, other_data)
+    results = changed(folder, tmp_path, lambda content: content.update(dataset_revision="CLDR-1"))
     with pytest.raises(InputError, match=r"is of data revision CLDR-1, the installed task has .* CLDR-"):
         export("trec", results=results)
     said = []
-    predictions = [changed(folder, tmp_path / "fewer", fewer, "predictions")]
+    predictions = [changed(folder, tmp_path / "fewer", lambda content: content.pop("zul-eng"), "predictions")]
     with pytest.raises(InputError, match="there are no predictions of zul-eng"):
         export("trec", predictions=predictions, tasks=[TASK])
     with pytest.raises(InputError, match="nothing to write as trec"):
