@@ -18,6 +18,11 @@ class MissingExtraError(InputError, ImportError):
     """A part of this package needs a library that an extra installs."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What an exception says, in one line of at most 300 characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def require(module: str, extra: str, purpose: str) -> None:
     """Check that a library is installed which is not needed by all users; nothing is imported.
 

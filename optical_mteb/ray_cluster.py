@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, reason_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,8 +46,7 @@ def cluster(address: str | None = None, *, workers: int | None = None) -> Iterat
         ray.init(address=address or "local", **settings)
     # Nothing narrower: the client lets errors of its transport through unchanged.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"--address {address}: no Ray cluster answers there ({reason})") from error
+        raise InputError(f"--address {address}: no Ray cluster answers there ({reason_of(error)})") from error
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         yield workers or max(int(resources.get("CPU", 1)) - 1, 1)
@@ -82,5 +81,4 @@ def own_error(error: Exception) -> Exception:
     cause: Any = getattr(error, "cause", None)
     if isinstance(cause, InputError):
         return InputError(str(cause))
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return InputError(f"a Ray worker failed: {reason}")
+    return InputError(f"a Ray worker failed: {reason_of(error)}")

@@ -334,6 +334,19 @@ def _flush(path: Path) -> None:
             raise
 
 
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """A block that writes a place.
+
+    Raises:
+        InputError: The block raised an error of the file system: the place cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise not_writable(target, error) from error
+
+
 def not_writable(target: Path, error: Exception) -> InputError:
     """The error line for a place that cannot be written to."""
     elsewhere = "set OPTICAL_MTEB_HOME to another folder" if home() in target.parents else "choose another place"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from optical_mteb.bases import PypiBase, pypi_bases
 from optical_mteb.bases.late_interaction import as_dense
-from optical_mteb.errors import InputError, did_you_mean
+from optical_mteb.errors import InputError, did_you_mean, reason_of
 from optical_mteb.mteb_compat import hub_commit, loaded_from
 from optical_mteb.storage import expanded
 
@@ -85,11 +85,11 @@ def load_as_saved(
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         if folder is None:
             raise InputError(
-                f"{spec}: no such folder, and the Hub gives no such model with safetensors weights ({_one_line(error)}); "
+                f"{spec}: no such folder, and the Hub gives no such model with safetensors weights ({reason_of(error)}); "
                 f"check the id, the revision and the connection, or use a folder or {_known_specs()}"
             ) from error
         raise InputError(
-            f"{folder}: cannot be loaded ({_one_line(error)}), expected a complete sentence-transformers model; "
+            f"{folder}: cannot be loaded ({reason_of(error)}), expected a complete sentence-transformers model; "
             "save it again"
         ) from error
     positions, longest = _positions(model), model.max_seq_length
@@ -199,7 +199,7 @@ def _check_folder(folder: Path) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise InputError(
-                f"{path}: truncated or corrupt ({_one_line(error)}), expected a safetensors file; copy or download it again"
+                f"{path}: truncated or corrupt ({reason_of(error)}), expected a safetensors file; copy or download it again"
             ) from error
 
 
@@ -228,7 +228,3 @@ def _file_digest(stream: BufferedReader) -> bytes:
         if time.time() - max(found.st_mtime, found.st_ctime) > _SETTLED:
             _digests[state] = digest
     return digest
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -21,8 +21,8 @@ from typing import IO, cast
 from rich.progress import DownloadColumn, SpinnerColumn, TextColumn
 
 from optical_mteb.collection.download import progress_bar
-from optical_mteb.errors import InputError
-from optical_mteb.storage import atomic_folder, not_writable
+from optical_mteb.errors import InputError, reason_of
+from optical_mteb.storage import atomic_folder, writing
 
 MOST_BYTES = 64 << 30
 """Bytes that an archive may unpack to."""
@@ -64,22 +64,19 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     with _readable(archive):
         allowed = min(MOST_BYTES, max(SMALL, MOST_GROWTH * archive.stat().st_size))
-    try:
-        with atomic_folder(folder) as scratch, progress_bar(*_COLUMNS) as progress:
-            bar, written = progress.add_task(archive.name, total=None), 0
-            for name, size, content in _members(archive, allowed):
-                written += _TAR_BLOCK
-                if written + size > allowed:
-                    raise _too_large(archive, name, allowed)
-                with _create(scratch, name, archive) as copy:
-                    for block in _blocks(content, archive):
-                        written += len(block)
-                        if written > allowed:
-                            raise _too_large(archive, name, allowed)
-                        copy.write(block)
-                        progress.update(bar, completed=written)
-    except OSError as error:
-        raise not_writable(folder, error) from error
+    with writing(folder), atomic_folder(folder) as scratch, progress_bar(*_COLUMNS) as progress:
+        bar, written = progress.add_task(archive.name, total=None), 0
+        for name, size, content in _members(archive, allowed):
+            written += _TAR_BLOCK
+            if written + size > allowed:
+                raise _too_large(archive, name, allowed)
+            with _create(scratch, name, archive) as copy:
+                for block in _blocks(content, archive):
+                    written += len(block)
+                    if written > allowed:
+                        raise _too_large(archive, name, allowed)
+                    copy.write(block)
+                    progress.update(bar, completed=written)
 
 
 def relative_path(name: str) -> Path | None:
@@ -96,8 +93,7 @@ def _readable(archive: Path) -> Iterator[None]:
     except InputError:
         raise
     except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{archive}: cannot be unpacked ({reason}); delete it and get it again") from error
+        raise InputError(f"{archive}: cannot be unpacked ({reason_of(error)}); delete it and get it again") from error
 
 
 def _create(scratch: Path, name: str, archive: Path) -> IO[bytes]:

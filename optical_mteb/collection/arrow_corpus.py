@@ -18,7 +18,7 @@ from optical_mteb.collection import Entry
 from optical_mteb.collection.download import progress_bar
 from optical_mteb.collection.split import check_entry
 from optical_mteb.errors import InputError
-from optical_mteb.storage import atomic_folder, data_folder, held, not_writable
+from optical_mteb.storage import atomic_folder, data_folder, held, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -105,20 +105,18 @@ def write_blocks(
 ) -> None:
     """As `write_corpus`, from blocks: columns of the documents that have text, and how many there are with the others."""
     hashes, left_out = [np.empty(0, np.int64)], 0
-    try:
-        with (
-            pa.OSFile(str(path), "wb") as file,
-            pa.ipc.new_stream(file, SCHEMA) as writer,
-            progress_bar(*_BAR) as progress,
-        ):
-            bar = progress.add_task(name, total=None)
-            for block, read in blocks:
-                hashes.append(np.fromiter(map(_hash, block.column("id").to_pylist()), np.int64, count=len(block)))
-                writer.write(block)
-                progress.advance(bar, read)
-                left_out += read - len(block)
-    except OSError as error:
-        raise not_writable(path, error) from error
+    with (
+        writing(path),
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_stream(file, SCHEMA) as writer,
+        progress_bar(*_BAR) as progress,
+    ):
+        bar = progress.add_task(name, total=None)
+        for block, read in blocks:
+            hashes.append(np.fromiter(map(_hash, block.column("id").to_pylist()), np.int64, count=len(block)))
+            writer.write(block)
+            progress.advance(bar, read)
+            left_out += read - len(block)
     ordered = np.sort(np.concatenate(hashes))
     if not ordered.size:
         raise InputError(f"{name}: there is no document with text; get the data again")

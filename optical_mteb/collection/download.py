@@ -19,8 +19,8 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TransferSpeedColumn
 
-from optical_mteb.errors import InputError
-from optical_mteb.storage import not_writable
+from optical_mteb.errors import InputError, reason_of
+from optical_mteb.storage import writing
 
 ATTEMPTS = 5
 """Times a transfer that breaks is begun before it fails."""
@@ -69,7 +69,7 @@ def download(url: str, target: Path, *, sha256: str | None = None) -> Path:
     """
     if target.is_file():
         return target
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
             if not target.is_file():
@@ -78,8 +78,6 @@ def download(url: str, target: Path, *, sha256: str | None = None) -> Path:
                 _check(part, url, sha256)
                 part.replace(target)
                 _tag(part).unlink(missing_ok=True)
-    except OSError as error:
-        raise not_writable(target, error) from error
     return target
 
 
@@ -96,10 +94,11 @@ def _fetch(url: str, part: Path) -> None:
                 raise InputError(f"{url}: the server answers {error}") from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             if attempt == ATTEMPTS - 1:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                raise InputError(f"{url}: the connection broke {ATTEMPTS} times ({reason}); try again later") from error
+                raise InputError(
+                    f"{url}: the connection broke {ATTEMPTS} times ({reason_of(error)}); try again later"
+                ) from error
         except requests.RequestException as error:
-            raise InputError(f"{url}: {' '.join(str(error).split())}") from error
+            raise InputError(f"{url}: {reason_of(error)}") from error
         else:
             return
 

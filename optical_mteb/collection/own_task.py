@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError, did_you_mean
 from optical_mteb.mteb_compat import task_registry
-from optical_mteb.storage import added_tasks_file, atomic_file, held, local_data, not_writable, remove
+from optical_mteb.storage import added_tasks_file, atomic_file, held, local_data, remove, writing
 
 if TYPE_CHECKING:
     from optical_mteb.collection.own_retrieval import OwnRetrieval
@@ -181,8 +181,5 @@ def _changing() -> Iterator[AddedTasks]:
     with held(Path(f"{path}.lock")):
         added = _added_tasks()
         yield added
-        with atomic_file(path) as scratch:
-            try:
-                scratch.write_text(added.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise not_writable(path, error) from error
+        with atomic_file(path) as scratch, writing(path):
+            scratch.write_text(added.model_dump_json(indent=2) + "\n", encoding="utf-8")

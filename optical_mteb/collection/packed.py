@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, reason_of
 
 
 def _open_zstd(path: Path) -> io.BufferedReader:
@@ -54,5 +54,4 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
         # The system's errors have a number, those of gzip, bzip2 and zstd have none.
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{path}: cannot be read ({error.strerror}); fix its permissions or path") from error
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be unpacked ({reason}); get the file again") from error
+        raise InputError(f"{path}: cannot be unpacked ({reason_of(error)}); get the file again") from error

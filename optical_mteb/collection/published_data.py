@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Never
 from urllib.parse import quote
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, reason_of
 from optical_mteb.storage import data_folder, held, local_data
 
 
@@ -135,7 +135,7 @@ class PublishedData:
         except Exception as error:
             if offline():
                 self._give_up(path, "HF_HUB_OFFLINE is set, and the Hub's cache does not have it")
-            self._give_up(path, f"the Hub says: {' '.join(str(error).split()) or type(error).__name__}")
+            self._give_up(path, f"the Hub says: {reason_of(error)}")
 
     def _download(self, url: str, target: Path, path: str) -> Path:
         if offline():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optical_mteb.errors import InputError, did_you_mean
+from optical_mteb.errors import InputError, did_you_mean, reason_of
 from optical_mteb.mteb_compat import task_registry
 
 if TYPE_CHECKING:
@@ -59,6 +59,21 @@ def chosen_of(task: AbsTaskRetrieval, subsets: Sequence[str], splits: Sequence[s
     return list(dict.fromkeys(subsets or task.hf_subsets)), list(dict.fromkeys(splits or task.eval_splits))
 
 
+def load_data(task: AbsTaskRetrieval) -> None:
+    """Load a task's chosen subsets and splits, as texts and judgements of MTEB's second format.
+
+    Raises:
+        InputError: They cannot be loaded.
+    """
+    try:
+        task.load_data()
+    except OSError as error:
+        raise InputError(
+            f"task {task.metadata.name}: its data cannot be loaded ({reason_of(error)}); fix that, or get the data first"
+        ) from error
+    task.convert_v1_dataset_format_to_v2(num_proc=None)
+
+
 def load_subsets(name: str, subsets: Sequence[str], splits: Sequence[str]) -> dict[str, dict[str, RetrievalSplitData]]:
     """The data of a task by subset and split.
 
@@ -68,14 +83,7 @@ def load_subsets(name: str, subsets: Sequence[str], splits: Sequence[str]) -> di
     import mteb
 
     task = mteb.get_task(name, eval_splits=list(splits), hf_subsets=list(subsets))
-    try:
-        task.load_data()
-    except OSError as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"task {name}: its data cannot be loaded ({reason}); fix that, or get the data first"
-        ) from error
-    task.convert_v1_dataset_format_to_v2(num_proc=None)  # type: ignore[attr-defined]
+    load_data(task)  # type: ignore[arg-type]
     loaded: dict[str, dict[str, RetrievalSplitData]] = {
         subset: {split: task.dataset[subset][split] for split in splits}  # type: ignore[index]
         for subset in subsets

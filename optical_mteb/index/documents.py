@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, reason_of
 from optical_mteb.index.rows import Integers
 
 IDS = pa.schema([("id", pa.string())])
@@ -29,7 +29,7 @@ class Documents:
             self.table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except (pa.ArrowException, OSError) as error:
             raise InputError(
-                f"{path}: truncated or edited ({_one_line(error)}); copy or build the index again"
+                f"{path}: truncated or edited ({reason_of(error)}); copy or build the index again"
             ) from error
         if self.table.schema not in (IDS, TEXTS):
             raise InputError(f"{path}: has the columns {self.table.column_names}; copy or build the index again")
@@ -90,7 +90,3 @@ def write_documents(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) ->
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for part in parts:
             writer.write_table(part.select(schema.names).cast(schema))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from optical_mteb.bases import base_revision, load_as_saved
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, reason_of
 from optical_mteb.index.manifest import ModelRecord
 from optical_mteb.index.rows import ONE_ROW, Metric, Rows
 from optical_mteb.mteb_compat import model_registry, model_renames
@@ -133,8 +133,9 @@ def _registered(name: str, device: str | None) -> Encoder | None:
         raise
     # Nothing narrower: loaders let errors of any library through unchanged.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"model {name}: MTEB cannot load it ({reason}); fix that, or use another model") from error
+        raise InputError(
+            f"model {name}: MTEB cannot load it ({reason_of(error)}); fix that, or use another model"
+        ) from error
     model = getattr(wrapper, "model", None)
     if not isinstance(model, SentenceTransformer | MultiVectorEncoder):
         raise InputError(

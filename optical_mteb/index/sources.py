@@ -12,6 +12,7 @@ from optical_mteb.collection.arrow_corpus import corpus_dataset, fingerprint
 from optical_mteb.collection.beir import CORPUS, QUERIES, beir_corpus, read_entries
 from optical_mteb.collection.lines import read_json_lines, read_lines, text_of
 from optical_mteb.collection.packed import unpacked_suffix
+from optical_mteb.collection.text_retrieval import load_data
 from optical_mteb.collection.trec_documents import read_documents
 from optical_mteb.collection.trec_topics import read_topics
 from optical_mteb.errors import InputError
@@ -72,14 +73,7 @@ def _task_corpus(name: str, subset: str | None, split: str | None) -> Corpus:
     task = mteb.get_task(name, eval_splits=[split], hf_subsets=[subset])
     if not isinstance(task, AbsTaskRetrieval):
         raise InputError(f"task {name}: is {about.type}, which has no documents; name a retrieval task")
-    try:
-        task.load_data()
-    except OSError as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"task {name}: its data cannot be loaded ({reason}); fix that, or get the data first"
-        ) from error
-    task.convert_v1_dataset_format_to_v2(num_proc=None)
+    load_data(task)
     data = task.dataset[subset][split]
     queries = data["queries"]["text"]
     texts = [text for text in queries if isinstance(text, str)]

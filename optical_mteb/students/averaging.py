@@ -17,7 +17,7 @@ from typing import Any
 
 from optical_mteb.bases import base_folder, base_revision, is_hub_id
 from optical_mteb.errors import InputError
-from optical_mteb.storage import atomic_folder, not_writable
+from optical_mteb.storage import atomic_folder, writing
 from optical_mteb.students.sidecar import AveragedRecord, Sidecar
 from optical_mteb.students.store import ORGANISATION, checked_folder, read_student, student_path
 from optical_mteb.students.tensors import mean_file, tensors_of
@@ -58,18 +58,15 @@ def average(specs: Sequence[str], name: str, *, weights: Sequence[float] | None 
     files = {path.relative_to(first.folder): tensors_of(path) for path in sorted(first.folder.rglob("*.safetensors"))}
     for side in sides:
         _check_fits(side, first, lead, files)
-    try:
-        with atomic_folder(target) as folder:
-            shutil.copytree(
-                first.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "README.md")
-            )
-            for path in files:
-                mean_file([side.folder / path for side in sides], shares, folder / path)
-            _write_card(folder, name, sides, shares)
-            record = _record(name, sides, shares, lead, base_revision(str(folder)))
-            record.write(folder)
-    except OSError as error:
-        raise not_writable(target, error) from error
+    with writing(target), atomic_folder(target) as folder:
+        shutil.copytree(
+            first.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "README.md")
+        )
+        for path in files:
+            mean_file([side.folder / path for side in sides], shares, folder / path)
+        _write_card(folder, name, sides, shares)
+        record = _record(name, sides, shares, lead, base_revision(str(folder)))
+        record.write(folder)
     return record
 
 

@@ -17,7 +17,7 @@ from transformers.utils.hub import cached_file
 from transformers.utils.import_utils import is_sentencepiece_available
 
 from optical_mteb.bases import folder_revision, is_hub_id
-from optical_mteb.errors import InputError
+from optical_mteb.errors import InputError, reason_of
 from optical_mteb.mteb_compat import hub_commit
 from optical_mteb.storage import expanded
 
@@ -233,7 +233,7 @@ def _sentencepiece_missing(spec: str) -> InputError:
 
 
 def _load_error(spec: str, error: Exception, *, local: bool) -> InputError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = reason_of(error)
     if "sentencepiece" in reason.lower() and not is_sentencepiece_available():
         return _sentencepiece_missing(spec)
     if local:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from optical_mteb.storage import atomic_folder, collect, not_writable, remove
+from optical_mteb.storage import atomic_folder, collect, remove, writing
 
 MANIFEST_NAME = "manifest.json"
 DIGEST_BYTES = 16
@@ -161,12 +161,9 @@ class ShardStore:
             collect(store)
         # A name of its own: two processes that write the same texts at once never touch each other's shard.
         target = self._folder / f"shard-{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
-        try:
-            with atomic_folder(target) as scratch, closing(ShardWriter(scratch)) as shard:
-                yield shard
-                shard.finish(self._key)
-        except OSError as error:
-            raise not_writable(target, error) from error
+        with writing(target), atomic_folder(target) as scratch, closing(ShardWriter(scratch)) as shard:
+            yield shard
+            shard.finish(self._key)
         for path in self._damaged:
             remove(path)
         self._damaged.clear()
