@@ -1,4 +1,4 @@
-"""The one line that bad input is refused with; and a publisher's web server, which breaks as web servers do."""
+"""The one line that bad input is refused with, files and archives; and a publisher's web server, which breaks as web servers do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -23,6 +24,13 @@ def refused(match: str | None = None) -> Iterator[pytest.ExceptionInfo[InputErro
     with pytest.raises(InputError, match=match) as caught:
         yield caught
     assert "\n" not in str(caught.value)
+
+
+def put(path: Path, content: str | bytes = "x") -> Path:
+    """Write a file, and the folders that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
 
 
 def zipped(**files: str | bytes) -> bytes:

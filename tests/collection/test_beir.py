@@ -77,7 +77,10 @@ def test_files_are_read_as_a_plain_loop_reads_them(folder: Path, way: str, reque
 
 
 def test_columns_across_blocks(folder: Path, by_columns: None, monkeypatch: pytest.MonkeyPatch):
-    """Guards against documents that are lost or doubled where a block of Arrow's reader ends, and memory for the whole corpus."""
+    """Guards against documents that are lost or doubled where a block of Arrow's reader ends, and memory for the whole corpus.
+
+    And against a document longer than a block, which Arrow's reader refuses, that is cut or refused.
+    """
     import pyarrow
 
     monkeypatch.setattr(beir, "BLOCK", 10_000)
@@ -90,10 +93,7 @@ def test_columns_across_blocks(folder: Path, by_columns: None, monkeypatch: pyte
     corpus = read_beir(folder)["corpus"]
     assert pyarrow.total_allocated_bytes() - before < 100_000
     assert documents(corpus) == plain(folder / "corpus.jsonl")
-
-
-def test_line_that_is_longer_than_a_block(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Guards against a long document that is refused, or cut."""
+    monkeypatch.undo()
     monkeypatch.setattr(beir, "BLOCK", 1_000)
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
         file.write('\n{"_id": "long", "text": "' + "x" * 5_000 + '"}\n')
@@ -111,16 +111,15 @@ def test_line_ends_and_byte_order_marks(folder: Path, ending: str):
     assert split["relevant_docs"] == {"q1": {"d1": 2}, "q2": {"d5": 1}}
 
 
-def test_second_loading_does_not_read_the_corpus(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Guards against a corpus that is parsed again at every run."""
+def test_corpus_is_read_once_until_it_changes(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guards against a corpus that is parsed at every run, a stale one, and a cache that grows with every change.
+
+    The time of change alone tells a change.
+    """
     first = documents(read_beir(folder)["corpus"])
-    monkeypatch.setattr(beir, "_write", None)
-    assert documents(read_beir(folder)["corpus"]) == first
-
-
-def test_changed_corpus_is_read_anew_and_its_predecessor_removed(folder: Path):
-    """Guards against a stale corpus, also where only the time of change tells, and a cache that grows with every change."""
-    read_beir(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(beir, "_write", None)
+        assert documents(read_beir(folder)["corpus"]) == first
     path = folder / "corpus.jsonl"
     state = path.stat()
     path.write_text(CORPUS.replace("Kampala", "Entebbe"), encoding="utf-8")
@@ -168,7 +167,6 @@ def test_missing_file(folder: Path, missing: str):
 GOOD = '{"_id": "z1", "text": "x"}\n'
 BAD_LINES = {
     "broken": ('{"_id": "z", "text": "x"', ":2: is not JSON"),
-    "two objects": ('{"_id": "z", "text": 1}{"_id": "y", "text": "x"}', ":2: is not JSON"),
     "no object": ('["z", "x"]', ":2: expected a JSON object"),
     "no id": ('{"text": "x"}', ":2: the object has no '_id'"),
     "empty id": ('{"_id": "", "text": "x"}', ":2: a (document|query) has no id"),
@@ -177,8 +175,7 @@ BAD_LINES = {
     "no text": ('{"_id": "z", "title": "t"}', ":2: the object has no 'text'"),
     "null text": ('{"_id": "z", "text": null}', ":2: expected text at 'text', found null"),
     "list as text": ('{"_id": "z", "text": ["x"]}', ":2: expected text at 'text', found"),
-    "empty text": ('{"_id": "z", "text": " \\t"}', ":2: 'z' has an empty text"),
-    "empty text and title": ('{"_id": "z", "title": " ", "text": ""}', ":2: 'z' has an empty text"),
+    "empty text": ('{"_id": "z", "title": " ", "text": " \\t"}', ":2: 'z' has an empty text"),
     "number as title": ('{"_id": "z", "title": 1, "text": "x"}', ":2: expected text at 'title', found 1"),
     "half a pair": ('{"_id": "z", "text": "\\ud83d"}', ":2: (document|query) 'z' has half a surrogate pair"),
     "duplicate": ('{"_id": "z1", "text": "y"}', ":2: (document|query) id 'z1' appears twice, the first at .*:1"),
@@ -191,7 +188,7 @@ def test_bad_line_is_placed(folder: Path, name: str, kind: str):
     """Guards against a mistake that slips through, or one without its file and line; and a cache of half a corpus."""
     line, message = BAD_LINES[kind]
     (folder / name).write_text(GOOD + line + "\n" + GOOD.replace("z1", "z2"), encoding="utf-8")
-    if name == "corpus.jsonl" and "empty text" in kind:
+    if name == "corpus.jsonl" and kind == "empty text":
         pytest.skip("empty documents are left out")
     with refused(f"{name}{message}"):
         read_beir(folder)
@@ -235,14 +232,11 @@ def test_duplicates_far_apart(folder: Path, monkeypatch: pytest.MonkeyPatch):
 HEAD = "query-id\tcorpus-id\tscore\n"
 BAD_QRELS = [
     ("q1\td1\t1\n", ":1: expected the head"),
-    ("", ":1: expected the head"),
     (HEAD, ": holds no judgement"),
     (HEAD + "q1 d1 1\n", ":2: expected query, document and a whole number"),
     (HEAD + "q1\t0\td1\t1\n", ":2: expected query, document and a whole number"),
-    (HEAD + "q1\td1\n", ":2: expected query, document and a whole number"),
     (HEAD + "q1\td1\t999999999\n", ":2: expected .* up to 9999"),
     (HEAD + "q1\td1\t1.0\n", ":2: expected query, document and a whole number"),
-    (HEAD + "q1\td1\tyes\n", ":2: expected query, document and a whole number"),
     (HEAD + "q1\t\t1\n", ":2: expected query, document and a whole number"),
     (HEAD + "q1\td1\t1\n\nq1\td1\t2\n", ":4: query 'q1' and document 'd1' have the grade 2, but 1"),
     (HEAD + "q1\td1\t1\nq7\td1\t1\nq2\td1\t1\n", ":3: query 'q7' is not in .*queries.jsonl"),

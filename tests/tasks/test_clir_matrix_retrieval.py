@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from optical_mteb.tasks.clir_matrix_retrieval import _CODES, CLIRMatrixRetrieval
-from tests.collection.conftest import refused
+from tests.collection.conftest import put, refused
 
 pytest.importorskip("ir_datasets", reason="needs the extra ir-datasets")
 
@@ -40,8 +40,7 @@ def downloads(irds_home: Path) -> Path:
 
     def add(part: str, key: str, name: str, content: str) -> None:
         index.setdefault(part, {})[key] = {"url": f"{SITE}/{name}", "expected_md5": "0" * 32, "cache_path": name}
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(gzip.compress(content.encode()))
+        put(folder / name, gzip.compress(content.encode()))
 
     for language, documents in DOCUMENTS.items():
         add("clirmatrix_docs", f"docs/{language}", f"DOCS/{language}.tsv.gz", documents)
@@ -49,7 +48,7 @@ def downloads(irds_home: Path) -> Path:
         name = f"{part}/{pair.replace('_', '.')}.{split}.jl.gz"
         lines = "".join(json.dumps(query) + "\n" for query in queries)
         add(part, f"queries/{pair}/{split}", name, lines)
-    (folder / "clirmatrix_downloads.json.gz").write_bytes(gzip.compress(json.dumps(index).encode()))
+    put(folder / "clirmatrix_downloads.json.gz", gzip.compress(json.dumps(index).encode()))
     return folder
 
 
@@ -118,28 +117,18 @@ def test_offline_the_index_is_asked_for(irds_home: Path, monkeypatch: pytest.Mon
         load("eng-swh")
 
 
-def test_truncated_download_is_one_line(downloads: Path):
-    """Guards against half a corpus that passes for the whole, and the traceback of gzip."""
-    file = downloads / "DOCS" / "sw.tsv.gz"
-    file.write_bytes(file.read_bytes()[:-12])
-    with refused("clirmatrix/sw: its docs cannot be read"):
-        load("eng-swh")
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("file", "content", "message"),
     [
-        ('{"src_id": "3"', "its qrels cannot be read after number 0"),
-        ('{"src_id": "3", "src_query": "A", "tgt_results": [["690", 6, 1]]}', "its qrels cannot be read"),
-        ('{"src_id": "3", "tgt_results": [["690", 6]]}', "its queries cannot be read after number 0"),
-        ('{"src_id": "3", "src_query": "\\ud83d", "tgt_results": [["690", 6]]}', "query 1: query '3' has half"),
-        ("{}", "its qrels cannot be read"),
+        ("DOCS/sw.tsv.gz", gzip.compress(DOCUMENTS["sw"].encode())[:-12], "clirmatrix/sw: its docs cannot be read"),
+        ("clirmatrix_bi139_base/en.sw.test1.jl.gz", gzip.compress(b"{}\n"), "its qrels cannot be read after number 0"),
+        ("clirmatrix_bi139_base/en.sw.test1.jl.gz", gzip.compress(b'{"src_id":\n'), "its qrels cannot be read"),
     ],
+    ids=["cut off", "a key that is missing", "no JSON"],
 )
-def test_bad_line_is_one_line(downloads: Path, line: str, message: str):
-    """Guards against a traceback out of ir_datasets for a line that is not as published."""
-    file = downloads / "clirmatrix_bi139_base" / "en.sw.test1.jl.gz"
-    file.write_bytes(gzip.compress(f"{line}\n".encode()))
+def test_broken_downloads_are_one_line(downloads: Path, file: str, content: bytes, message: str):
+    """Guards against half a corpus that passes for the whole, and a traceback of gzip, JSON or ir_datasets."""
+    put(downloads / file, content)
     with refused(message):
         load("eng-swh")

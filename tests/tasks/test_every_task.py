@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import mteb
 import pytest
 
+from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.registry import package_tasks
 from tests.collection.conftest import refused
 
@@ -100,3 +102,25 @@ def test_data_that_are_absent(data: Path, name: str, subset: str, folder: str, p
         task.load_data()
     line = rf"{folder}: (\S+) is not here \(.*\); get it from {re.escape(page)} and put it at {data}/{folder}/\1"
     assert re.fullmatch(line, str(caught.value))
+
+
+def test_addresses_are_of_the_pinned_revision():
+    """Guards against files of another repository or revision than a task's page and metadata name."""
+    published = 0
+    for task in package_tasks():
+        sets = [each for each in vars(sys.modules[task.__module__]).values() if isinstance(each, PublishedData)]
+        published += len(sets)
+        assert not sets or task.metadata.dataset["revision"] in [each.revision for each in sets]
+        for each in sets:
+            _check_addresses(each)
+    assert published == 11
+
+
+def _check_addresses(each: PublishedData) -> None:
+    if each.hub is not None:
+        assert each.page == f"https://huggingface.co/datasets/{each.hub}"
+    elif each.url is not None:
+        assert each.url == f"{each.page.replace('github.com', 'raw.githubusercontent.com')}/{each.revision}"
+    for name, url in each.archives.items():
+        assert url.endswith(f"/{name}")
+        assert each.revision in (*url.split("/"), each.checksums.get(name))

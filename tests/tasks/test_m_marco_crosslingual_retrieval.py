@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mteb
 import pytest
 
 from optical_mteb.tasks.m_marco_crosslingual_retrieval import MMarcoCrosslingualRetrieval
-from tests.collection.conftest import refused
+from tests.collection.conftest import put, refused
 
 PASSAGES = "0\tThe presence of communication amid scientific minds .\n1\tThe Manhattan Project .\n2\tEssay on it .\n"
 FRENCH = "1048585\tqu'est-ce que le projet manhattan\n2\tdéfinition d'un essai\n"
@@ -19,15 +18,10 @@ QRELS = "1048585\t0\t1\t1\n1048585\t0\t0\t1\n2\t0\t2\t1\n"
 @pytest.fixture
 def files(data: Path) -> Path:
     folder = data / "mmarco" / "data"
-    for name, content in {
-        "google/collections/english_collection.tsv": PASSAGES,
-        "google/queries/dev/french_queries.dev.small.tsv": FRENCH,
-        "google/queries/dev/spanish_queries.dev.small.tsv": SPANISH,
-        "qrels.dev.small.tsv": QRELS,
-    }.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+    put(folder / "google/collections/english_collection.tsv", PASSAGES)
+    put(folder / "google/queries/dev/french_queries.dev.small.tsv", FRENCH)
+    put(folder / "google/queries/dev/spanish_queries.dev.small.tsv", SPANISH)
+    put(folder / "qrels.dev.small.tsv", QRELS)
     return folder
 
 
@@ -63,33 +57,11 @@ def test_the_collection_is_stored_once_for_all_languages(files: Path):
     assert list(load()["corpus"]["id"]) == ["0", "1", "2", "3"]
 
 
-def test_mteb_scores_a_corpus_in_a_file(files: Path, tiny_model, tmp_path: Path):
-    """Guards against a memory-mapped corpus that MTEB cannot encode, and its empty titles read as text."""
-    task = mteb.get_task("MMarcoCrosslingualRetrieval", hf_subsets=["fra-eng"])
-    result = mteb.evaluate(tiny_model(), task, cache=None, show_progress_bar=False).task_results[0]
-    (scores,) = result.scores["dev"]
-    assert scores["hf_subset"] == "fra-eng"
-    assert scores["recall_at_10"] == 1.0
-    assert scores["per_query"]["ndcg_at_10"].keys() == {"1048585", "2"}
-
-
 def test_passages_without_text_are_left_out(files: Path, caplog: pytest.LogCaptureFixture):
-    """Guards against an empty passage that is scored, or that stops the task."""
+    """Guards against an empty passage that is scored, or that stops the task; and a bad line that passes for one."""
     (files / "google/collections/english_collection.tsv").write_text(PASSAGES + "3\t\n4\t \n", encoding="utf-8")
     assert list(load()["corpus"]["id"]) == ["0", "1", "2"]
     assert "left out 2 documents" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("google/collections/english_collection.tsv", PASSAGES + "no tab\n", r"collection.tsv:4: expected an id, a tab"),
-        ("google/queries/dev/french_queries.dev.small.tsv", FRENCH + "9\t\n", r"small.tsv:3: query '9' has no text"),
-        ("qrels.dev.small.tsv", QRELS + "2\t0\t1\n", r"qrels.dev.small.tsv:4: expected 'query 0 document grade'"),
-    ],
-)  # fmt: skip
-def test_bad_line_is_refused_with_its_place(files: Path, name: str, content: str, message: str):
-    """Guards against bad data that pass, or a traceback without file and line."""
-    (files / name).write_text(content, encoding="utf-8")
-    with refused(message):
+    (files / "google/collections/english_collection.tsv").write_text(PASSAGES + "no tab\n", encoding="utf-8")
+    with refused(r"collection.tsv:4: expected an id, a tab"):
         load()

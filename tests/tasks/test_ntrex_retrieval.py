@@ -9,7 +9,7 @@ import mteb
 import pytest
 
 from optical_mteb.tasks.ntrex_retrieval import NTREXRetrieval
-from tests.collection.conftest import refused
+from tests.collection.conftest import put, refused
 from tests.tasks.conftest import real_data, replace_in, texts
 
 REAL, with_real_data = real_data("eval/ntrex")
@@ -21,13 +21,12 @@ SOMALI = ["Baraf May", "Baraf baa da'ay.", "Roob ugu dambeyn", "Roob baa da'ay."
 @pytest.fixture
 def files(data: Path) -> Path:
     folder = data / "ntrex"
-    (folder / "NTREX-128").mkdir(parents=True)
     for name, lines in {
         "DOCUMENT_IDS.tsv": ARTICLES,
         "NTREX-128/newstest2019-src.eng.txt": ENGLISH,
         "NTREX-128/newstest2019-ref.som.txt": SOMALI,
     }.items():
-        (folder / name).write_bytes(("\n".join(lines) + "\n").encode())
+        put(folder / name, "\n".join(lines) + "\n")
     return folder
 
 
@@ -81,14 +80,6 @@ def test_damaged_files_are_refused(files: Path, name: str, old: bytes, new: byte
     replace_in(files / name, old, new)
     with refused(message):
         load()
-
-
-def test_mteb_scores_it(files: Path, evaluate):
-    """Guards against scores lost by query or direction, and a result that JSON changes."""
-    scores = evaluate(mteb.get_task("NTREXRetrieval", languages=["som"]))
-    assert list(scores["test"]) == ["som-eng", "eng-som"]
-    for subset in scores["test"].values():
-        assert subset["per_query"]["ndcg_at_10"].keys() == {"1", "2", "3", "4", "5", "6"}
 
 
 @pytest.mark.long

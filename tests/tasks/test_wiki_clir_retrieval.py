@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from optical_mteb.tasks.wiki_clir_retrieval import WikiCLIRRetrieval
+from tests.collection.conftest import put
 
 pytest.importorskip("ir_datasets", reason="needs the extra ir-datasets")
 
@@ -33,9 +34,7 @@ FILES = {
 def archive(irds_home: Path) -> Path:
     folder = irds_home / "wikiclir" / "source" / "wiki-clir"
     for name, content in FILES.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        put(folder / name, content)
     return folder
 
 
