@@ -11,19 +11,8 @@ from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
-_QUERIES = PublishedData(
-    name="africlirmatrix",
-    page="https://github.com/castorini/africlirmatrix",
-    revision="29941eca075cc5488f1260af54165b3e6a2282d5",
-    url="https://raw.githubusercontent.com/castorini/africlirmatrix/29941eca075cc5488f1260af54165b3e6a2282d5",
-)
-_ARTICLES = PublishedData(
-    name="africlirmatrix",
-    page="https://huggingface.co/datasets/castorini/africlirmatrix",
-    revision="f94e826e12c3589ff908d338492211a4ebabe7a9",
-    hub="castorini/africlirmatrix",
-    kept_folders=1,
-)
+_QUERIES = PublishedData.on_github("castorini/africlirmatrix", "29941eca075cc5488f1260af54165b3e6a2282d5")
+_ARTICLES = PublishedData.on_hub("castorini/africlirmatrix", "f94e826e12c3589ff908d338492211a4ebabe7a9", kept_folders=1)
 
 _LANGUAGES = {
     "afr": ("afr", "afrikaans", ["afr-Latn"]),

@@ -16,12 +16,7 @@ from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
-_AFRIQA = PublishedData(
-    name="afriqa",
-    page="https://github.com/masakhane-io/afriqa",
-    revision="5c29933753692c28773c34ac1f68482007f1d2bb",
-    url="https://raw.githubusercontent.com/masakhane-io/afriqa/5c29933753692c28773c34ac1f68482007f1d2bb",
-)
+_AFRIQA = PublishedData.on_github("masakhane-io/afriqa", "5c29933753692c28773c34ac1f68482007f1d2bb")
 
 _PARTS = ("train", "dev", "test")
 """The publisher's splits, in the order in which they are read."""

@@ -12,18 +12,8 @@ from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
-_QUERIES = PublishedData(
-    name="ciral",
-    page="https://huggingface.co/datasets/CIRAL/ciral",
-    revision="1a46efc4d45d0e3756656695ed2994dfce9254fc",
-    hub="CIRAL/ciral",
-)
-_PASSAGES = PublishedData(
-    name="ciral-corpus",
-    page="https://huggingface.co/datasets/CIRAL/ciral-corpus",
-    revision="cbaa143f9213f971b0692d00c8665187868842ae",
-    hub="CIRAL/ciral-corpus",
-)
+_QUERIES = PublishedData.on_hub("CIRAL/ciral", "1a46efc4d45d0e3756656695ed2994dfce9254fc")
+_PASSAGES = PublishedData.on_hub("CIRAL/ciral-corpus", "cbaa143f9213f971b0692d00c8665187868842ae")
 
 _LANGUAGES = {
     "hau": ("hausa", "ha", ["hau-Latn"]),

@@ -13,12 +13,7 @@ from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
-_MMARCO = PublishedData(
-    name="mmarco",
-    page="https://huggingface.co/datasets/unicamp-dl/mmarco",
-    revision="6d039c4638c0ba3e46a9cb7b498b145e7edc6230",
-    hub="unicamp-dl/mmarco",
-)
+_MMARCO = PublishedData.on_hub("unicamp-dl/mmarco", "6d039c4638c0ba3e46a9cb7b498b145e7edc6230")
 
 _COLLECTION = "data/google/collections/english_collection.tsv"
 _QUERIES = "data/google/queries/dev/{}_queries.dev.small.tsv"

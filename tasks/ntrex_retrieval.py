@@ -11,12 +11,7 @@ from optical_mteb.collection import Entry
 from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 
-_NTREX = PublishedData(
-    name="ntrex",
-    page="https://github.com/MicrosoftTranslator/NTREX",
-    revision="52b9c57c45101e2c48d1d1aa318bcdc854c0d44d",
-    url="https://raw.githubusercontent.com/MicrosoftTranslator/NTREX/52b9c57c45101e2c48d1d1aa318bcdc854c0d44d",
-)
+_NTREX = PublishedData.on_github("MicrosoftTranslator/NTREX", "52b9c57c45101e2c48d1d1aa318bcdc854c0d44d")
 
 _SCRIPTS = """
     afr:Latn amh:Ethi arb:Arab aze-Latn:Latn bak:Cyrl bel:Cyrl bem:Latn ben:Beng bod:Tibt bos:Latn bul:Cyrl cat:Latn

@@ -11,12 +11,7 @@ from optical_mteb.collection.published_data import PublishedData
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.errors import InputError
 
-_XQUAD = PublishedData(
-    name="xquad",
-    page="https://github.com/google-deepmind/xquad",
-    revision="7d30520c717524000f0d9d2f9c10a069acd9d285",
-    url="https://raw.githubusercontent.com/google-deepmind/xquad/7d30520c717524000f0d9d2f9c10a069acd9d285",
-)
+_XQUAD = PublishedData.on_github("google-deepmind/xquad", "7d30520c717524000f0d9d2f9c10a069acd9d285")
 
 _LANGUAGES = {
     "spa": ("es", "spa-Latn"),

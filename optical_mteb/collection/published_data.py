@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Never
+from typing import Never, Self
 from urllib.parse import quote
 
 from optical_mteb.errors import InputError, reason_of
@@ -45,6 +45,27 @@ class PublishedData:
     archives: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     kept_folders: int = 0
+
+    @classmethod
+    def on_github(cls, repository: str, commit: str) -> Self:
+        """A repository of GitHub, `owner/name`; its folder is its name in lower case."""
+        return cls(
+            name=repository.rpartition("/")[2].lower(),
+            page=f"https://github.com/{repository}",
+            revision=commit,
+            url=f"https://raw.githubusercontent.com/{repository}/{commit}",
+        )
+
+    @classmethod
+    def on_hub(cls, repository: str, commit: str, *, kept_folders: int = 0) -> Self:
+        """A data set of the Hub, `owner/name`; its folder is its name in lower case."""
+        return cls(
+            name=repository.rpartition("/")[2].lower(),
+            page=f"https://huggingface.co/datasets/{repository}",
+            revision=commit,
+            hub=repository,
+            kept_folders=kept_folders,
+        )
 
     @property
     def cache(self) -> Path:

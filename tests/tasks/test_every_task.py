@@ -112,15 +112,8 @@ def test_addresses_are_of_the_pinned_revision():
         published += len(sets)
         assert not sets or task.metadata.dataset["revision"] in [each.revision for each in sets]
         for each in sets:
-            _check_addresses(each)
+            for url in filter(None, [each.url, *each.archives.values()]):
+                assert each.revision in (*url.split("/"), *each.checksums.values())
+            assert each.url is None or each.url.startswith(each.page.replace("github.com", "raw.githubusercontent.com"))
+            assert each.hub is None or each.page.endswith(f"/{each.hub}")
     assert published == 11
-
-
-def _check_addresses(each: PublishedData) -> None:
-    if each.hub is not None:
-        assert each.page == f"https://huggingface.co/datasets/{each.hub}"
-    elif each.url is not None:
-        assert each.url == f"{each.page.replace('github.com', 'raw.githubusercontent.com')}/{each.revision}"
-    for name, url in each.archives.items():
-        assert url.endswith(f"/{name}")
-        assert each.revision in (*url.split("/"), each.checksums.get(name))
