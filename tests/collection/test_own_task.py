@@ -69,8 +69,11 @@ def listed() -> list[str]:
     return [task.metadata.name for task in mteb.get_tasks(languages=["som"], task_types=["Retrieval"])]
 
 
-def test_added_folder_is_a_task(folder: Path):
-    """Guards against an added collection that mteb does not find, by name or by language, or does not read."""
+def test_added_folder_is_a_task_until_it_is_removed(folder: Path):
+    """Guards against an added collection that mteb does not find, by name or by language, or does not read.
+
+    And against a removed one that stays in mteb's registry or in the cache, and data that are deleted.
+    """
     loaded = add_task(folder)
     assert loaded.dataset["som-eng"]["test"]["relevant_docs"] == {"q1": {"d1": 1}, "q2": {"d2": 1}}
     register()
@@ -81,6 +84,13 @@ def test_added_folder_is_a_task(folder: Path):
     assert task.metadata.eval_langs == {"som-eng": ["som-Latn", "eng-Latn"]}
     task.load_data()
     assert list(task.dataset["som-eng"]["test"]["corpus"]["text"]) == ["abc def", "ghi jkl", "mno pqr"]
+    with refused(r"no task 'MyNewRetrieval' was added; did you mean 'MyNewsRetrieval'\?"):
+        remove_task("MyNewRetrieval")
+    assert remove_task("MyNewsRetrieval") == folder
+    register()
+    assert "MyNewsRetrieval" not in listed()
+    assert not cache_folder(folder / "corpus.jsonl").exists()
+    assert sorted(path.name for path in folder.iterdir()) == ["corpus.jsonl", "qrels.tsv", "queries.jsonl", "task.toml"]
 
 
 def test_found_folder_is_a_task(data: Path):
@@ -182,20 +192,6 @@ def test_renamed_task_is_added_again(folder: Path, lines: list[str], own_home: P
     add_task(folder)
     assert [own.task.metadata.name for own in own_tasks() if own.task] == ["YourNewsRetrieval"]
     assert json.loads((own_home / "tasks.json").read_text()) == {"folders": {"YourNewsRetrieval": str(folder)}}
-
-
-def test_removed_task_is_gone_and_its_folder_stays(folder: Path):
-    """Guards against a task that stays in mteb's registry or in the cache, and data that are deleted."""
-    add_task(folder)
-    register()
-    assert "MyNewsRetrieval" in listed()
-    with refused(r"no task 'MyNewRetrieval' was added; did you mean 'MyNewsRetrieval'\?"):
-        remove_task("MyNewRetrieval")
-    assert remove_task("MyNewsRetrieval") == folder
-    register()
-    assert "MyNewsRetrieval" not in listed()
-    assert not cache_folder(folder / "corpus.jsonl").exists()
-    assert sorted(path.name for path in folder.iterdir()) == ["corpus.jsonl", "qrels.tsv", "queries.jsonl", "task.toml"]
 
 
 def test_damaged_tasks_are_left_out_in_one_line_each(data: Path, folder: Path, lines: list[str], own_home: Path):

@@ -68,19 +68,24 @@ def test_the_user_s_own_copy_comes_first(data: Path, own_home: Path, publisher, 
     assert publisher.served == []
 
 
-def test_the_longer_path_comes_first(data: Path):
-    """Guards against the file of another folder that is taken although the right one is there."""
-    put(data / "set" / "f.tsv", "flat")
-    full = put(data / "set" / "a" / "f.tsv", "full")
-    assert a_set().find("a/f.tsv") == full
-    assert a_set().find_local("b/f.tsv") == data / "set" / "f.tsv"
-
-
-@pytest.mark.parametrize("place", ["set/a", "other/a/f.tsv", "a/f.tsv", "set/f.tsv/x"])
-def test_what_is_elsewhere_is_not_found(data: Path, place: str):
-    """Guards against a folder that passes for a file, and files of another data set."""
-    put(data / place)
-    assert a_set().find_local("a/f.tsv") is None
+@pytest.mark.parametrize(
+    ("there", "kept_folders", "asked", "found"),
+    [
+        (["set/f.tsv", "set/a/f.tsv"], 0, "a/f.tsv", "set/a/f.tsv"),
+        (["set/f.tsv", "set/a/f.tsv"], 0, "b/f.tsv", "set/f.tsv"),
+        *(([place], 0, "a/f.tsv", None) for place in ("set/a", "other/a/f.tsv", "a/f.tsv", "set/f.tsv/x")),
+        (["set/f.tsv", "set/swh/f.tsv", "eval/set/yor/f.tsv"], 1, "v1/swh/f.tsv", "set/swh/f.tsv"),
+        (["set/f.tsv", "set/swh/f.tsv"], 1, "v1/hau/f.tsv", None),
+        (["set/f.tsv"], 1, "f.tsv", "set/f.tsv"),
+    ],
+)
+def test_which_of_several_files_is_meant(
+    data: Path, there: list[str], kept_folders: int, asked: str, found: str | None
+):
+    """Guards against the file of another folder, data set or language, and a folder that passes for a file."""
+    for place in there:
+        put(data / place)
+    assert a_set(kept_folders=kept_folders).find_local(asked) == (found and data / found)
 
 
 def test_then_the_cache_of_this_revision(data: Path, own_home: Path, publisher):
@@ -301,28 +306,14 @@ def test_offline_the_hub_s_cache_is_looked_into(
     assert connections == []
 
 
-def test_the_hub_is_asked_for_this_file_at_this_commit(hub_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """Guards against a file of a model instead of a data set, or of the newest revision."""
-    asked: list[object] = []
-
-    def answer(*arguments: object, **options: object) -> str:
-        asked.append((arguments, options))
-        return str(hub_cache / "there")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", answer)
-    assert ON_HUB.find("a/f.tsv") == hub_cache / "there"
-    assert asked == [
-        (("owner/name", "a/f.tsv"), {"repo_type": "dataset", "revision": COMMIT, "local_files_only": False})
-    ]
-
-
 @pytest.mark.parametrize("error", [RuntimeError, OSError])
 def test_whatever_the_hub_s_client_raises_is_one_line(
     hub_cache: Path, error: type[Exception], data: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Guards against a traceback of one of the client's libraries."""
 
-    def fail(*_, **__):
+    def fail(*_: object, local_files_only: bool, **__: object) -> None:
+        assert not local_files_only
         raise error("404 Client Error.\n\nEntry Not Found for url: https://x/y.\n")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
@@ -332,13 +323,3 @@ def test_whatever_the_hub_s_client_raises_is_one_line(
         "set: a/f.tsv is not here (the Hub says: 404 Client Error. Entry Not Found for url: https://x/y.); "
         f"get it from {PAGE} and put it at {data}/set/a/f.tsv"
     )
-
-
-def test_kept_folders_are_not_left_out_of_the_users_copy(data: Path):
-    """Guards against one language's `corpus.jsonl` that is read for every language."""
-    published = a_set(kept_folders=1)
-    for place in ("corpus.jsonl", "swh/corpus.jsonl", "eval/yor/corpus.jsonl"):
-        put(data / "set" / place)
-    assert published.find_local("v1/swh/corpus.jsonl") == data / "set/swh/corpus.jsonl"
-    assert published.find_local("v1/hau/corpus.jsonl") is None
-    assert published.find_local("corpus.jsonl") == data / "set/corpus.jsonl"

@@ -65,9 +65,6 @@ def test_articles_titles_and_grades(copy: Path, caplog: pytest.LogCaptureFixture
 )
 def test_names_of_the_files(copy: Path, subset: str, code: str, language: str):
     """Guards against a file that is not found under one of the publisher's two names of a language."""
-    for file in (TOPICS_FILE, QRELS_FILE):
-        (copy / file.replace("twi", code)).write_bytes((copy / file).read_bytes())
-    folder = copy / f"africlirmatrix-v1.0-{language}"
-    folder.mkdir()
-    (folder / "corpus.jsonl").write_bytes((copy / ARTICLES_FILE).read_bytes())
+    for file, name in ((TOPICS_FILE, code), (QRELS_FILE, code), (ARTICLES_FILE, language)):
+        put(copy / file.replace("twi", name), (copy / file).read_bytes())
     assert load(subset)["queries"].num_rows == 2

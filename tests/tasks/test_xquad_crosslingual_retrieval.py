@@ -18,7 +18,7 @@ ENGLISH = [
     {"Tea grows.": {"56d": "What grows?"}},
 ]
 SPANISH = [
-    {"La nieve cae.": {"56a": "¿Qué cae?", "56b": "¿Quién sabe?"}, "La lluvia cae.": {"56c": "¿Qué cae?"}},
+    {"La nieve cae.": {"56a": "¿Qué cae?", "56b": " ¿Quién sabe?\n"}, "La lluvia cae.": {"56c": "¿Qué cae?"}},
     {"El té crece.": {"56d": "¿Qué crece?"}},
 ]
 
@@ -95,10 +95,17 @@ def test_equal_paragraphs_are_one_document(files: Path):
     [
         ("es", b'"56d"', b'"56e"', r"es\.json:data\.1\.paragraphs\.0\.qas\.0: question '56e' is not in .*en\.json"),
         ("en", b'"56c"', b'"56a"', r"en\.json:\S+1\.qas\.0: question '56a' is under another paragraph, too"),
+        ("en", b"Tea grows.", b"  ", r"en\.json:data\.1\.paragraphs\.0\.context: document '1-0' has no text"),
+        ("en", b'"Tea grows."', b"null", r"en\.json:data\.1\.paragraphs\.0\.context: .* valid string, expected SQuAD"),
+        ("en", b'"id": "56b"', b'"id": 7', r"en\.json:data\.0\.paragraphs\.0\.qas\.1\.id: .* valid string"),
+        ("en", b'"context": "Tea grows.",', b"", r"en\.json:data\.1\.paragraphs\.0\.context: Field required"),
+        ("en", b'"Tea grows."', b'"Tea', r"en\.json:\d+: is not JSON .*; get the file again"),
+        ("en", b'"Tea grows."', b'"\xff"', r"en\.json:\d+: byte \d+ of the line is not valid UTF-8"),
+        ("en", b'{\n  "data": [', b"[" * 100_000, r"en\.json: is nested too deep"),
     ],
 )
 def test_broken_files_are_refused(files: Path, name: str, old: bytes, new: bytes, message: str):
-    """Guards against a traceback, or bad data that pass: a question without its paragraph, repeated ids, null texts."""
+    """Guards against a traceback, null read as text, bad data that pass, and an error that says nothing of the place."""
     replace_in(files / f"xquad.{name}.json", old, new)
     with refused(message):
         load()
