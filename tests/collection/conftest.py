@@ -59,7 +59,6 @@ class Publisher:
     Attributes:
         url: Where it listens.
         files: Content by path.
-        moved: Path that another one redirects to.
         etag: Sent and compared with `If-Range`; None for none.
         last_modified: Likewise.
         ranges: Whether it heeds `Range`.
@@ -75,7 +74,6 @@ class Publisher:
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
-    moved: dict[str, str] = field(default_factory=dict)
     etag: str | None = '"v1"'
     last_modified: str | None = None
     ranges: bool = True
@@ -102,9 +100,6 @@ class Publisher:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         request = Served(unquote(handler.path), dict(handler.headers))
         self.served.append(request)
-        if request.path in self.moved:
-            self.send(handler, request, 302, {"Location": self.moved[request.path]})
-            return
         content = self.files.get(request.path)
         request.status = self.statuses.pop(0) if self.statuses else 404 if content is None else 200
         if request.status != 200 or content is None:

@@ -84,19 +84,15 @@ def test_title_as_query_graded_articles(downloads: Path, caplog: pytest.LogCaptu
     assert "1 of 3 queries" in caplog.text
 
 
-def test_other_direction_and_other_split(downloads: Path):
-    """Guards against the pair read backwards, and a split that is another one's."""
+def test_other_directions_splits_and_parts(downloads: Path):
+    """Guards against the pair read backwards, a split that is another one's, and queries of BI-139 in MULTI-8."""
     assert load("swh-eng")["relevant_docs"] == {"690": {"3": 6}}
     other = load("eng-swh", "test2")
     assert other["relevant_docs"] == {"4": {"5615": 6}}
     assert other["corpus"].cache_files == load("eng-swh")["corpus"].cache_files
-
-
-def test_two_languages_of_multi8_have_its_queries(downloads: Path):
-    """Guards against reading BI-139's queries where the docstring says MULTI-8's."""
-    split = load("fra-eng")
-    assert split["queries"].to_dict() == {"id": ["45187"], "text": ["Mort"]}
-    assert split["relevant_docs"] == {"45187": {"9": 1}}
+    multi8 = load("fra-eng")
+    assert multi8["queries"].to_dict() == {"id": ["45187"], "text": ["Mort"]}
+    assert multi8["relevant_docs"] == {"45187": {"9": 1}}
 
 
 def test_every_subset_is_a_data_set_of_ir_datasets(irds_home: Path):
