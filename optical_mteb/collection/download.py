@@ -6,7 +6,6 @@ pooch begins a download again where it broke, and bounds neither its size nor it
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -156,12 +155,14 @@ def _transfer(url: str, part: Path, progress: Progress, advance: Callable[[], No
         headers |= {"Range": f"bytes={done}-", "If-Range": version}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
         advance()
+        # First and last byte and the file's length, `bytes 5-9/10`; `bytes */10` where there is no such byte.
+        span = answer.headers.get("Content-Range", "")
         if answer.status_code == _OK:
             _receive(answer, part, 0, progress, advance)
-        elif version and answer.status_code == _RANGE_NOT_SATISFIABLE and _span(answer) == ("*", str(done)):
+        elif version and answer.status_code == _RANGE_NOT_SATISFIABLE and span == f"bytes */{done}":
             # Every byte is there: the last call was stopped before it put the file in its place.
             return
-        elif answer.status_code == _PARTIAL_CONTENT and _goes_on(answer, done, version):
+        elif answer.status_code == _PARTIAL_CONTENT and span.startswith(f"bytes {done}-") and _is_of(version, answer):
             _receive(answer, part, done, progress, advance)
         elif answer.status_code in (_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE) and version:
             _forget(part)
@@ -170,16 +171,10 @@ def _transfer(url: str, part: Path, progress: Progress, advance: Callable[[], No
             raise _RefusedError(answer)
 
 
-def _goes_on(answer: requests.Response, done: int, version: str) -> bool:
-    """Whether the rest of the same file comes: a server may not know `If-Range`, and send another file's."""
+def _is_of(version: str, answer: requests.Response) -> bool:
+    """Whether an answer is of a version: a server may not know `If-Range`, and send another file's bytes."""
     names = {answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
-    return bool(version) and _span(answer)[0] == str(done) and (not names or version in names)
-
-
-def _span(answer: requests.Response) -> tuple[str, str]:
-    """First byte and length of the whole file, `*` where there is none, as `Content-Range` has them."""
-    parts = re.fullmatch(r"bytes (\d+|\*)(?:-\d+)?/(\d+|\*)", answer.headers.get("Content-Range", ""))
-    return (parts[1], parts[2]) if parts else ("", "")
+    return bool(version) and (not names or version in names)
 
 
 def _version(answer: requests.Response) -> str:
