@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -294,17 +293,6 @@ def judge(query: str, document: str, grade: int, line: int = 1) -> Judgement:
 @pytest.fixture
 def corpus():
     return corpus_dataset("c", "1", lambda: iter([Entry("a", "x"), Entry("b", "y"), Entry("empty", "")]))
-
-
-def test_split_keeps_what_is_relevant(corpus, caplog: pytest.LogCaptureFixture):
-    """Guards against queries without an answer that are kept or dropped in silence, and grades that are lost."""
-    queries = [Entry("1", "q"), Entry("2", "r"), Entry("3", "s")]
-    judgements = [judge("1", "a", 6), judge("1", "b", 0), judge("2", "b", -1), judge("9", "gone", 0)]
-    with caplog.at_level(logging.WARNING):
-        split = judged_split("t", corpus, queries, judgements)
-    assert split["queries"].to_list() == [{"id": "1", "text": "q"}]
-    assert split["relevant_docs"] == {"1": {"a": 6}}
-    assert [record.getMessage() for record in caplog.records][-1] == "t: left out 2 queries without a relevant document"
 
 
 @pytest.mark.parametrize(

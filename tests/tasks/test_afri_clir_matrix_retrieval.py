@@ -18,7 +18,7 @@ ARTICLES = [
     {"id": "62443", "contents": "Coventry yɛ kurow."},
 ]
 TOPICS = "51694286\tRoubaix Velodrome\n3018772\tWards of Kyoto\n44766\tCoventry\n5\tRobin's plantain\n"
-QRELS = "3018772 Q0 3587 5\n44766 Q0 62443 6\n44766 Q0 3783 4\n51694286 Q0 3783 0\n5 Q0 3587 0\n"
+QRELS = "3018772 Q0 3587 5\n44766 Q0 62443 6\n44766 Q0 3783 4\n51694286 Q0 3783 0\n5 Q0 3587 -1\n9 Q0 1 0\n"
 TOPICS_FILE = "test/queries/topics.africlirmatrix-v1.0.en.twi.tsv"
 QRELS_FILE = "test/qrels/qrels.africlirmatrix-v1.0.en.twi.txt"
 ARTICLES_FILE = "africlirmatrix-v1.0-twi/corpus.jsonl"
@@ -39,7 +39,10 @@ def load(subset: str = "eng-twi"):
 
 
 def test_articles_titles_and_grades(copy: Path, caplog: pytest.LogCaptureFixture):
-    """Guards against grades that become binary, titles without a relevant article, and an empty article."""
+    """Guards against grades that become binary, titles without a relevant article, and an empty article.
+
+    What is judged useless need not be there.
+    """
     with caplog.at_level(logging.WARNING):
         loaded = load()
     expected = [{"id": a["id"], "text": a["contents"], "title": ""} for a in ARTICLES if a["contents"]]
