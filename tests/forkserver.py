@@ -5,4 +5,4 @@ from __future__ import annotations
 import multiprocessing
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.index.processes", "tests.study.processes", "tests.training.processes"])
+CONTEXT.set_forkserver_preload(["tests.index.processes", "tests.study.processes"])

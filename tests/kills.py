@@ -4,8 +4,8 @@ Every run is a fork of this process, so that nothing is imported twice. Half of 
 a random file operation. After each one, a reader must find what was there before or what the command makes; after some
 of them the command runs to its end, and must leave what an uninterrupted run leaves, and no bytes beside that.
 
-A command is a line of `COMMANDS`. `--power-cuts 30` (Linux, as root) trains on an ext4 image, copies it at random moments
-and goes on from each copy.
+A command is a line of `COMMANDS`; those of indexes and studies are killed in `tests/index` and `tests/study`.
+`--power-cuts 30` (Linux, as root) trains on an ext4 image, copies it at random moments and goes on from each copy.
 """
 
 from __future__ import annotations
@@ -63,40 +63,26 @@ def optical_mteb(*arguments: str) -> Callable[[], None]:
     return run
 
 
-RECIPE = """
-name = "tiny-student"
-seed = {seed}
-[student]
-base = "base"
-prompt = "query"
-[teacher]
-base = "base"
-prompt = "document"
-[[bitext]]
-source = "pairs.tsv"
-language = "swh"
-[objective.optical]
-[objective.contrastive]
-[training]
-steps = 10
-batch_size = 4
-checkpoint_every = 2
-precision = "float32"
-[evaluation]
-pairs = 4
-every = 3
-"""
-
-
 def prepare_training() -> None:
     """A student of another seed, and the recipe of the one that is to take its place."""
+    from optical_mteb.toml_file import as_override
     from tests.conftest import build_tiny_model
+    from tests.training.conftest import recipe_tables
 
     build_tiny_model(hidden=16).save_pretrained("base", create_model_card=False)
     Path("pairs.tsv").write_text("".join(f"name number {i}\tjina la {7 * i}\n" for i in range(30)), encoding="utf-8")
-    Path("recipe.toml").write_text(RECIPE.format(seed=1), encoding="utf-8")
-    optical_mteb("train", "recipe.toml", "--device", "cpu")()
-    Path("recipe.toml").write_text(RECIPE.format(seed=2), encoding="utf-8")
+    tables = recipe_tables(
+        "base",
+        bitext=[{"source": "pairs.tsv", "language": "swh"}],
+        objective={"optical": {}, "contrastive": {}},
+        training={"steps": 10, "batch_size": 4, "checkpoint_every": 2},
+        evaluation={"pairs": 4, "every": 3},
+    )
+    for seed in (1, 2):
+        lines = (as_override(key, value) for key, value in {**tables, "seed": seed}.items())
+        Path("recipe.toml").write_text("\n".join(lines), encoding="utf-8")
+        if seed == 1:
+            optical_mteb("train", "recipe.toml", "--device", "cpu")()
 
 
 def student_state() -> str:
@@ -172,89 +158,6 @@ def tasks_state() -> str:
     return " ".join(own.folder.name for own in found)
 
 
-def prepare_corpus() -> None:
-    """A tiny model, and documents for it."""
-    from tests.conftest import build_tiny_model
-
-    build_tiny_model(hidden=16).save_pretrained("base", create_model_card=False)
-    lines = [f'{{"_id": "d{i}", "text": "name number {i}"}}\n' for i in range(90)]
-    Path("corpus.jsonl").write_text("".join(lines[:60]), encoding="utf-8")
-    Path("more.jsonl").write_text("".join(lines[60:]), encoding="utf-8")
-
-
-build_index = optical_mteb(
-    *("index", "build", "index", "--corpus", "corpus.jsonl", "-m", "base"),
-    *("--spec", "ivf4,sq8+refine", "--device", "cpu"),
-)
-
-
-def prepare_index() -> None:
-    """An index that is to be changed."""
-    prepare_corpus()
-    build_index()
-
-
-def change_index(*arguments: str) -> Callable[[], None]:
-    """A change, which is refused where a run that was killed has made it."""
-
-    def run() -> None:
-        made = not index_state().startswith("60 ")
-        try:
-            optical_mteb("index", *arguments)()
-        except SystemExit as refused:
-            if not made or refused.code != 2:
-                raise
-
-    return run
-
-
-def index_state() -> str:
-    """The documents that an index finds, each by its own vector."""
-    if not Path("index").exists():
-        return "no index"
-    from optical_mteb.index import FaissIndex
-
-    index = FaissIndex.open("index")
-    positions = index.findable()
-    found = sorted({key for ranking in index.search(index.own_rows(positions), 3) for key in ranking.ids})
-    return f"{len(positions)} {' '.join(found)}"
-
-
-STUDY = """
-name = "tiny"
-recipe = "recipe.toml"
-pairs = [1]
-seeds = [1]
-[orders]
-given = ["swh"]
-[budgets]
-total = 3
-[approaches]
-zero-shot = []
-contrastive = []
-[[tasks]]
-name = "CLDRNameRetrieval"
-subsets = ["swh-eng"]
-queries = 5
-documents = 10
-"""
-
-
-def prepare_study() -> None:
-    """A study of one training."""
-    prepare_training()
-    Path("study.toml").write_text(STUDY, encoding="utf-8")
-
-
-def study_state() -> str:
-    """The scores of the table."""
-    if not Path("out/table.csv").exists():
-        return "no table"
-    from optical_mteb.study.table import read_table
-
-    return " ".join(f"{row.approach} {row.metric} {row.value}" for row in read_table(Path("out/table.csv")))
-
-
 def prepare_submission() -> None:
     """A submission with mteb's clone of the results repository in it."""
     write_submission("old")
@@ -284,14 +187,6 @@ COMMANDS = {
     "train": Command(prepare_training, optical_mteb("train", "recipe.toml", "--device", "cpu"), student_state),
     "first use of a base": Command(prepare_base, convert_base, bases_state),
     "first use of a shipped student": Command(prepare_packed, unpack_student, bases_state),
-    "index build": Command(prepare_corpus, build_index, index_state),
-    "index add": Command(
-        prepare_index, change_index("add", "index", "--corpus", "more.jsonl", "--device", "cpu"), index_state
-    ),
-    "index remove": Command(prepare_index, change_index("remove", "index", "d3", "d59"), index_state),
-    "study": Command(
-        prepare_study, optical_mteb("study", "study.toml", "--output", "out", "--no-figures"), study_state
-    ),
     "submit": Command(prepare_submission, lambda: write_submission("new"), submission_state),
     "tasks add": Command(prepare_tasks, optical_mteb("tasks", "add", "Second"), tasks_state),
 }
@@ -491,7 +386,6 @@ def main() -> None:
     import sentence_transformers  # noqa: F401
     import torch
 
-    import optical_mteb.index.build
     import optical_mteb.submission.package
     import optical_mteb.training.run  # noqa: F401
 
