@@ -38,7 +38,7 @@ class CacheKey(StoreKey):
         max_tokens: Longest input that the teacher reads, prompt and special tokens counted in; the teacher's own limit
             holds where that is lower.
         layers: Hidden layers kept besides the token embeddings, counted from the last one, -1.
-        tokens: Whether outputs of tokens are kept; without, the sentence embeddings alone, 2·d + 16 bytes a text.
+        tokens: Whether outputs of tokens are kept; without, the sentence embeddings alone, 2·d + 20 bytes a text.
     """
 
     revision: str
@@ -64,7 +64,7 @@ class CacheKey(StoreKey):
 class TeacherCache:
     """Outputs of a frozen teacher under one prompt and one length limit, kept as float16 in `optical_mteb.storage.home()`.
 
-    A text takes 2·d·(1 + n) + 2·L·h·n + 5·n + 24 bytes on disk, for n tokens of width d and L layers of width h. Opening
+    A text takes 2·d·(1 + n) + 2·L·h·n + 5·n + 28 bytes on disk, for n tokens of width d and L layers of width h. Opening
     a store writes nothing.
 
     Args:
