@@ -7,6 +7,7 @@ import ot
 import pytest
 import torch
 
+from optical_mteb.errors import InputError
 from optical_mteb.training.losses import (
     CombinedLoss,
     ContrastiveDistillationLoss,
@@ -18,7 +19,9 @@ from optical_mteb.training.losses import (
 )
 from optical_mteb.training.losses.contrastive import maxsim
 from optical_mteb.training.losses.encoding import content_mask, encode, packed, special_token_ids
+from optical_mteb.training.objective import build_loss
 from optical_mteb.training.projection import project_tokens
+from optical_mteb.training.recipe import ObjectiveSettings
 from optical_mteb.transport import cosine_cost, sinkhorn, transport_cost
 from tests.training.conftest import collator, handmade
 
@@ -171,24 +174,9 @@ def test_the_same_english_sentence_is_no_negative(models, loss_class):
     assert loss.compute_loss_from_encoded(student, twice).item() == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_combined_loss_is_the_weighted_sum_of_one_pass(models):
-    """Guards against weights that are lost, and a forward pass for every term."""
-    student, teacher = models
-    terms = {"optical": (0.2, OpticalLoss(*models)), "contrastive": (3.0, ContrastiveDistillationLoss(*models))}
-    batch = [features(teacher, ENGLISH), features(student, SWAHILI)]
-    passes = []
-    student.register_forward_hook(lambda *_: passes.append(1))
-    values = CombinedLoss(*models, terms)(batch)
-    assert len(passes) == 1
-    for name, (weight, loss) in terms.items():
-        assert values[name].item() == pytest.approx(weight * loss(batch).item(), abs=1e-5)
-
-
-def test_teacher_with_another_tokenizer_and_width(tiny_model):
-    """Guards against requiring a shared vocabulary or width: a projection is learned, saved and loaded with the student."""
+def test_teacher_with_another_tokenizer(tiny_model):
+    """Guards against a loss that needs a shared vocabulary, and a projection to the teacher's width that is not learned."""
     student, teacher = tiny_model(hidden=16), tiny_model(hidden=32, words=("good", "morning", "water"))
-    with pytest.raises(ValueError, match=r"16 wide and the teacher's 32.*a projection"):
-        OpticalLoss(student, teacher)
     project_tokens(student, 32)
     loss = OpticalLoss(student, teacher)([features(teacher, ENGLISH), features(student, SWAHILI)])
     loss.backward()
@@ -196,16 +184,25 @@ def test_teacher_with_another_tokenizer_and_width(tiny_model):
 
 
 def test_widths_are_those_of_what_is_compared(tiny_model):
-    """Guards against a check of sentence widths for token losses: a teacher may narrow its sentences after pooling."""
+    """Guards against a crash in the first step, and a check of sentence widths for token losses.
+
+    A teacher may narrow its sentences after pooling. sentence-transformers' own loss compares any two tensors.
+    """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense
 
     wide = tiny_model(hidden=64)
     teacher = SentenceTransformer(modules=[wide[0], wide[1], Dense(64, 32)], device="cpu")
-    student = tiny_model(hidden=32)
-    ContrastiveDistillationLoss(student, teacher)
-    with pytest.raises(ValueError, match="token embeddings are 32 wide and the teacher's 64"):
-        OpticalLoss(student, teacher)
+
+    def build(objective, hidden):
+        return build_loss(ObjectiveSettings.model_validate({objective: {}}), tiny_model(hidden=hidden), teacher)
+
+    build("contrastive", 32)
+    build("optical", 64)
+    for objective, kind, own, others in [("optical", "token", 32, 64), ("sentence", "sentence", 64, 32)]:
+        message = rf"objective: .*{kind} embeddings are {own} wide and the teacher's {others}.*a projection"
+        with pytest.raises(InputError, match=message):
+            build(objective, own)
 
 
 def test_the_first_word_after_a_prompt(tiny_model):
@@ -378,35 +375,6 @@ def test_a_late_interaction_student_in_the_stock_trainer(models):
     value = OpticalLoss(late, teacher)(batch)
     assert value.item() == pytest.approx(OpticalLoss(student, teacher)(plain).item(), abs=1e-6)
     assert torch.isfinite(ContrastiveDistillationLoss(late, teacher, score="maxsim")(batch))
-
-
-def test_losses_run_on_a_distributed_student(tiny_model, tmp_path):
-    """Guards against attributes that only the bare model has: wrapped by DistributedDataParallel, loss and gradient are the same."""
-    import torch.distributed as distributed
-    from torch.nn.parallel import DistributedDataParallel
-
-    student, teacher = tiny_model(seed=1), tiny_model(seed=1)
-    student.transformers_model.encoder.layer[0].output.dense.weight.data.mul_(20)
-    optical = OpticalLoss(student, teacher, layers=[-1, -2])
-    loss = CombinedLoss(
-        student, teacher, {"optical": (1.0, optical), "anchor": (1.0, EnglishAnchorLoss(student, teacher))}
-    )
-    batch = [features(teacher, ENGLISH, "passage: "), features(student, SWAHILI, "query: ")]
-    plain = sum(loss(batch).values())
-    plain.backward()
-    gradient = student[0].model.encoder.layer[0].attention.self.query.weight.grad.clone()
-    student.zero_grad()
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
-        # sentence-transformers swaps the wrapped model in likewise.
-        loss.model = DistributedDataParallel(student, find_unused_parameters=True)
-        value = sum(loss(batch).values())
-        value.backward()
-        assert loss.diagnostics()["english_drift"] > 1e-3
-    finally:
-        distributed.destroy_process_group()
-    assert value.item() == pytest.approx(plain.item(), abs=1e-6)
-    torch.testing.assert_close(student[0].model.encoder.layer[0].attention.self.query.weight.grad, gradient)
 
 
 @pytest.mark.parametrize("loss_class", LOSSES)

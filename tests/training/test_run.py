@@ -93,16 +93,6 @@ def test_a_diverged_run_saves_nothing(recipe, plain, own_home):
     assert [path.name for path in student_path("tiny-student").parent.iterdir()] == ["tiny-student"]
 
 
-def test_a_language_that_the_package_does_not_know(recipe, tmp_path):
-    """Guards against a finished training that is lost because its language is no more than a tag."""
-    rows = "".join(f"name {i}\tjina {i}\n" for i in range(40))
-    (tmp_path / "pairs.tsv").write_text(rows)
-    overrides = ["bitext=[{source='pairs.tsv', language='kik-Latn'}]", "training.steps=1"]
-    trained = train(read_recipe(recipe, overrides), recipe_folder=tmp_path, say=lambda _: None)
-    assert trained.languages == ["eng-Latn", "kik-Latn"]
-    assert {"loss", "optical", "marginal_error"} <= trained.metrics.keys()
-
-
 def test_prompts_of_the_recipe_are_kept(recipe, tiny_model, tmp_path):
     """Guards against prompts lost where the base has none: the recipe names them, and the student has them at inference."""
     bare = tiny_model()
@@ -131,45 +121,16 @@ def test_devices_that_cannot_be_chosen(recipe, device):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        (
-            "student.prompt='question'",
-            r"\[student\] .*: has no recorded prompt 'question' \(it has 'query', 'document'\)",
-        ),
         ("student.max_tokens=7", r"\[student\] .*max_tokens = 7 leaves no room after a prompt of 8 tokens"),
-        ("student.base='/nowhere'", r"/nowhere: no such folder"),
-        ("bitext.0.source='nothing.tmx'", r"nothing.tmx"),
         ("bitext.0.source='cldr:tgl'", r"CLDR has no names in Tagalog"),
     ],
 )
 def test_bad_input_leaves_nothing(recipe, own_home, override, message):
     """Guards against half-written students: the failure is one line, and the store stays as it was."""
-    overrides = [override] + (["bitext.0.language='swh'"] if "tmx" in override else [])
     with pytest.raises(InputError, match=message) as error:
-        train(read_recipe(recipe, overrides), say=lambda _: None)
+        train(read_recipe(recipe, [override]), say=lambda _: None)
     assert "\n" not in str(error.value)
     assert not own_home.exists() or not any((own_home / "students").iterdir())
-
-
-@pytest.mark.slow
-def test_from_recipe_to_mteb_score(recipe, tmp_path):
-    """Guards against a break in the whole path: train, then the stock evaluation finds the student, scores it and writes its result."""
-    import mteb
-
-    from optical_mteb.registry import register
-
-    trained = train(read_recipe(recipe), say=lambda _: None)
-    register()
-    model = mteb.get_model("tiny-student")
-    task = mteb.get_task("CLDRNameRetrieval", hf_subsets=["som-eng"])
-    result = mteb.evaluate(model, task, cache=mteb.ResultCache(tmp_path / "results"), encode_kwargs={"batch_size": 64})
-    scores = result.task_results[0].scores["test"][0]
-    assert 0 < scores["ndcg_at_10"] < 1
-    assert 0 < scores["map_at_1000"] <= scores["ndcg_at_10"]
-    written = list((tmp_path / "results").rglob("CLDRNameRetrieval.json"))
-    assert [path.parent.name for path in written] == [trained.weights]
-    meta = json.loads((written[0].parent / "model_meta.json").read_text())
-    assert meta["name"] == "optical-mteb/tiny-student"
-    assert meta["training_datasets"] is None, "nothing is known of what the base was trained on"
 
 
 def test_a_late_interaction_student(recipe):
@@ -212,24 +173,20 @@ def test_a_late_interaction_model_is_a_base(recipe, tmp_path):
 
 
 def test_the_cache_of_the_teacher_changes_nothing(recipe):
-    """Guards against cached outputs that are not those of the teacher, and a second student that runs it again."""
-    overrides = ["training.log_every=1", "objective.optical.layers=[-1,-2]", "objective.anchor={}"]
+    """Guards against cached outputs that are not those of the teacher, and a teacher that reads again, or too much.
+
+    Too much is all of a corpus of which a short training sees a part.
+    """
+    mixture = "batches={monolingual=1, cross_lingual=1, multilingual=1}"
+    overrides = [mixture, "training.log_every=1", "objective.optical.layers=[-1,-2]", "objective.anchor={}"]
     plain = train(read_recipe(recipe, overrides), say=lambda _: None)
-    lines = []
-    cached = train(read_recipe(recipe, [*overrides, "teacher.cache=true"]), say=lines.append)
+    lines, again, cache = [], [], [*overrides, "teacher.cache=true"]
+    checked = read_recipe(recipe, cache)
+    cached = train(checked, say=lines.append)
     for name in ("optical", "transport_contrastive", "anchor", "loss"):
         assert cached.metrics[name] == pytest.approx(plain.metrics[name], rel=1e-2, abs=1e-3)
-    again = []
-    train(read_recipe(recipe, [*overrides, "teacher.cache=true", "training.learning_rate=1e-4"]), say=again.append)
+    train(read_recipe(recipe, [*cache, "training.learning_rate=1e-4"]), say=again.append)
     assert any(line.startswith("teacher: read 0 texts") for line in again)
-
-
-def test_the_teacher_reads_what_the_steps_need(recipe):
-    """Guards against a teacher that reads all of a corpus of which a short training sees a part, or not all that it sees."""
-    overrides = ["teacher.cache=true", "batches={monolingual=1, cross_lingual=1, multilingual=1}"]
-    checked = read_recipe(recipe, overrides)
-    lines = []
-    train(checked, say=lines.append)
     corpus = ParallelCorpus.load(checked.bitext)
     _, _, sampler = batches(checked, load_models(checked, corpus, say=lambda _: None), corpus)
     seen = {corpus[example.pair].english for batch in sampler for example in batch if example.kind != "multilingual"}
@@ -237,7 +194,7 @@ def test_the_teacher_reads_what_the_steps_need(recipe):
     assert any(line.startswith(f"teacher: read {len(seen)} texts") for line in lines)
 
 
-def test_a_collapsed_student_is_refused(recipe):
+def test_a_collapsed_student_is_refused():
     """Guards against a student that gives all sentences one embedding, trained to the end and saved."""
     from optical_mteb.training.trainer import check_health
 
@@ -264,14 +221,19 @@ def test_broken_weights_are_refused(recipe, tiny_model, tmp_path):
     assert student_names() == []
 
 
-def test_hostile_sentences(recipe, tmp_path):
-    """Guards against a run that hostile text breaks: one token, none that the model knows, 10,000 tokens, another script."""
+def test_hostile_sentences_of_an_unknown_language(recipe, tmp_path):
+    """Guards against a run that hostile text breaks, and a finished one that is lost because its language is just a tag.
+
+    Hostile are one token, none that the model knows, 10,000 tokens, and another script.
+    """
     texts = ["a", "水水水", "[SEP][SEP] [CLS]", "neno " * 10_000, "नमस्ते दुनिया", "!"]
     rows = "".join(f"sentence number {i}\t{text} {i}\n" for i, text in enumerate(texts * 4))
     (tmp_path / "pairs.tsv").write_text(rows)
-    bitext = "bitext=[{source='pairs.tsv', language='swh', max_length_ratio=1e6}]"
+    bitext = "bitext=[{source='pairs.tsv', language='kik-Latn', max_length_ratio=1e6}]"
     anchored = ["objective.anchor={}", "objective.contrastive={score='maxsim'}", "objective.sentence={}"]
     trained = train(read_recipe(recipe, [bitext, *anchored]), recipe_folder=tmp_path, say=lambda _: None)
+    assert trained.languages == ["eng-Latn", "kik-Latn"]
+    assert {"loss", "optical", "marginal_error"} <= trained.metrics.keys()
     assert all(torch.isfinite(torch.tensor(value)) for value in trained.metrics.values())
 
 
@@ -282,16 +244,6 @@ def test_the_contrast_scores_as_the_student_does(tiny_model):
     scores = [build_loss(plain, *models, kind=kind).losses[0].score for kind in ("dense", "late_interaction")]
     assert scores == ["cosine", "maxsim"]
     assert build_loss(named, *models, kind="late_interaction").losses[0].score == "cosine"
-
-
-def test_sentences_of_different_width_are_refused(tiny_model):
-    """Guards against a crash in the first step: the stock distillation loss compares any two tensors."""
-    from sentence_transformers.base.modules import Dense
-
-    wide = tiny_model()
-    teacher = SentenceTransformer(modules=[wide[0], wide[1], Dense(32, 16)], device="cpu")
-    with pytest.raises(InputError, match=r"objective: .*sentence embeddings are 32 wide and the teacher's 16"):
-        build_loss(ObjectiveSettings.model_validate({"sentence": {}}), tiny_model(), teacher)
 
 
 @pytest.mark.parametrize("override", ["objective.optical.solver=unbalanced", "objective.optical.marginals=idf"])
