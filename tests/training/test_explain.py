@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from optical_mteb.errors import InputError
@@ -38,15 +39,6 @@ def shown(alignments, width):
     console = Console(width=width, file=io.StringIO())
     console.print(as_text(alignments))
     return console.file.getvalue()
-
-
-def pixels(path):
-    from PIL import Image
-
-    with Image.open(path) as image:
-        image.verify()
-    with Image.open(path) as image:
-        return image.size
 
 
 def test_equal_sentences_align_on_the_diagonal(tiny_model):
@@ -144,15 +136,12 @@ def test_a_sentence_without_tokens_is_named(recipe, english, translation):
         explain(recipe(), english, translation, device="cpu")
 
 
-@pytest.mark.long
-def test_one_token_takes_all(tiny_model, tmp_path):
-    """Guards against panels and tables that need more than one token."""
+def test_one_token_takes_all(tiny_model):
+    """Guards against tables that need more than one token."""
     model = tiny_model()
     alignment = align(model, model, "a", "b")
     assert alignment.plan.tolist() == [[pytest.approx(1.0)]]
     assert "100%" in shown([alignment], 80)
-    draw([alignment], tmp_path / "one.png")
-    assert min(pixels(tmp_path / "one.png")) > 200
 
 
 def test_a_long_sentence_is_cut_and_says_so(recipe):
@@ -164,24 +153,29 @@ def test_a_long_sentence_is_cut_and_says_so(recipe):
     assert len(alignment.english) == 5
 
 
-@pytest.mark.long
-def test_a_long_picture_stays_of_a_size(tmp_path):
-    """Guards against a picture that no viewer opens, and labels that the default figure size cuts off."""
-    tokens = [f"token{number}" for number in range(100)]
-    draw([planted(tokens, tokens, torch.eye(100).tolist())], tmp_path / "long.png")
-    width, height = pixels(tmp_path / "long.png")
-    assert 1500 < width < 6000
-    assert 1500 < height < 6000
+TWO = [planted(["$a$", "b_"], ["c", "[d]"]), planted(["a"], ["c"])]
+HUNDRED = [f"token{number}" for number in range(100)]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("suffix", [".png", ".PNG", ".pdf", ".svg"])
-def test_the_picture_is_what_its_name_says(tmp_path, suffix):
-    """Guards against a PNG under another suffix."""
+@pytest.mark.parametrize(
+    ("suffix", "start", "alignments", "bounds"),
+    [
+        (".png", b"\x89PNG", [planted(["a"], ["b"])], (200, 6000)),
+        (".PNG", b"\x89PNG", [planted(HUNDRED, HUNDRED, torch.eye(100).tolist())], (1500, 6000)),
+        (".pdf", b"%PDF", TWO, None),
+        (".svg", b"<?xml", TWO, None),
+    ],
+)
+def test_the_picture_is_what_its_name_says(tmp_path, suffix, start, alignments, bounds):
+    """Guards against a PNG under another suffix, and a picture that is empty or that no viewer opens."""
     path = tmp_path / f"picture{suffix}"
-    draw([planted(["$a$", "b_"], ["c", "[d]"]), planted(["a"], ["c"])], path)
-    starts = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
-    assert path.read_bytes().startswith(starts[suffix.lower()])
+    draw(alignments, path)
+    assert path.read_bytes().startswith(start)
+    if bounds is not None:
+        with Image.open(path) as image:
+            image.verify()
+            assert bounds[0] < min(image.size) <= max(image.size) < bounds[1]
 
 
 @pytest.mark.parametrize("width", [200, 30])
