@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import numpy as np
@@ -65,7 +65,7 @@ def kept_outputs(model: SentenceTransformer | MultiVectorEncoder, layers: int) -
     """Take what the lower layers give for a text from disk inside the block; what is missing is computed once.
 
     Modules and the names of weights stay as they are; the lower layers must not change inside the block. A model on a GPU or
-    of another form than BERT's, layers that use dropout and inputs padded on the left are computed as ever.
+    with weights besides those of a BERT, layers that use dropout and inputs padded on the left are computed as ever.
 
     Raises:
         InputError: The layers cannot be told.
@@ -74,11 +74,14 @@ def kept_outputs(model: SentenceTransformer | MultiVectorEncoder, layers: int) -
         yield
         return
     lower = _LowerLayers(model, layers)
-    with ExitStack() as stack:
-        if lower.fits():
-            stack.callback(lower.write)
-            stack.enter_context(lower.in_place())
+    if not lower.fits():
         yield
+        return
+    try:
+        with lower.in_place():
+            yield
+    finally:
+        lower.write()
 
 
 class _Reached(Exception):  # noqa: N818 - no error
@@ -92,62 +95,59 @@ class _Reached(Exception):  # noqa: N818 - no error
 class _LowerLayers:
     def __init__(self, model: SentenceTransformer | MultiVectorEncoder, layers: int) -> None:
         self._transformer = cast("PreTrainedModel", model.transformers_model)
-        found = list(transformer_layers(model))
-        self._lower, self._next = found[:layers], found[layers]
-        embedding = embedding_modules(model)
-        self._embeddings = embedding[0] if len(embedding) == 1 else None
+        self._run = self._transformer.forward
+        self._layers = transformer_layers(model)
+        self._lower, self._upper = self._layers[:layers], self._layers[layers:]
+        self._embeddings = embedding_modules(model)
         self._folder = home() / "frozen-layers"
         self._weights = ""
         self._stores: dict[str, ShardStore] = {}
         self._new: dict[str, dict[bytes, Rows]] = {}
         self._bytes = 0
-        self._given: Tensor | None = None
-        self._computing = self._as_tuple = False
         self._drops = _drops(self._transformer)
 
     def fits(self) -> bool:
-        """Whether the layers read what the embeddings give and nothing else, and hand on one tensor; found by a trial."""
-        seen: dict[str, Any] = {}
-        if self._embeddings is None or self._transformer.device.type != "cpu":
-            return False
-        with ExitStack() as stack:
-            for name, module in (("embedded", self._embeddings), ("last", self._lower[-1])):
-                hook = module.register_forward_hook(lambda _, __, output, name=name: seen.update({name: output}))
-                stack.callback(hook.remove)
-            first = self._lower[0].register_forward_pre_hook(
-                lambda _, args, kwargs: seen.update(read=_hidden(args, kwargs)), with_kwargs=True
-            )
-            stack.callback(first.remove)
-            ids = torch.ones(1, 2, dtype=torch.long, device=self._transformer.device)
-            self._compute({"input_ids": ids, "attention_mask": ids})
-        self._as_tuple = isinstance(seen["last"], tuple)
-        return seen["embedded"] is seen["read"]
+        """Whether the lower layers depend on their own weights and on those of the embeddings alone, and run on a CPU."""
+        known = [*self._embeddings, self._layers, getattr(self._transformer, "pooler", None)]
+        weights = {weight for module in known if module is not None for weight in module.parameters()}
+        return self._transformer.device.type == "cpu" and weights.issuperset(self._transformer.parameters())
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Put what is kept in the place of what the layers give."""
-        embeddings = cast("nn.Module", self._embeddings)
-        embed = embeddings.forward
-        with ExitStack() as stack:
-            run = self._transformer.forward
 
-            def looked_up(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the transformer's own
-                self._look_up(args, kwargs)
-                try:
-                    return run(*args, **kwargs)
-                finally:
-                    self._given = None
+        def looked_up(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the transformer's own
+            given = self._look_up(args, kwargs)
+            with nullcontext() if given is None else self._starting_with(given):
+                return self._run(*args, **kwargs)
 
-            # A hook would not do: sentence-transformers calls `forward` itself.
-            stack.enter_context(_forward_is(self._transformer, looked_up))
-
-            def given(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the module's own
-                return embed(*args, **kwargs) if self._given is None else self._given
-
-            stack.enter_context(_forward_is(embeddings, given))
-            for layer in self._lower:
-                stack.enter_context(_forward_is(layer, self._passing(layer.forward)))
+        # A hook would not do: sentence-transformers calls `forward` itself.
+        before = vars(self._transformer).get("forward")
+        vars(self._transformer)["forward"] = looked_up
+        try:
             yield
+        finally:
+            del vars(self._transformer)["forward"]
+            if before is not None:
+                vars(self._transformer)["forward"] = before
+
+    @contextmanager
+    def _starting_with(self, given: Tensor) -> Iterator[None]:
+        """Have the transformer run the upper layers alone inside the block, the first of them on `given`."""
+
+        def replaced(
+            _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            return ((given, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": given})
+
+        every = self._layers._modules
+        hook = self._upper[0].register_forward_pre_hook(replaced, with_kwargs=True)
+        self._layers._modules = self._upper._modules
+        try:
+            yield
+        finally:
+            self._layers._modules = every
+            hook.remove()
 
     def write(self) -> None:
         """Write what was computed; where that fails, it is computed again another time."""
@@ -167,31 +167,20 @@ class _LowerLayers:
                 _log.warning("frozen layers: %s", error)
         self._new, self._bytes = {}, 0
 
-    def _passing(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def passed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the layer's own
-            if self._given is None:
-                return forward(*args, **kwargs)
-            hidden = _hidden(args, kwargs)
-            return (hidden,) if self._as_tuple else hidden
-
-        return passed
-
-    def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before the transformer runs: find, or compute, the outputs of all rows."""
-        if self._computing or (self._drops and self._transformer.training):
-            return
+    def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """Before the transformer runs: find, or compute, the outputs of all rows; None where the layers must run."""
         # A loss that compares hidden layers may ask for these.
-        if getattr(self._transformer.config, "output_hidden_states", False):
-            return
+        if (self._drops and self._transformer.training) or self._transformer.config.output_hidden_states:
+            return None
         read = {name for name, value in kwargs.items() if value is not None}
         ids, mask, types = (kwargs.get(name) for name in ("input_ids", "attention_mask", "token_type_ids"))
         if args or read - _READ or ids is None or mask is None or mask.shape != ids.shape:
-            return
+            return None
         lengths = mask.sum(1)
         until = torch.arange(mask.shape[1], device=mask.device) < lengths.unsqueeze(1)
         if (types is not None and types.any()) or (mask.bool() != until).any():
-            return
-        self._given = self._outputs(kwargs, ids, lengths.tolist())
+            return None
+        return self._outputs(kwargs, ids, lengths.tolist())
 
     def _outputs(self, inputs: Mapping[str, Any], ids: Tensor, lengths: Sequence[int]) -> Tensor:
         """What the layers give for a batch, zero on padding."""
@@ -235,19 +224,18 @@ class _LowerLayers:
 
     @torch.no_grad()
     def _compute(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What the first layer that is not kept would read."""
+        """What the first of the upper layers would read."""
 
-        def reached(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the layer's own
-            raise _Reached(_hidden(args, kwargs))
+        def reached(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            raise _Reached(args[0] if args else kwargs["hidden_states"])
 
-        self._computing = True
+        hook = self._upper[0].register_forward_pre_hook(reached, with_kwargs=True)
         try:
-            with _forward_is(self._next, reached):
-                self._transformer(**inputs)
+            self._run(**inputs)
         except _Reached as found:
             return found.hidden
         finally:
-            self._computing = False
+            hook.remove()
         raise AssertionError("the transformer has left out a layer")
 
     def _precision(self) -> str:
@@ -270,7 +258,7 @@ class _LowerLayers:
             if name not in _NOT_OF_OUTPUTS and not name.startswith("_")
         }
         found = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-        for module in (cast("nn.Module", self._embeddings), *self._lower):
+        for module in (*self._embeddings, *self._lower):
             for name, weight in module.named_parameters():
                 found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
                 found.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
@@ -288,23 +276,6 @@ class _LowerLayers:
                 return
             remove(shard)
             total -= size
-
-
-@contextmanager
-def _forward_is(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Have a module run another function inside the block; what it is made of stays."""
-    before = vars(module).get("forward")
-    vars(module)["forward"] = forward
-    try:
-        yield
-    finally:
-        del vars(module)["forward"]
-        if before is not None:
-            vars(module)["forward"] = before
-
-
-def _hidden(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a tensor, of any layer
-    return args[0] if args else kwargs["hidden_states"]
 
 
 def _drops(module: nn.Module) -> bool:

@@ -52,9 +52,9 @@ def test_outputs_are_those_of_the_layers(model, runs):
     expected = encoded(model, layers=0)
     runs()
     first, again = (encoded(model), runs()), (encoded(model), runs())
-    assert (first[1], again[1]) == (4 + 1, 1), "every different text once, and a trial of one row"
+    assert (first[1], again[1]) == (4, 0), "every different text once"
     more = encoded(model, [*TEXTS, "new"])
-    assert runs() == 2
+    assert runs() == 1
     for found in (first[0], again[0], more[:-1]):
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
     assert torch.equal(first[0], again[0])
@@ -83,7 +83,10 @@ def test_training_is_the_same_and_names_stay(model, tiny_model):
         )
 
 
-@pytest.mark.parametrize("change", ["weights", "configuration", "layers", "precision", "dropout", "left padding"])
+@pytest.mark.parametrize(
+    "change",
+    ["weights", "configuration", "layers", "precision", "dropout", "left padding", "weights beside the layers"],
+)
 def test_what_shares_nothing(model, runs, change):
     """Guards against outputs handed out for other weights, settings, depths or precisions, or where chance changes them."""
     encoded(model)
@@ -100,8 +103,11 @@ def test_what_shares_nothing(model, runs, change):
     elif change == "dropout":
         model.transformers_model.encoder.layer[0].output.dropout.p = 0.5
         model.train()
-    else:
+    elif change == "left padding":
         model.tokenizer.padding_side = "left"
+    else:
+        # As the relative positions of MPNet, which a training changes whatever layers are frozen.
+        model.transformers_model.encoder.register_parameter("bias", torch.nn.Parameter(torch.zeros(1)))
     before = len(shards())
     runs()
     with kept_outputs(model, layers):
@@ -126,7 +132,7 @@ def test_a_damaged_or_closed_store_changes_nothing(model, runs, damage):
         torch.testing.assert_close(encoded(model), expected, atol=2e-3, rtol=0)
     runs()
     encoded(model)
-    assert runs() == (5 if damage == "read-only" else 1)
+    assert runs() == (4 if damage == "read-only" else 0)
 
 
 def test_the_store_is_bounded(model, monkeypatch):
