@@ -37,6 +37,13 @@ def full_disk(most):
         signal.signal(signal.SIGXFSZ, handler)
 
 
+def damages(content):
+    """Contents that a power cut or a bad disk makes of a file."""
+    yield from (b"", content[: len(content) // 2], bytes(len(content)))
+    for place in (0, len(content) // 3, len(content) // 2, len(content) - 2):
+        yield content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
 def handmade(lengths, seed, width=6):
     """Encoded sentences of random tokens, of so many tokens each; their embeddings are the means."""
     generator = torch.Generator().manual_seed(seed)

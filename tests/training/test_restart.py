@@ -19,7 +19,7 @@ from optical_mteb.training.evaluation import DevEvaluator, DevScores
 from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
 from optical_mteb.training.trainer import DistillationTrainer
-from tests.training.conftest import full_disk, recipe_tables
+from tests.training.conftest import damages, full_disk, recipe_tables
 
 pytestmark = pytest.mark.slow
 
@@ -167,13 +167,6 @@ def test_a_corpus_that_changed(monkeypatch, recipe, tmp_path):
         InputError, match=r"was started on other bitext: the files of the recipe have changed since; undo"
     ):
         train(own, recipe_folder=tmp_path, say=lambda _: None)
-
-
-def damages(content):
-    """Contents that a power cut or a bad disk makes of a file."""
-    yield from (b"", content[: len(content) // 2], bytes(len(content)))
-    for place in (0, len(content) // 3, len(content) // 2, len(content) - 2):
-        yield content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
 
 
 def parsed(content):

@@ -9,7 +9,7 @@ import torch
 from optical_mteb.errors import InputError
 from optical_mteb.training.losses.encoding import encode, special_token_ids
 from optical_mteb.training.teacher_cache import CacheKey, TeacherCache
-from tests.training.conftest import collator, full_disk
+from tests.training.conftest import collator, damages, full_disk
 
 TEXTS = ["good morning", "the house is red", "", "a", "wonderful " * 1000, "snow ☃ and 北京", "good morning"]
 SETTINGS = {"revision": "r1", "prompt": "passage: ", "max_tokens": 40}
@@ -157,13 +157,6 @@ def test_other_settings_share_nothing(teacher, other):
     assert len(opened(teacher, **other)) == 0
 
 
-def changed(content):
-    """What a crash, a full disk or a bad one makes of a file; None where it is lost."""
-    yield from (None, b"", content[: len(content) // 2], content[:-64])
-    for place in (60, len(content) // 2 + 40, len(content) - 1):
-        yield content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
-
-
 @pytest.mark.long
 def test_a_damaged_shard_changes_nothing(teacher, tmp_path, caplog):
     """Guards against damage that breaks later runs or changes what a student learns, and texts that each run reads again."""
@@ -174,7 +167,7 @@ def test_a_damaged_shard_changes_nothing(teacher, tmp_path, caplog):
     kept = cache._store._folder.rename(tmp_path / "kept")
     [shard] = kept.iterdir()
     for name in sorted(path.name for path in shard.iterdir()):
-        for number, damaged in enumerate(changed((shard / name).read_bytes())):
+        for number, damaged in enumerate([None, *damages((shard / name).read_bytes())]):
             shutil.rmtree(cache._store._folder, ignore_errors=True)
             shutil.copytree(kept, cache._store._folder)
             place = cache._store._folder / shard.name / name
