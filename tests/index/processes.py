@@ -14,7 +14,6 @@ import datasets  # noqa: F401 - loaded once, not by every process
 import faiss
 import numpy as np
 
-from optical_mteb.errors import InputError
 from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_from_vectors, build_index
 from optical_mteb.index.build_folder import building, new_version
@@ -81,17 +80,13 @@ def index_texts(folder, documents, spec="flat", encoder=None, *, queries=(), say
     return build_index(Path(folder), corpus, encoder, settings=settings(spec, **more), queries=queries, say=say)
 
 
-def build_texts(folder, texts, spec, log=None, save_every=600.0, *, late=False):
-    """Build an index over texts, or their tokens, by a model that notes in a file what it encodes; no torch is loaded."""
+def build_tokens(folder, texts, spec):
+    """Build an index over the tokens of texts, which is saved after every shard; no torch is loaded."""
     from optical_mteb.index import assembly
 
     faiss.omp_set_num_threads(1)
-    assembly.SAVE_EVERY = save_every
-    encoder = (stub_token_encoder if late else stub_encoder)(log)
-    index_texts(folder, texts, spec, encoder, shard_size=50 if late else 100)
-
-
-build_tokens = partial(build_texts, late=True)
+    assembly.SAVE_EVERY = -1.0
+    index_texts(folder, texts, spec, stub_token_encoder(), shard_size=50)
 
 
 def replace_version(target, text):
@@ -101,24 +96,11 @@ def replace_version(target, text):
         (new / "manifest.json").write_text(f'"{text}"')
 
 
-def one_of_several(folder, ids, vectors, start, answers):
-    """Build when all are ready, and answer whether this one did, or the line that says why not."""
-    faiss.omp_set_num_threads(1)
-    start.wait()
-    try:
-        build_from_vectors(Path(folder), ids, vectors, settings=settings("hnsw32"), say=str)
-    except InputError as error:
-        answers.put(str(error))
-    else:
-        answers.put("")
-
-
 @dataclass(frozen=True)
 class StubEncoder:
-    """As `Encoder`, with a vector that each text's bytes draw; keeps, and may note in a file, what it encodes."""
+    """As `Encoder`, with a vector that each text's bytes draw; keeps what it encodes."""
 
     record: ModelRecord
-    log: Path | None = None
     encoded: list = field(default_factory=list)
 
     metric, late, width = "inner product", False, WIDTH
@@ -129,9 +111,6 @@ class StubEncoder:
 
     def documents(self, texts, precision):
         self.encoded.extend(texts)
-        if self.log is not None:
-            with Path(self.log).open("a", encoding="utf-8") as file:
-                file.writelines(f"{text}\n" for text in texts)
         longest = self.record.max_tokens or 1000
         return SimpleNamespace(rows=self.queries(texts), truncated=sum(len(text.split()) > longest for text in texts))
 
@@ -157,9 +136,9 @@ class StubTokenEncoder(StubEncoder):
         return Rows.joined([stub_tokens(text) for text in texts], WIDTH)
 
 
-def stub_encoder(log=None, *, kind=StubEncoder, **record):
+def stub_encoder(*, kind=StubEncoder, **record):
     """A stub, with what is on record about it."""
-    return kind(ModelRecord(**{"name": "stub", "revision": "1" * 40, "max_tokens": 8} | record), log)
+    return kind(ModelRecord(**{"name": "stub", "revision": "1" * 40, "max_tokens": 8} | record))
 
 
 stub_token_encoder = partial(stub_encoder, kind=StubTokenEncoder, max_tokens=None)

@@ -67,8 +67,10 @@ def test_a_kill_leaves_one_whole_version(tmp_path, step, number, expected):
 def test_one_process_at_a_time(tmp_path):
     """Guards against a second builder that waits for ever, or goes on; and a lock that outlives its process."""
     target = tmp_path / "index"
-    with building(target), pytest.raises(InputError, match="index: another process builds or changes this index"):
-        replace_version(target, "two")
+    with building(target):
+        with pytest.raises(InputError, match="index: another process builds or changes this index"):
+            replace_version(target, "two")
+        assert in_process(replace_version, target, "two") == 1
     assert in_process(killed_at, ".storage:take_place", 1, replace_version, target, "two") == -9
     replace_version(target, "three")
     assert (target / "file").read_text() == "three"

@@ -1,9 +1,8 @@
-"""Builds that are killed anywhere, run out of disk, or are begun twice at once."""
+"""Builds that are killed anywhere, or run out of disk."""
 
 import errno
 import os
 import resource
-from collections import Counter
 from pathlib import Path
 
 import faiss
@@ -13,24 +12,13 @@ from optical_mteb.errors import InputError
 from optical_mteb.index import FaissIndex, IndexManifest
 from optical_mteb.index.build import build_from_vectors
 from optical_mteb.index.shards import ShardStore
-from tests.index.conftest import contents, sentence, share_found
-from tests.index.processes import (
-    CONTEXT,
-    build_texts,
-    build_vectors,
-    in_process,
-    index_texts,
-    killed_at,
-    one_of_several,
-    settings,
-    stub_encoder,
-)
+from tests.index.conftest import contents, share_found
+from tests.index.processes import build_vectors, in_process, killed_at, settings
 
 pytestmark = pytest.mark.slow
 
 KILLED = -9
 SPEC = "ivf16,sq8+refine"
-TEXTS = [sentence(number) for number in range(350)]
 
 
 @pytest.mark.parametrize(
@@ -61,23 +49,6 @@ def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, shards_writte
     build_vectors(whole, *arguments)
     assert contents(folder) == contents(whole)
     assert not (tmp_path / "index.build").exists()
-
-
-def test_a_killed_encoding_goes_on(tmp_path):
-    """Guards against a document that is encoded twice although its shard was whole."""
-    log, folder, whole = tmp_path / "log", tmp_path / "index", tmp_path / "whole"
-    # The third shard is encoded and not written.
-    spec = "ivf4,sq8+refine"
-    assert in_process(killed_at, "shards:ShardStore.write", 3, build_texts, folder, TEXTS, spec, log) == KILLED
-    assert log.read_text().splitlines() == TEXTS[:300]
-    said, encoder = [], stub_encoder(log)
-    index_texts(folder, TEXTS, spec, encoder, shard_size=100, say=said.append)
-    assert said[0] == "continues: 2 of 4 shards are encoded already"
-    assert encoder.encoded == TEXTS[200:]
-    times = Counter(log.read_text().splitlines())
-    assert [times[text] for text in TEXTS] == [1] * 200 + [2] * 100 + [1] * 50
-    assert in_process(build_texts, whole, TEXTS, spec) == 0
-    assert contents(folder) == contents(whole)
 
 
 @pytest.fixture
@@ -175,24 +146,3 @@ def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path, collection, mon
     monkeypatch.setattr(Path, "mkdir", refused)
     with pytest.raises(InputError, match=r"index.build: cannot be written \(Read-only .*fix its permissions"):
         build_vectors(tmp_path / "index", "flat", collection.ids, collection.vectors, collection.queries)
-
-
-def test_of_builders_at_once_one_wins(tmp_path, collection):
-    """Guards against two processes that write into one another's files."""
-    start, answers = CONTEXT.Event(), CONTEXT.Queue()
-    arguments = (tmp_path / "index", collection.ids, collection.vectors, start, answers)
-    builders = [CONTEXT.Process(target=one_of_several, args=arguments) for _ in range(2)]
-    for builder in builders:
-        builder.start()
-    start.set()
-    said = sorted(answers.get(timeout=60) for _ in builders)
-    for builder in builders:
-        builder.join(60)
-    assert said[0] == ""
-    # The second one may come when the first is done, and finds it complete.
-    assert said[1] in (
-        "",
-        f"{tmp_path / 'index'}: another process builds or changes this index; wait for it, or choose another folder",
-    )
-    assert FaissIndex.open(tmp_path / "index").search(collection.vectors[:1], 1)[0].ids == ["d0"]
-    assert not (tmp_path / "index.build").exists()

@@ -13,7 +13,7 @@ from optical_mteb.index.maxsim import maxsim as scores_of
 from optical_mteb.index.rows import Rows, comparable
 from optical_mteb.index.verify import verify
 from tests.conftest import build_tiny_model
-from tests.index.conftest import WORDS, contents, edit_manifest, record_again, sentence
+from tests.index.conftest import WORDS, contents, record_again, sentence
 from tests.index.processes import (
     build_tokens,
     in_process,
@@ -228,28 +228,22 @@ def test_documents_come_and_go(build, spec):
     assert all(check.passed for check in verify(index.folder))
 
 
-@pytest.fixture
-def settings_kept(monkeypatch):
-    """What `build_tokens` sets is as before when the test ends."""
-    monkeypatch.setattr("optical_mteb.index.assembly.SAVE_EVERY", 600.0)
-
-
 # The other steps are those of a dense model's build.
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "number", "shards"),
     [("shards:ShardStore.write", 3, 2), ("assembly:write_index", 3, 4), ("assembly:write_rows", 1, 4)],
 )
-def test_a_killed_build_goes_on(tmp_path, settings_kept, step, number, shards):
+def test_a_killed_build_goes_on(tmp_path, step, number, shards):
     """Guards against documents that are encoded twice although their shard was whole, and an index of other tokens."""
-    whole, folder, log = tmp_path / "whole", tmp_path / "index", tmp_path / "log"
-    assert in_process(killed_at, step, number, build_tokens, folder, TEXTS, SPEC, None, -1.0) == KILLED
+    whole, folder, said, encoder = tmp_path / "whole", tmp_path / "index", [], stub_token_encoder()
+    assert in_process(killed_at, step, number, build_tokens, folder, TEXTS, SPEC) == KILLED
     assert not folder.exists()
     assert len(list((tmp_path / "index.build").glob("shards/0*/manifest.json"))) == shards
-    build_tokens(folder, TEXTS, SPEC, log, -1.0)
-    encoded = log.read_text().splitlines() if log.exists() else []
-    assert encoded == TEXTS[50 * shards :]
-    build_tokens(whole, TEXTS, SPEC)
+    index_texts(folder, TEXTS, SPEC, encoder, shard_size=50, say=said.append)
+    assert encoder.encoded == TEXTS[50 * shards :]
+    assert (said[:1] == [f"continues: {shards} of 4 shards are encoded already"]) == (shards < 4)
+    index_texts(whole, TEXTS, SPEC, stub_token_encoder(), shard_size=50)
     assert contents(folder) == contents(whole)
     assert not (tmp_path / "index.build").exists()
 
@@ -271,8 +265,6 @@ def test_offsets_of_other_documents_are_refused(build, edit):
 @pytest.mark.parametrize(
     ("queries", "message"),
     [
-        (["rain", " "], "query 2 is empty; expected text"),
-        ("rain", "query 'rain': expected a list of texts"),
         (["rain", np.ones((1, 32))], "expected queries that are all texts"),
         ([np.ones((2, 31))], r"token vectors of shape \(n, 32\), found \(2, 31\)"),
         (np.ones((2, 32)), r"token vectors of shape \(n, 32\), found \(32,\)"),
@@ -319,11 +311,3 @@ def test_a_document_with_a_token_that_cannot_be_compared_has_none():
     kept = comparable(rows, list("abcd"), late=True, model="m")
     assert (kept.lengths.tolist(), kept.vectors.tolist()) == ([2, 0, 0, 2], 2 * np.eye(2).tolist())
     assert kept.bare().tolist() == [1, 2]
-
-
-def test_an_index_of_an_earlier_version_is_built_again(build):
-    """Guards against rows of tokens that are taken for those of documents."""
-    index, _ = build("flat")
-    edit_manifest(index.folder, format=1, tuning={"tokens": 16})
-    with pytest.raises(InputError, match=r"late interaction by an earlier version, .*; build the index again"):
-        FaissIndex.open(index.folder)
