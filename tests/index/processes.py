@@ -18,8 +18,9 @@ from optical_mteb.index.assembly import BuildSettings
 from optical_mteb.index.build import build_from_vectors, build_index
 from optical_mteb.index.build_folder import building, new_version
 from optical_mteb.index.corpus import Corpus
-from optical_mteb.index.manifest import ModelRecord
+from optical_mteb.index.manifest import CorpusRecord, ModelRecord
 from optical_mteb.index.rows import Rows
+from optical_mteb.index.stored_corpus import StoredCorpus
 from tests.forkserver import CONTEXT
 
 WIDTH = 32
@@ -94,6 +95,12 @@ def replace_version(target, text):
     with building(target) as site, new_version(site, target) as new:
         (new / "file").write_text(text)
         (new / "manifest.json").write_text(f'"{text}"')
+
+
+def hold_stored(place):
+    """Have a place of the store for this process alone."""
+    with StoredCorpus(place, CorpusRecord(source="", fingerprint="", count=1), None, settings("flat")).held():
+        pass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import mteb
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.models.search_wrappers import SearchEncoderWrapper
 from mteb.models.sentence_transformer_wrapper import (
@@ -36,6 +36,7 @@ from optical_mteb.scores.results import find_results
 from optical_mteb.storage import indexes_folder
 from tests.conftest import build_tiny_model
 from tests.index.conftest import flip, sentence
+from tests.index.processes import hold_stored, in_process, killed_at
 
 pytestmark = pytest.mark.long
 
@@ -320,19 +321,6 @@ def test_a_damaged_index_is_built_again_from_the_vectors(part, caplog, monkeypat
     assert "\n" not in record.message
 
 
-HOLD = """
-import sys
-from pathlib import Path
-from optical_mteb.index.assembly import BuildSettings
-from optical_mteb.index.manifest import CorpusRecord
-from optical_mteb.index.stored_corpus import StoredCorpus
-record = CorpusRecord(source="", fingerprint="", count=1)
-with StoredCorpus(Path(sys.argv[1]), record, None, BuildSettings()).held():
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_a_store_that_may_only_be_read_needs_no_lock(monkeypatch):
     """Guards against an evaluation that ends because the lock of another account's store cannot be taken."""
     evaluate("flat")
@@ -343,36 +331,26 @@ def test_a_store_that_may_only_be_read_needs_no_lock(monkeypatch):
     assert CountingModel.encoded == encoded
 
 
-def test_another_process_is_waited_for_even_one_that_is_killed(caplog):
+def test_another_process_is_waited_for_but_not_one_that_was_killed(caplog):
     """Guards against two processes that write into one place, and a lock that outlives its process."""
     evaluate("flat")
     (place,) = places()
+    assert in_process(killed_at, "stored_corpus:ShardStore", 1, hold_stored, place) == -9
     (place / "vectors" / "000001" / "manifest.json").unlink()
-    key = (place / "vectors" / "key.json").read_text()
-    (place / "vectors" / "key.json").unlink()
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout.readline() == "held\n"
-        (place / "vectors" / "key.json").write_text(key)
-        killed = []
+    held, encoded = threading.Event(), []
 
-        def kill():
-            assert CountingModel.encoded == DOCUMENTS
-            killed.append(time.monotonic())
-            os.kill(other.pid, signal.SIGKILL)
+    def hold():
+        with FileLock(place / ".lock"):
+            held.set()
+            time.sleep(0.7)
+            encoded.append(CountingModel.encoded)
 
-        timer = threading.Timer(0.7, kill)
-        timer.start()
-        with caplog.at_level(logging.WARNING, "mteb.optical_mteb"):
-            evaluate("flat")
-        timer.join()
-    assert killed
-    assert CountingModel.encoded == DOCUMENTS + SHARD
-    assert any(
-        record.message == f"{place}: another process encodes or indexes these documents; waits for it"
-        for record in caplog.records
-    )
+    threading.Thread(target=hold).start()
+    held.wait()
+    with caplog.at_level(logging.WARNING, "mteb.optical_mteb"):
+        evaluate("flat")
+    assert [*encoded, CountingModel.encoded] == [DOCUMENTS, DOCUMENTS + SHARD]
+    assert f"{place}: another process encodes or indexes these documents; waits for it" in caplog.messages
 
 
 @pytest.mark.slow

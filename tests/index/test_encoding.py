@@ -6,7 +6,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from optical_mteb.index.encoder import Encoder
-from optical_mteb.index.encoding import TOKENIZED_AT_ONCE, TOKENS_PER_BATCH, encode, fast_precision
+from optical_mteb.index.encoding import TOKENS_PER_BATCH, encode, fast_precision
 from tests.index.conftest import sentence
 
 TEXTS = [sentence(number) for number in range(150)]
@@ -17,8 +17,17 @@ def cosines(found, expected):
     return np.einsum("nw,nw->n", found, expected)
 
 
-def test_documents_and_queries_are_encoded_as_the_model_does(tiny_model):
-    """Guards against vectors in another order, with another prompt, or not of length 1."""
+@pytest.fixture
+def budget(monkeypatch):
+    """Sets the tokens of a batch."""
+    return lambda tokens: monkeypatch.setitem(TOKENS_PER_BATCH, "cpu", tokens)
+
+
+@pytest.mark.parametrize(("at_once", "tokens"), [(1024, 2048), (32, 100)])
+def test_documents_and_queries_are_encoded_as_the_model_does(tiny_model, monkeypatch, budget, at_once, tokens):
+    """Guards against vectors in another order or part, with another prompt, or not of length 1."""
+    monkeypatch.setattr("optical_mteb.index.encoding.TOKENIZED_AT_ONCE", at_once)
+    budget(tokens)
     model = tiny_model()
     encoder = Encoder.of(model, name="tiny")
     documents = encoder.documents(TEXTS, torch.float32)
@@ -26,22 +35,6 @@ def test_documents_and_queries_are_encoded_as_the_model_does(tiny_model):
     assert cosines(encoder.queries(TEXTS).vectors, model.encode_query(TEXTS)).min() > 0.9999
     assert np.linalg.norm(documents.rows.vectors, axis=1) == pytest.approx(1)
     assert documents.rows.vectors.dtype == np.float32
-
-
-def test_more_texts_than_are_tokenized_at_once(tiny_model, monkeypatch, budget):
-    """Guards against texts that are lost or exchanged between one part and the next."""
-    monkeypatch.setattr("optical_mteb.index.encoding.TOKENIZED_AT_ONCE", 32)
-    assert TOKENIZED_AT_ONCE > 32
-    model = tiny_model()
-    budget(100)
-    found = encode(model, TEXTS, task="document", prompt="passage: ")
-    assert cosines(found.rows.vectors, model.encode_document(TEXTS)).min() > 0.9999
-
-
-@pytest.fixture
-def budget(monkeypatch):
-    """Sets the tokens of a batch."""
-    return lambda tokens: monkeypatch.setitem(TOKENS_PER_BATCH, "cpu", tokens)
 
 
 @pytest.fixture
@@ -98,12 +91,8 @@ def test_texts_longer_than_the_model_reads_are_counted(tiny_model):
     # A letter is one piece, and so are [CLS] and [SEP].
     pieces = len(model.tokenizer("passage: ")["input_ids"])
     texts = [" ".join("abcdefghij"[: 12 - pieces + more]) for more in (-1, 0, 1, 4)]
-    assert [len(model.tokenizer(f"passage: {text}", truncation=False)["input_ids"]) for text in texts] == [
-        11,
-        12,
-        13,
-        16,
-    ]
+    whole = model.tokenizer([f"passage: {text}" for text in texts], truncation=False)["input_ids"]
+    assert [len(ids) for ids in whole] == [11, 12, 13, 16]
     encoder = Encoder.of(model, name="tiny")
     assert encoder.record.max_tokens == 12
     assert encoder.documents(texts, torch.float32).truncated == 2

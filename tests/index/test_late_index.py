@@ -148,13 +148,6 @@ def test_few_documents_are_compared_and_nothing_is_tuned(build, monkeypatch):
     tokens = sum(len(stub_tokens(text)) for text in TEXTS)
     assert said == [f"auto: flat, as {tokens:,} tokens are few enough for exact search"]
     assert (index.manifest.tokens, index.manifest.tuning.recall, index.manifest.tuning.queries) == (tokens, 1, 0)
-    monkeypatch.undo()
-    monkeypatch.setattr("optical_mteb.index.choice.FLAT_UP_TO", 1000)
-    _, said = build("auto", folder="more")
-    assert said == ["auto: flat+refine, as 180 documents are few enough for exact search, scored again by MaxSim"]
-    monkeypatch.setattr("optical_mteb.index.choice.FLAT_UP_TO", 100)
-    index, said = build("auto", folder="many")
-    assert said[0].startswith("auto: ivf4,pq16x4+refine, as 180 documents of 32 components fit ")
 
 
 @pytest.mark.long
