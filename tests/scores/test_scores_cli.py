@@ -98,11 +98,3 @@ def test_scores_are_exported(command, write, tmp_path):
     code, _, errors = command("scores", "export", "a/base", "--format", "trec")
     assert code == 2
     assert "--predictions" in errors
-
-
-@pytest.mark.parametrize("words", [["expect"], ["scores", "export"]])
-def test_help_has_an_example(command, words):
-    """Guards against help without an example."""
-    code, output, _ = command(*words, "--help")
-    assert code == 0
-    assert f"Example: optical-mteb {' '.join(words)}" in " ".join(output.split())
