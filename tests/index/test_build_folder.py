@@ -85,6 +85,16 @@ def test_a_name_with_dots_and_a_path_with_spaces(tmp_path):
     assert (tmp_path / "my data" / "wiki v1.0" / "file").read_text() == "wiki v1.0"
 
 
+def test_a_link_to_an_index(tmp_path):
+    """Guards against an index on a large disk that is made where the link to it is."""
+    (tmp_path / "disk" / "index").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "index")
+    with building(tmp_path / "link") as site:
+        assert site == tmp_path / "disk" / "index.build"
+    replace_version(tmp_path / "link", "one")
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_files_are_kept_without_a_copy_where_the_disk_allows_it(tmp_path, monkeypatch):
     """Guards against a change of a few ids that writes gigabytes, and a disk without links on which it fails."""
     (tmp_path / "new").mkdir()

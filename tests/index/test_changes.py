@@ -128,19 +128,6 @@ def test_a_reader_sees_the_version_before_or_after_a_change(half, collection, mo
         manifest.read_unchanged(folder, lambda _: remove_documents(folder, [next(ids)]))
 
 
-def test_a_symbolic_link_stays_one(half, collection, tmp_path):
-    """Guards against an index on a large disk that a change moves to where the link to it is."""
-    folder = half("flat")
-    (tmp_path / "disk").mkdir()
-    real = folder.rename(tmp_path / "disk" / "index")
-    folder.symlink_to(real)
-    remove_documents(folder, ["d3"])
-    add_vectors(folder, ["new"], collection.vectors[:1])
-    assert folder.is_symlink()
-    assert len(FaissIndex.open(real)) == len(FaissIndex.open(folder)) == 1500
-    assert [path.name for path in real.parent.iterdir()] == ["index"]
-
-
 @pytest.fixture
 def texts_index(tmp_path):
     """An index of the first 200 texts, by the stub encoder."""
