@@ -22,6 +22,7 @@ from mteb.models.sentence_transformer_wrapper import (
     SentenceTransformerEncoderWrapper,
     SparseEncoderWrapper,
 )
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 from optical_mteb.bases import as_late_interaction
 from optical_mteb.errors import InputError
@@ -70,20 +71,6 @@ def tiny(seed):
     return build_tiny_model(seed=seed)
 
 
-class CountingModel(SentenceTransformerEncoderWrapper):
-    """The tiny encoder in mteb's wrapper; how many documents it encoded is in `encoded`."""
-
-    encoded = 0
-
-    def __init__(self, name, revision=None, device=None, **_):
-        super().__init__(tiny(int(revision)), device=device)
-
-    def encode(self, inputs, *, prompt_type=None, **kwargs):
-        if prompt_type == mteb.types.PromptType.document:
-            type(self).encoded += len(inputs.dataset)
-        return super().encode(inputs, prompt_type=prompt_type, **kwargs)
-
-
 def put_model(monkeypatch, name, revision, loader, **more):
     """Register a model for one test."""
     from mteb.models.model_implementations import MODEL_REGISTRY
@@ -93,12 +80,31 @@ def put_model(monkeypatch, name, revision, loader, **more):
     monkeypatch.setitem(MODEL_REGISTRY, name, ModelMeta.create_empty(overwrites=known))
 
 
+def load_tiny(name, revision=None, device=None, **_):
+    """The tiny encoder of a seed in mteb's wrapper."""
+    return SentenceTransformerEncoderWrapper(tiny(int(revision)), device=device)
+
+
+def load_late(name, device=None, **_):
+    """The tiny encoder by late interaction in mteb's wrapper."""
+    return MultiVectorWrapper(as_late_interaction(build_tiny_model()), device=device)
+
+
 @pytest.fixture(autouse=True)
-def _models(monkeypatch):
-    """Two revisions of the tiny encoder as registered models, none of whose documents is encoded yet."""
-    put_model(monkeypatch, "tests/tiny", "0", CountingModel)
-    put_model(monkeypatch, "tests/other", "1", CountingModel)
-    monkeypatch.setattr(CountingModel, "encoded", 0)
+def encoded(monkeypatch):
+    """How many documents each call encodes; with three registered models, two seeds and late interaction."""
+    put_model(monkeypatch, "tests/tiny", "0", load_tiny)
+    put_model(monkeypatch, "tests/other", "1", load_tiny)
+    put_model(monkeypatch, "tests/late", "0", load_late, model_type=["late-interaction"])
+    numbers = []
+    for kind in (SentenceTransformer, MultiVectorEncoder):
+
+        def counted(model, texts, encode=kind.encode_document, **more):
+            numbers.append(len(texts))
+            return encode(model, texts, **more)
+
+        monkeypatch.setattr(kind, "encode_document", counted)
+    return numbers
 
 
 @pytest.fixture
@@ -147,47 +153,32 @@ def test_flat_has_the_exact_scores_and_a_graph_nearly():
     assert evaluate("ivf4,sq8+refine")["ndcg_at_10"] == pytest.approx(exact["ndcg_at_10"], abs=0.02)
 
 
-def test_no_document_is_encoded_twice():
+def test_no_document_is_encoded_twice(encoded):
     """Guards against an index that is built for every run, and one that only the same spec and recall find again."""
     scores = evaluate("hnsw32")
-    assert CountingModel.encoded == DOCUMENTS
+    assert sum(encoded) == DOCUMENTS
     (place,) = places()
     before = inodes(place)
     assert numbers(evaluate("hnsw32")) == pytest.approx(numbers(scores), nan_ok=True)
     assert inodes(place) == before
     for spec, recall in (("hnsw32", 0.9), ("flat", 0.99), ("auto", 0.9), ("flat", 0.5)):
         evaluate(spec, recall=recall)
-    assert CountingModel.encoded == DOCUMENTS
+    assert sum(encoded) == DOCUMENTS
     names = sorted(path.name for path in place.iterdir() if path.is_dir())
     assert names == ["flat-1.0", "hnsw32-0.9", "hnsw32-0.99", "vectors"]
 
 
-class LateModel(MultiVectorWrapper):
-    """The tiny encoder by late interaction in mteb's wrapper; how many documents it encoded is in `encoded`."""
-
-    encoded = 0
-
-    def __init__(self, name, revision=None, device=None, **_):
-        super().__init__(as_late_interaction(build_tiny_model()), device=device)
-
-    def _encode(self, inputs, *, prompt_type=None, **kwargs):
-        if prompt_type == mteb.types.PromptType.document:
-            type(self).encoded += len(inputs.dataset)
-        return super()._encode(inputs, prompt_type=prompt_type, **kwargs)
-
-
-def test_late_interaction_goes_through_the_index_too(monkeypatch):
+def test_late_interaction_goes_through_the_index_too(encoded):
     """Guards against other scores than MTEB's own MaxSim, and against documents that are encoded for every run."""
-    put_model(monkeypatch, "tests/late", "0", LateModel, model_type=["late-interaction"])
     exact = {task: numbers(evaluate(model="tests/late", task=task())) for task in (TinyRetrieval, RankedRetrieval)}
     assert 0.05 < exact[TinyRetrieval]["ndcg_at_10"] < 1
-    LateModel.encoded = 0
+    encoded.clear()
     for task, scores in exact.items():
         found = numbers(evaluate("flat", model="tests/late", task=task()))
         assert found == pytest.approx(scores, abs=1e-6, nan_ok=True)
     found = evaluate("ivf4,sq8", model="tests/late")
     assert found["ndcg_at_10"] == pytest.approx(exact[TinyRetrieval]["ndcg_at_10"], abs=0.02)
-    assert LateModel.encoded == DOCUMENTS
+    assert sum(encoded) == DOCUMENTS
     (place,) = places()
     assert {path.name for path in place.iterdir() if path.is_dir()} == {"flat-1.0", "ivf4,sq8+refine-0.99", "vectors"}
 
@@ -216,29 +207,29 @@ class RenamedRetrieval(TinyRetrieval):
     ],
     ids=["model", "text", "prompt", "encoding", "task", "batch size"],
 )
-def test_what_changes_a_vector_has_it_encoded_again(changed, encoded_again, monkeypatch):
+def test_what_changes_a_vector_has_it_encoded_again(changed, encoded_again, monkeypatch, encoded):
     """Guards against vectors of another revision, text or prompt, and against encoding the same documents for each task."""
     changed = {key: value() if key == "task" else value for key, value in changed.items()}
     if "prompt" in changed:
         monkeypatch.setitem(tiny(0).prompts, "SciFact-document", changed.pop("prompt"))
     evaluate("flat")
     exact = numbers(evaluate(**changed))
-    encoded = CountingModel.encoded
+    encoded.clear()
     assert numbers(evaluate("flat", **changed)) == pytest.approx(exact, abs=1e-6, nan_ok=True)
-    assert CountingModel.encoded == encoded + encoded_again * DOCUMENTS
+    assert sum(encoded) == encoded_again * DOCUMENTS
     assert len(places()) == 1 + encoded_again
 
 
-def test_exact_and_approximate_scores_share_no_file(tmp_path):
+def test_exact_and_approximate_scores_share_no_file(tmp_path, encoded):
     """Guards against a result of one that is taken for the other's, and settings that a comparison does not find."""
     cache = mteb.ResultCache(tmp_path)
     exact = evaluate(cache=cache)
-    assert CountingModel.encoded == DOCUMENTS
+    assert sum(encoded) == DOCUMENTS
     for spec, recall in (("hnsw32", 0.99), ("hnsw32", 0.5), ("flat", 0.99)):
         evaluate(spec, cache=cache, recall=recall)
-    assert CountingModel.encoded == 2 * DOCUMENTS
+    assert sum(encoded) == 2 * DOCUMENTS
     evaluate(cache=cache), evaluate("hnsw32", cache=cache)
-    assert CountingModel.encoded == 2 * DOCUMENTS
+    assert sum(encoded) == 2 * DOCUMENTS
     plain = tmp_path / "results" / "tests__tiny" / "0"
     folders = [plain, *(plain / "experiments").iterdir()]
     names = ["0", "index_flat", "index_hnsw32__recall_0.5", "index_hnsw32__recall_0.99"]
@@ -275,7 +266,7 @@ def test_a_sentence_transformer_is_known_by_its_weights(stock):
     assert len(places()) == 2
 
 
-def test_a_damaged_shard_is_encoded_again(caplog):
+def test_a_damaged_shard_is_encoded_again(caplog, encoded):
     """Guards against scores by damaged vectors, and all documents encoded again for one shard."""
     scores = numbers(evaluate("flat"))
     (place,) = places()
@@ -283,7 +274,7 @@ def test_a_damaged_shard_is_encoded_again(caplog):
     (place / "vectors" / "000002" / "manifest.json").unlink()
     with caplog.at_level(logging.WARNING, "mteb.optical_mteb"):
         assert numbers(evaluate("ivf4")).keys() == scores.keys()
-    assert CountingModel.encoded == DOCUMENTS + (DOCUMENTS - SHARD)
+    assert sum(encoded) == DOCUMENTS + (DOCUMENTS - SHARD)
     said = [record.message for record in caplog.records if record.name == "mteb.optical_mteb"]
     assert [line.partition("vectors/")[2] for line in said] == [
         "000001/vectors.npy: has changed since it was written; encodes its documents again"
@@ -291,7 +282,7 @@ def test_a_damaged_shard_is_encoded_again(caplog):
 
 
 @pytest.mark.parametrize("part", ["index.faiss", "documents.arrow", "manifest.json", "no documents.arrow", "removed"])
-def test_a_damaged_index_is_built_again_from_the_vectors(part, caplog, monkeypatch):
+def test_a_damaged_index_is_built_again_from_the_vectors(part, caplog, monkeypatch, encoded):
     """Guards against scores by a damaged or edited index, large ones too, a traceback for it, and documents encoded again."""
     monkeypatch.setattr("optical_mteb.index.faiss_index.CHECKED_AT_OPENING", 0)
     scores = numbers(evaluate("flat"))
@@ -307,42 +298,42 @@ def test_a_damaged_index_is_built_again_from_the_vectors(part, caplog, monkeypat
         flip(folder / part, -200)
     with caplog.at_level(logging.WARNING, "mteb.optical_mteb"):
         assert numbers(evaluate("flat")) == pytest.approx(scores, nan_ok=True)
-    assert CountingModel.encoded == DOCUMENTS
+    assert sum(encoded) == DOCUMENTS
     (record,) = [record for record in caplog.records if record.name == "mteb.optical_mteb"]
     assert record.message.startswith(str(folder))
     assert record.message.endswith("; builds the index again from the vectors")
     assert "\n" not in record.message
 
 
-def test_a_store_that_may_only_be_read_needs_no_lock(monkeypatch):
+def test_a_store_that_may_only_be_read_needs_no_lock(monkeypatch, encoded):
     """Guards against an evaluation that ends because the lock of another account's store cannot be taken."""
     evaluate("flat")
-    encoded = CountingModel.encoded
+    encoded.clear()
     monkeypatch.setattr(stored_corpus.os, "access", lambda path, mode: False)
     monkeypatch.setattr(stored_corpus, "FileLock", None)
     evaluate("flat")
-    assert CountingModel.encoded == encoded
+    assert encoded == []
 
 
-def test_another_process_is_waited_for_but_not_one_that_was_killed(caplog):
+def test_another_process_is_waited_for_but_not_one_that_was_killed(caplog, encoded):
     """Guards against two processes that write into one place, and a lock that outlives its process."""
     evaluate("flat")
     (place,) = places()
     assert in_process(killed_at, "stored_corpus:ShardStore", 1, hold_stored, place) == -9
     (place / "vectors" / "000001" / "manifest.json").unlink()
-    held, encoded = threading.Event(), []
+    held, meanwhile = threading.Event(), []
 
     def hold():
         with FileLock(place / ".lock"):
             held.set()
             time.sleep(0.7)
-            encoded.append(CountingModel.encoded)
+            meanwhile.append(sum(encoded))
 
     threading.Thread(target=hold).start()
     held.wait()
     with caplog.at_level(logging.WARNING, "mteb.optical_mteb"):
         evaluate("flat")
-    assert [*encoded, CountingModel.encoded] == [DOCUMENTS, DOCUMENTS + SHARD]
+    assert [*meanwhile, sum(encoded)] == [DOCUMENTS, DOCUMENTS + SHARD]
     assert f"{place}: another process encodes or indexes these documents; waits for it" in caplog.messages
 
 
@@ -450,7 +441,6 @@ def test_models_without_vectors_are_refused():
 
 def test_a_model_that_compares_lengths_too_is_refused(monkeypatch):
     """Guards against scores by the angle for a model that is made for the dot product of vectors of several lengths."""
-    from sentence_transformers import SentenceTransformer
 
     def longer(model, *args, **kwargs):
         vectors = encode(model, *args, **kwargs)
@@ -460,18 +450,20 @@ def test_a_model_that_compares_lengths_too_is_refused(monkeypatch):
     monkeypatch.setattr(SentenceTransformer, "encode_document", longer)
     exact = numbers(evaluate())
     assert numbers(evaluate("flat")) == pytest.approx(exact, abs=1e-6, nan_ok=True)
-    monkeypatch.setattr(CountingModel, "similarity", lambda self, a, b: torch.as_tensor(a) @ torch.as_tensor(b).T)
+    monkeypatch.setattr(
+        SentenceTransformerEncoderWrapper, "similarity", lambda self, a, b: torch.as_tensor(a) @ torch.as_tensor(b).T
+    )
     with pytest.raises(InputError, match="compares vectors by more than the angle"):
         evaluate("flat", model="tests/other")
     monkeypatch.setattr(SentenceTransformer, "encode_document", encode)
     assert evaluate("flat", model="tests/other")["ndcg_at_10"] > 0
 
 
-def test_too_few_documents_are_refused_before_they_are_encoded():
+def test_too_few_documents_are_refused_before_they_are_encoded(encoded):
     """Guards against documents encoded for an index that cannot be built."""
     with pytest.raises(InputError, match="needs 4,096 documents at least, found 300; use flat or auto"):
         evaluate("ivf4096")
-    assert CountingModel.encoded == 0
+    assert encoded == []
 
 
 PRE_RANKED = {query: [f"d{(int(query[1:]) + step) % DOCUMENTS}" for step in range(0, 60, 3)] for query in QUERY_TEXTS}
