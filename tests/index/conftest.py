@@ -123,16 +123,6 @@ def write_shards(folder, vectors, shard_size, numbers=None, **more):
 
 
 @pytest.fixture
-def shards_written(monkeypatch):
-    """Numbers of the shards that are written from now on."""
-    written, original = [], ShardStore.write
-    monkeypatch.setattr(
-        ShardStore, "write", lambda store, n, *rest, **kw: (written.append(n), original(store, n, *rest, **kw))
-    )
-    return written
-
-
-@pytest.fixture
 def largest_file():
     """Sets the bytes from which on writing a file fails, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

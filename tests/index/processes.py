@@ -81,13 +81,13 @@ def index_texts(folder, documents, spec="flat", encoder=None, *, queries=(), say
     return build_index(Path(folder), corpus, encoder, settings=settings(spec, **more), queries=queries, say=say)
 
 
-def build_tokens(folder, texts, spec):
-    """Build an index over the tokens of texts, which is saved after every shard; no torch is loaded."""
+def build_texts(folder, texts, spec, late):
+    """Build an index over texts, or their tokens, which is saved after every shard; no torch is loaded."""
     from optical_mteb.index import assembly
 
     faiss.omp_set_num_threads(1)
     assembly.SAVE_EVERY = -1.0
-    index_texts(folder, texts, spec, stub_token_encoder(), shard_size=50)
+    index_texts(folder, texts, spec, stub_token_encoder() if late else stub_encoder(), shard_size=100)
 
 
 def replace_version(target, text):

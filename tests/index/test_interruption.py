@@ -12,41 +12,57 @@ from optical_mteb.errors import InputError
 from optical_mteb.index import FaissIndex, IndexManifest
 from optical_mteb.index.build import build_from_vectors
 from optical_mteb.index.shards import ShardStore
-from tests.index.conftest import contents, share_found
-from tests.index.processes import build_vectors, in_process, killed_at, settings
+from tests.index.conftest import contents, sentence, share_found
+from tests.index.processes import (
+    build_texts,
+    build_vectors,
+    in_process,
+    index_texts,
+    killed_at,
+    settings,
+    stub_encoder,
+    stub_token_encoder,
+)
 
 pytestmark = pytest.mark.slow
 
 KILLED = -9
 SPEC = "ivf16,sq8+refine"
+TEXTS = [sentence(number) for number in range(350)]
 
 
 @pytest.mark.parametrize(
-    ("step", "number", "shards"),
+    ("late", "step", "number", "shards"),
     [
-        ("build:ShardStore.write", 3, 2),  # between shards
-        ("shards:FileRecord.of", 3, 1),  # a shard's files are written, its manifest is not
-        ("assembly:train", 1, 4),
-        ("assembly:write_index", 2, 4),  # a shard was added, nothing saved yet
-        ("assembly:write_index", 3, 4),
-        ("assembly:write_documents", 1, 4),  # the FAISS file is written
-        ("assembly:tune", 1, 4),
-        ("assembly:IndexManifest.write", 1, 4),
-        (".storage:take_place", 2, 4),  # all is written, nothing in its place
+        (False, "build:ShardStore.write", 3, 2),  # between shards
+        (False, "shards:FileRecord.of", 3, 1),  # a shard's files are written, its manifest is not
+        (False, "assembly:train", 1, 4),
+        (False, "assembly:write_index", 2, 4),  # a shard was added, nothing saved yet
+        (False, "assembly:write_index", 3, 4),
+        (False, "assembly:write_documents", 1, 4),  # the FAISS file is written
+        (False, "assembly:tune", 1, 4),
+        (False, "assembly:IndexManifest.write", 1, 4),
+        (False, ".storage:take_place", 2, 4),  # all is written, nothing in its place
+        (True, "build:ShardStore.write", 3, 2),
+        (True, "assembly:write_index", 3, 4),
+        (True, "assembly:write_rows", 1, 4),
     ],
 )
-def test_a_killed_build_goes_on(tmp_path, collection, monkeypatch, shards_written, step, number, shards):
-    """Guards against shards that are made again, and an index that differs from one that was built without a break."""
-    whole, folder = tmp_path / "whole", tmp_path / "index"
-    arguments = (SPEC, collection.ids, collection.vectors, collection.queries, -1.0)
-    monkeypatch.setattr("optical_mteb.index.assembly.SAVE_EVERY", 600.0)
-    assert in_process(killed_at, step, number, build_vectors, folder, *arguments) == KILLED
+def test_a_killed_build_goes_on(tmp_path, late, step, number, shards):
+    """Guards against documents that are encoded twice, and an index that differs from one that was built without a break."""
+    whole, folder, said, encoder = (
+        tmp_path / "whole",
+        tmp_path / "index",
+        [],
+        (stub_token_encoder if late else stub_encoder)(),
+    )
+    assert in_process(killed_at, step, number, build_texts, folder, TEXTS, SPEC, late) == KILLED
     assert not folder.exists()
-    finished = {path.parent.name for path in (tmp_path / "index.build").glob("shards/0*/manifest.json")}
-    assert len(finished) == shards
-    build_vectors(folder, *arguments)
-    assert {f"{shard:06d}" for shard in shards_written} == {"000000", "000001", "000002", "000003"} - finished
-    build_vectors(whole, *arguments)
+    assert len(list((tmp_path / "index.build").glob("shards/0*/manifest.json"))) == shards
+    index_texts(folder, TEXTS, SPEC, encoder, shard_size=100, say=said.append)
+    assert encoder.encoded == TEXTS[100 * shards :]
+    assert (said[0] == f"continues: {shards} of 4 shards are encoded already") == (shards < 4)
+    index_texts(whole, TEXTS, SPEC, encoder, shard_size=100)
     assert contents(folder) == contents(whole)
     assert not (tmp_path / "index.build").exists()
 

@@ -1,4 +1,4 @@
-"""Late interaction: what an index finds beside exhaustive MaxSim, changes, builds that are killed, and mistakes."""
+"""Late interaction: what an index finds beside exhaustive MaxSim, changes, and mistakes."""
 
 import numpy as np
 import pytest
@@ -13,19 +13,9 @@ from optical_mteb.index.maxsim import maxsim as scores_of
 from optical_mteb.index.rows import Rows, comparable
 from optical_mteb.index.verify import verify
 from tests.conftest import build_tiny_model
-from tests.index.conftest import WORDS, contents, record_again, sentence
-from tests.index.processes import (
-    build_tokens,
-    in_process,
-    index_texts,
-    killed_at,
-    stub_encoder,
-    stub_token_encoder,
-    stub_tokens,
-)
+from tests.index.conftest import WORDS, record_again, sentence
+from tests.index.processes import index_texts, stub_encoder, stub_token_encoder, stub_tokens
 
-KILLED = -9
-SPEC = "ivf16,sq8"
 TEXTS = [sentence(number) for number in range(180)]
 NO_TOKEN = np.empty((0, 32))
 QUERIES = [f"{WORDS[number % 12]} {WORDS[number % 7]} {number}" for number in range(40)]
@@ -219,26 +209,6 @@ def test_documents_come_and_go(build, spec):
     )
     assert changed.search([stub_tokens("rain rain moon")], 1)[0].ids == ["new"]
     assert all(check.passed for check in verify(index.folder))
-
-
-# The other steps are those of a dense model's build.
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("step", "number", "shards"),
-    [("shards:ShardStore.write", 3, 2), ("assembly:write_index", 3, 4), ("assembly:write_rows", 1, 4)],
-)
-def test_a_killed_build_goes_on(tmp_path, step, number, shards):
-    """Guards against documents that are encoded twice although their shard was whole, and an index of other tokens."""
-    whole, folder, said, encoder = tmp_path / "whole", tmp_path / "index", [], stub_token_encoder()
-    assert in_process(killed_at, step, number, build_tokens, folder, TEXTS, SPEC) == KILLED
-    assert not folder.exists()
-    assert len(list((tmp_path / "index.build").glob("shards/0*/manifest.json"))) == shards
-    index_texts(folder, TEXTS, SPEC, encoder, shard_size=50, say=said.append)
-    assert encoder.encoded == TEXTS[50 * shards :]
-    assert (said[:1] == [f"continues: {shards} of 4 shards are encoded already"]) == (shards < 4)
-    index_texts(whole, TEXTS, SPEC, stub_token_encoder(), shard_size=50)
-    assert contents(folder) == contents(whole)
-    assert not (tmp_path / "index.build").exists()
 
 
 @pytest.mark.long
