@@ -7,7 +7,6 @@ import numpy as np
 import psutil
 import pytest
 
-from optical_mteb.bases import as_late_interaction
 from optical_mteb.errors import InputError
 from optical_mteb.index import FaissIndex
 from optical_mteb.index.assembly import BuildSettings
@@ -15,6 +14,7 @@ from optical_mteb.index.build import build_index
 from optical_mteb.index.encoder import load_encoder
 from optical_mteb.index.ray_engine import RayEngine, ShardEncoder
 from optical_mteb.index.shards import ShardStore
+from optical_mteb.ray_cluster import cluster
 from tests.index.processes import corpus_of
 
 pytestmark = pytest.mark.slow
@@ -35,15 +35,6 @@ def not_nice(monkeypatch):
 def corpus():
     rng = np.random.default_rng(3)
     return corpus_of([" ".join(rng.choice(WORDS, rng.integers(2, 9))) + f" {n}" for n in range(600)])
-
-
-def assert_alike(folders, encoder=None, tolerance=1e-6):
-    """The same documents for some queries, with the same scores."""
-    asked = ["hand soap", "river school 17", "music"]
-    found = [FaissIndex.open(folder, encoder=encoder).search(asked, 20) for folder in folders]
-    for one, two in zip(*found, strict=True):
-        assert one.ids == two.ids
-        np.testing.assert_allclose(one.scores, two.scores, atol=tolerance)
 
 
 def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monkeypatch):
@@ -72,17 +63,11 @@ def test_a_dead_workers_shards_are_done_again(corpus, tiny_base, tmp_path, monke
     assert not psutil.pid_exists(killed[0]) or psutil.Process(killed[0]).status() == psutil.STATUS_ZOMBIE
     assert any("2 workers" in line for line in lines)
     assert (spread.count, spread.corpus) == (alone.count, alone.corpus)
-    assert_alike([tmp_path / "alone", tmp_path / "ray"])
-
-
-def test_rows_of_tokens_come_from_workers_too(corpus, tiny_model, tmp_path):
-    """Guards against tokens of one document that a worker gives to another."""
-    folder = tmp_path / "model"
-    as_late_interaction(tiny_model()).save_pretrained(str(folder), create_model_card=False)
-    encoder = load_encoder(str(folder), device="cpu")
-    for name, fill in (("alone", None), ("ray", RayEngine(workers=1, device="cpu"))):
-        build_index(tmp_path / name, corpus, encoder, settings=SETTINGS, fill=fill, say=str)
-    assert_alike([tmp_path / "alone", tmp_path / "ray"], encoder, 1e-4)
+    asked = ["hand soap", "river school 17", "music"]
+    found = [FaissIndex.open(tmp_path / name, encoder=encoder).search(asked, 20) for name in ("alone", "ray")]
+    for one, two in zip(*found, strict=True):
+        assert one.ids == two.ids
+        np.testing.assert_allclose(one.scores, two.scores, atol=1e-6)
 
 
 def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, tmp_path):
@@ -99,14 +84,7 @@ def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, t
     assert "\n" not in str(error.value)
 
 
-def test_bad_clusters(corpus, tiny_base, tmp_path):
-    """Guards against a wait for a cluster that nobody started, and options that count for nothing."""
-    from typer.testing import CliRunner
-
-    from optical_mteb.cli import app
-
-    encoder, engine = load_encoder(str(tiny_base), device="cpu"), RayEngine(workers=0)
-    with pytest.raises(InputError, match="workers 0: expected 1 at least"):
-        build_index(tmp_path / "ray", corpus, encoder, settings=SETTINGS, fill=engine, say=str)
-    command = ["index", "build", str(tmp_path / "i"), "--corpus", "c.jsonl", "-m", "m", "--workers", "2"]
-    assert "--workers is for --engine ray" in str(CliRunner().invoke(app, command).exception)
+def test_a_cluster_without_workers_is_refused():
+    """Guards against a wait for a worker that nobody starts."""
+    with pytest.raises(InputError, match="workers 0: expected 1 at least"), cluster(workers=0):
+        pass
