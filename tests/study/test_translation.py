@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from functools import partial
 
 import mteb
 import pytest
@@ -11,8 +12,7 @@ from mteb.types import PromptType
 from torch.utils.data import DataLoader
 
 from optical_mteb.errors import InputError
-from optical_mteb.registry import register
-from optical_mteb.study.translation import TranslateThenRetrieve, subset_languages
+from optical_mteb.study.translation import TranslateThenRetrieve
 from optical_mteb.study.translator import Translator
 
 
@@ -69,26 +69,20 @@ def test_a_saved_model_translates_as_it_did_in_memory(marian, marian_folder):
     assert any(translations)
 
 
-def test_a_text_is_translated_once(spy, monkeypatch):
-    """Guards against double work over repeated queries, and an empty text that the model makes words of."""
-    seen = []
-    translate = Translator.translate
-    monkeypatch.setattr(spy, "_generate", lambda texts: seen.extend(texts) or [f"<{text}>" for text in texts])
-    assert translate(spy, ["mji", "maji", "", "mji"], "swh-Latn") == ["<mji>", "<maji>", "", "<mji>"]
-    assert translate(spy, ["maji", "nchi"], "swh-Latn") == ["<maji>", "<nchi>"]
-    assert sorted(seen) == ["maji", "mji", "nchi"]
-    translate(spy, ["mji"], "som-Latn")
-    assert seen.count("mji") == 2, "the same spelling in another language is another text"
+def test_a_text_is_translated_once_in_batches_of_one_length(spy, monkeypatch):
+    """Guards against double work over repeated queries, padding that costs more than the text, and another order.
 
-
-def test_batches_come_in_order_of_length(spy, monkeypatch):
-    """Guards against padding that costs more than the text, and translations that come back in the wrong order."""
-    sizes = []
-    monkeypatch.setattr(spy, "_generate", lambda texts: sizes.append([len(text) for text in texts]) or list(texts))
+    And against an empty text that the model makes words of.
+    """
+    batches = []
+    monkeypatch.setattr(spy, "_generate", lambda texts: batches.append(texts) or [f"<{text}>" for text in texts])
     spy.batch_size = 2
-    texts = ["a", "bbbb", "cc", "ddd"]
-    assert Translator.translate(spy, texts, "swh-Latn") == texts
-    assert sizes == [[4, 3], [2, 1]]
+    translate = partial(Translator.translate, spy)
+    assert translate(["a", "bbbb", "", "cc", "ddd", "a"], "swh-Latn") == ["<a>", "<bbbb>", "", "<cc>", "<ddd>", "<a>"]
+    assert translate(["cc", "mji"], "swh-Latn") == ["<cc>", "<mji>"]
+    translate(["cc"], "som-Latn")
+    # The same spelling in another language is another text.
+    assert batches == [["bbbb", "ddd"], ["cc", "a"], ["mji"], ["cc"]]
 
 
 def generated(model, tokenizer, language_tag):
@@ -185,22 +179,18 @@ def test_embeddings_are_those_of_the_translation(system):
         ({"eng-swh": ["eng-Latn", "swh-Latn"]}, "eng-swh", []),
         (["swa-Latn"], "default", ["swa-Latn"]),
         (["eng-Latn"], "default", []),
+        # The task that names its documents' language first.
+        ("BelebeleRetrieval", "eng_Latn-swh_Latn", ["swh-Latn"]),
+        ("BelebeleRetrieval", "swh_Latn-eng_Latn", []),
     ],
 )
 def test_queries_alone_are_translated(system, languages, subset, asked):
     """Guards against English that passes the translator, translated documents, and bitext mining, which has no sides."""
-    task = metadata(eval_langs=languages)
+    task = mteb.get_task(languages).metadata if isinstance(languages, str) else metadata(eval_langs=languages)
     for prompt_type in (PromptType.document, None, PromptType.query):
         assert not system.translator.asked
         encode(system, task, subset, prompt_type)
     assert [tag for tag, _ in system.translator.asked] == asked
-
-
-def test_belebele_names_the_documents_first():
-    """Guards against an English question that is translated, and a foreign one that is not."""
-    task = mteb.get_task("BelebeleRetrieval").metadata
-    assert subset_languages(task, "swh_Latn-eng_Latn") == ("eng-Latn", "swh-Latn")
-    assert subset_languages(task, "eng_Latn-swh_Latn") == ("swh-Latn", "eng-Latn")
 
 
 @pytest.mark.long
@@ -224,20 +214,3 @@ def test_the_name_tells_all_that_a_score_depends_on(marian, tiny_model):
     prompts = {"query": "q: ", "document": "d: "}
     others = [{"revision": "2" * 40}, {"beams": 1}, {"tokens": 16}, {"seed": 1}, {"prompts": prompts}]
     assert len({first.revision, *(meta(**other).revision for other in others)}) == 1 + len(others)
-
-
-@pytest.mark.slow
-def test_from_translation_to_mteb_score(system, tmp_path):
-    """Guards against a break in the whole path: the queries of swh-eng pass the translator, its English documents do not."""
-    register()
-    task = mteb.get_task("CLDRNameRetrieval", hf_subsets=["swh-eng"])
-    cache = mteb.ResultCache(tmp_path / "results")
-    result = mteb.evaluate(system, task, cache=cache, encode_kwargs={"batch_size": 64}, co2_tracker=False)
-    assert 0 < result.task_results[0].scores["test"][0]["ndcg_at_10"] < 1
-    task.load_data()
-    split = task.dataset["swh-eng"]["test"]
-    [(tag, texts)] = system.translator.asked
-    assert tag == "swh-Latn"
-    assert set(texts) == set(split["queries"]["text"])
-    [written] = (tmp_path / "results").rglob("CLDRNameRetrieval.json")
-    assert written.parent.name == system.mteb_model_meta.revision
