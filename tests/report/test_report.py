@@ -156,8 +156,8 @@ def test_numbers_that_are_none_are_unknown(results, tmp_path):
     assert "speed" not in {attributes.get("id") for _, attributes in shown.tags}
 
 
-def test_links_lead_to_the_results(site):
-    """Guards against a dead link, and one that leads out of the site."""
+def test_the_page_needs_nothing_from_elsewhere(site):
+    """Guards against a dead link, one that leads out of the site, and a page that needs JavaScript or a server."""
     shown = Page(site / "index.html")
     links = [link for link in shown.links if not link.startswith("#")]
     assert len(links) == 2
@@ -167,11 +167,6 @@ def test_links_lead_to_the_results(site):
         assert json.loads(copied.read_text())["task_name"] == "CLDRNameRetrieval"
     anchors = {attributes.get("id") for _, attributes in shown.tags}
     assert {link[1:] for link in shown.links if link.startswith("#")} <= anchors
-
-
-def test_no_script_and_nothing_from_elsewhere(site):
-    """Guards against a page that needs JavaScript, or a server."""
-    shown = Page(site / "index.html")
     assert not any(tag in {"script", "link", "iframe"} for tag, _ in shown.tags)
     assert all((site / attributes["src"]).is_file() for tag, attributes in shown.tags if tag == "img")
     assert "http" not in (site / "index.html").read_text()

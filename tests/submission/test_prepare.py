@@ -16,7 +16,7 @@ from optical_mteb.submission import Verdict, package
 from optical_mteb.submission.package import CLONE, OVERVIEW, _clone_kept
 from optical_mteb.training.recipe import Recipe
 from optical_mteb.training.run import train
-from tests.submission.conftest import COMMIT, lose_a_subset
+from tests.submission.conftest import COMMIT
 
 
 def rows_of(cache):
@@ -123,8 +123,11 @@ def test_the_card(tmp_path, write, prepare, quick):
     assert "| cldr:som | som | 8 |" in disclosed
 
 
-def test_tasks_are_told_apart(tmp_path, write, prepare, quick):
-    """Guards against a task that lives only here in the results that are to be submitted, or one of MTEB's that is left out."""
+def test_tasks_are_told_apart(tmp_path, write, student, prepare, quick):
+    """Guards against a task that lives only here in the results that are to be submitted, or one of MTEB's that is left out.
+
+    And against a pull request that swears what is not so: that the training has not seen a task that it has.
+    """
     write()
     write("LocalWordsRetrieval")
     made = prepare()
@@ -137,12 +140,7 @@ def test_tasks_are_told_apart(tmp_path, write, prepare, quick):
     assert "**Total Results:** 1" in request
     assert "Neither the training nor the base nor the teacher has seen data of the tasks" in request
     assert "| LocalWordsRetrieval (not in MTEB) | 0.3750 |" in (tmp_path / "made/pull_request_mteb.md").read_text()
-
-
-def test_a_task_that_was_trained_on_is_disclosed(tmp_path, write, student, prepare, quick):
-    """Guards against a pull request that swears what is not so."""
     student.model_copy(update={"mteb_tasks": ["PublicWordsRetrieval"]}).write(student_path("tiny-student"))
-    write()
     prepare()
     request = (tmp_path / "made/pull_request_results.md").read_text()
     assert "has seen data of: PublicWordsRetrieval." in request
@@ -172,36 +170,15 @@ def test_an_older_submission_is_replaced(tmp_path, write, prepare, quick):
     assert not aside.exists()
 
 
-def test_an_incomplete_result_fails_and_can_be_left_out(tmp_path, write, prepare, quick):
-    """Guards against a `--task` that lets results on some languages pass, or keeps the other tasks back."""
-    lose_a_subset(write())
-    write("LocalWordsRetrieval")
-    made = prepare()
-    assert not made.is_sound
-    assert "| FAILED | no split, subset or language is dropped |" in (tmp_path / "made" / OVERVIEW).read_text()
-    chosen = prepare(tasks=["LocalWordsRetrieval"])
-    assert chosen.is_sound
-    assert "PublicWordsRetrieval" not in next((tmp_path / "made").rglob("run_settings.jsonl")).read_text()
-
-
-def test_paths_of_this_machine_are_told(write, student, prepare, quick):
-    """Guards against a card that shows the world where the user keeps files."""
+def test_what_is_not_known_is_left_to_do(write, student, prepare, quick):
+    """Guards against a field that mteb's reviewers ask for and that is silently None, and a card that names local paths."""
     sources = ("cldr:som", "moses:/home/me/som.en", "~/som.tsv", "hub:a/b", "som.tsv")
     bitext = [student.bitext[0].model_copy(update={"source": source}) for source in sources]
-    student.model_copy(update={"bitext": bitext}).write(student_path("tiny-student"))
-    write()
-    (told,) = [check.detail for check in prepare().checks if check.name == "the card names nothing by its path"]
-    assert told.startswith("hub/README.md has moses:/home/me/som.en, ~/som.tsv;")
-
-
-@pytest.mark.parametrize("licence", ["mit", None])
-def test_what_is_not_known_is_left_to_do(tmp_path, write, student, prepare, quick, licence):
-    """Guards against a field that mteb's reviewers ask for and that is silently None."""
-    student.model_copy(update={"license": licence}).write(student_path("tiny-student"))
+    student.model_copy(update={"bitext": bitext, "license": None}).write(student_path("tiny-student"))
     register()
     write()
-    made = prepare()
-    notes = {check.name: check.detail for check in made.checks if check.verdict is Verdict.OPEN}
-    missing = ["reference"] if licence else ["license", "reference"]
-    assert notes["ModelMeta is filled out"] == f"not known: {', '.join(missing)}"
+    notes = {check.name: check.detail for check in prepare().checks if check.verdict is Verdict.OPEN}
+    assert notes["ModelMeta is filled out"] == "not known: license, reference"
     assert student.weights[:12] in notes["the revision is a commit on the Hub"]
+    told = notes["the card names nothing by its path"]
+    assert told.startswith("hub/README.md has moses:/home/me/som.en, ~/som.tsv;")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from optical_mteb.submission import push as pushing
+from optical_mteb.submission.package import OVERVIEW
 from tests.submission.conftest import COMMIT, TASK, lose_a_subset
 
 
@@ -97,18 +98,18 @@ def test_without_credentials_it_is_said(tmp_path, submit, online, monkeypatch, o
     assert f"would run: mteb submit-results -m {name} -t {TASK} --output-folder {tmp_path / 'made'}" in output
 
 
-def test_a_failed_check_hands_nothing_over(submit, write, online):
-    """Guards against an exit code of 0, and an upload, of what a check has failed."""
+def test_a_failed_check_hands_nothing_over(tmp_path, submit, write, online):
+    """Guards against an upload of what a check has failed, an exit code of 0, and other tasks that are kept back with it.
+
+    And against a pull request without results.
+    """
     lose_a_subset(write())
     code, output = submit("--push", "--hub-id", "a/b")
-    assert code == 1
-    assert online == []
+    assert (code, online) == (1, [])
     assert f"FAILED  no split, subset or language is dropped: {TASK}: test lacks 1 of 2" in output
-
-
-def test_only_own_tasks(submit, online):
-    """Guards against a pull request without results."""
+    overview = (tmp_path / "made" / OVERVIEW).read_text()
+    assert "| FAILED | no split, subset or language is dropped |" in overview
     code, output = submit("--push", "--hub-id", "a/b", "--revision", COMMIT, "-t", "LocalWordsRetrieval")
-    assert code == 0
-    assert online == []
+    assert (code, online) == (0, [])
     assert "nothing for the results repository: MTEB does not have LocalWordsRetrieval" in output
+    assert TASK not in next((tmp_path / "made").rglob("run_settings.jsonl")).read_text()
