@@ -168,12 +168,6 @@ def test_the_finder_cares_for_nothing_else():
     assert [hook.find_spec(name) for hook in hooks() for name in names] == [None] * len(names) * len(hooks())
 
 
-def test_the_finder_never_raises(monkeypatch):
-    """Guards against an import of mteb that fails because this package is damaged."""
-    monkeypatch.setitem(sys.modules, "optical_mteb._autoload", None)
-    assert [hook.find_spec("mteb") for hook in hooks()] == [None] * len(hooks())
-
-
 def test_a_search_within_the_search_ends(monkeypatch):
     """Guards against endless recursion: while the other finders are asked for mteb, the hook has no answer."""
     asked = []

@@ -36,43 +36,23 @@ def kill(process):
 
 
 def test_a_folder_appears_complete(tmp_path):
-    """Guards against a target that is there before its content is."""
-    with atomic_folder(tmp_path / "a" / "target") as scratch:
-        (scratch / "file").write_text("new")
-        assert not (tmp_path / "a" / "target").exists()
-    assert (tmp_path / "a" / "target" / "file").read_text() == "new"
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["target"]
-
-
-def test_a_failure_leaves_the_older_folder(tmp_path):
-    """Guards against half-written folders and scratch that nobody clears away."""
-    with atomic_folder(tmp_path / "target") as scratch:
+    """Guards against a target that is there before its content is, half-written folders, and scratch that stays."""
+    target = tmp_path / "a" / "target"
+    with atomic_folder(target) as scratch:
         (scratch / "old").touch()
-
-    def fail():
-        with atomic_folder(tmp_path / "target") as scratch:
-            (scratch / "new").touch()
-            raise RuntimeError
-
+        assert not target.exists()
     with pytest.raises(RuntimeError):
-        fail()
-    assert [path.name for path in (tmp_path / "target").iterdir()] == ["old"]
-    assert [path.name for path in tmp_path.iterdir()] == ["target"]
-
-
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
-    """Guards against a traceback for a store on top of a file."""
-    (tmp_path / "home").touch()
-    with (
-        pytest.raises(InputError, match=r"cannot write there \((Not a directory|File exists)\)"),
-        atomic_folder(tmp_path / "home" / "target"),
-    ):
-        pass
+        raise_in(atomic_folder(target), RuntimeError())
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
 
 
 @pytest.mark.parametrize("place", ["home/students/x", "elsewhere/site"])
 def test_a_disk_that_is_full_meanwhile_is_one_line(tmp_path, monkeypatch, place):
-    """Guards against a traceback where the disk fills up while a folder is written, and advice for another place."""
+    """Guards against a traceback where the disk fills up while a folder is written, and advice for another place.
+
+    And against one for a store on top of a file.
+    """
     monkeypatch.setenv("OPTICAL_MTEB_HOME", str(tmp_path / "home"))
     advice = "set OPTICAL_MTEB_HOME to another folder" if "home" in place else "choose another place"
     copied = shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
@@ -82,6 +62,9 @@ def test_a_disk_that_is_full_meanwhile_is_one_line(tmp_path, monkeypatch, place)
     with pytest.raises(PermissionError):
         raise_in(atomic_folder(tmp_path / place), PermissionError(errno.EACCES, "Permission denied", "input.txt"))
     assert list((tmp_path / place).parent.iterdir()) == []
+    (tmp_path / place).touch()
+    with pytest.raises(InputError, match=r"cannot write there \((Not a directory|File exists)\)"):
+        raise_in(atomic_folder(tmp_path / place / "target"), AssertionError)
 
 
 def raise_in(block, error):
