@@ -7,22 +7,19 @@ the task. Documents that several subsets or splits share are one file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from datasets import Dataset
 from huggingface_hub import DatasetCard, DatasetCardData
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
     from mteb.abstasks.task_metadata import TaskMetadata
 
 CARD = "README.md"
 
-_ROWS = 10_000
 _COLUMNS = ("id", "title", "text")
 
 
@@ -36,14 +33,11 @@ def write_hub_data(data: Mapping[str, Mapping[str, RetrievalSplitData]], folder:
     written: dict[bytes, str] = {}
     for subset, splits in data.items():
         for split, part in splits.items():
-            for kind, tables in (
-                ("corpus", _tables(part["corpus"])),
-                ("queries", _tables(part["queries"])),
-                ("qrels", _judgements(part)),
-            ):
+            for kind, table in _tables(part).items():
                 name = f"{subset}-{kind}"
                 path = folder / name / f"{split}.parquet"
-                _write(path, tables)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                table.to_parquet(path)
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").digest()
                 known = written.setdefault(digest, f"{name}/{path.name}")
@@ -66,25 +60,15 @@ def data_card(metadata: TaskMetadata, configurations: list[dict[str, Any]], sour
     )
 
 
-def _tables(dataset: Dataset) -> Iterator[pa.Table]:
-    columns = [column for column in _COLUMNS if column in dataset.column_names]
-    yield from dataset.select_columns(columns).with_format("arrow").iter(_ROWS)
-
-
-def _judgements(part: RetrievalSplitData) -> Iterator[pa.Table]:
-    rows = [
+def _tables(part: RetrievalSplitData) -> dict[str, Dataset]:
+    """Documents, queries and judgments with the columns that MTEB's stock loader reads."""
+    judged = [
         {"query-id": query, "corpus-id": document, "score": int(grade)}
-        for query, judged in part["relevant_docs"].items()
-        for document, grade in judged.items()
+        for query, grades in part["relevant_docs"].items()
+        for document, grade in grades.items()
     ]
-    yield pa.Table.from_pylist(rows)
-
-
-def _write(path: Path, tables: Iterator[pa.Table]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first = next(tables)
-    # Metadata of the library that wrote it would make files of the same texts differ.
-    schema = first.schema.remove_metadata()
-    with pq.ParquetWriter(path, schema) as writer:
-        for table in (first, *tables):
-            writer.write_table(table.cast(schema))
+    texts = {"corpus": part["corpus"], "queries": part["queries"]}
+    return {
+        kind: dataset.select_columns([column for column in _COLUMNS if column in dataset.column_names])
+        for kind, dataset in texts.items()
+    } | {"qrels": Dataset.from_list(judged)}
