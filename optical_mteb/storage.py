@@ -138,10 +138,8 @@ def atomic_file(target: Path) -> Iterator[Path]:
     place = Path(os.path.realpath(target))
     with _scratch(target, place) as scratch:
         yield scratch / _NEW
-        try:
+        with writing(target):
             take_place(scratch / _NEW, place)
-        except OSError as error:
-            raise not_writable(target, error) from error
 
 
 def take_place(new: Path, target: Path) -> None:
@@ -201,13 +199,8 @@ def remove(folder: Path) -> None:
     Raises:
         InputError: It cannot be removed.
     """
-    with _scratch(folder, folder) as scratch:
-        try:
-            folder.rename(scratch / _NEW)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise not_writable(folder, error) from error
+    with _scratch(folder, folder) as scratch, writing(folder), suppress(FileNotFoundError):
+        folder.rename(scratch / _NEW)
 
 
 def check_writable(target: Path) -> None:
@@ -268,12 +261,10 @@ def held(lock_file: Path, taken: str | None = None) -> Iterator[None]:
 @contextmanager
 def _scratch(target: Path, place: Path) -> Iterator[Path]:
     """A folder beside a place, removed afterwards; other dead scratch is removed before."""
-    try:
+    with writing(target):
         place.parent.mkdir(parents=True, exist_ok=True)
         collect(place.parent)
         scratch, lock = _locked_scratch(place)
-    except OSError as error:
-        raise not_writable(target, error) from error
     try:
         yield scratch
     except OSError as error:
