@@ -161,3 +161,15 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bases") / "tiny"
     build_tiny_model().save_pretrained(str(folder), create_model_card=False)
     return folder
+
+
+def tiny_recipe(base: Path | str, **tables):
+    """What a recipe has that is trained within a second, some of its tables replaced."""
+    return {
+        "name": "tiny-student",
+        "student": {"base": str(base), "prompt": "query"},
+        "teacher": {"base": str(base), "prompt": "document"},
+        "bitext": [{"source": "cldr:swh"}],
+        "objective": {"optical": {}},
+        "training": {"steps": 2, "batch_size": 8, "precision": "float32"},
+    } | tables

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import optical_mteb
+from tests.conftest import tiny_recipe
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,14 +49,7 @@ def test_help_shows_the_public_names_on_one_screen():
 def test_a_student_is_trained_loaded_and_searched_with(monkeypatch, tmp_path, tiny_base):
     """Guards against Python functions that do other things than the commands: a dict, overrides, an index with texts."""
     monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
-    recipe = {
-        "name": "tiny-student",
-        "student": {"base": str(tiny_base), "prompt": "query"},
-        "teacher": {"base": str(tiny_base), "prompt": "document"},
-        "bitext": [{"source": "cldr:swh"}],
-        "objective": {"optical": {"weight": 0.5}},
-        "training": {"steps": 500, "batch_size": 8},
-    }
+    recipe = tiny_recipe(tiny_base, training={"steps": 500, "batch_size": 8})
     said = []
     record = optical_mteb.train(recipe, say=said.append, seed=5, objective={"contrastive": {}}, **{"training.steps": 2})
     assert (record.name, record.seed, record.steps) == ("tiny-student", 5, 2)

@@ -8,6 +8,8 @@ import typer
 from optical_mteb import cli
 from optical_mteb.cli import doctor
 from optical_mteb.storage import runs_folder
+from optical_mteb.toml_file import as_override
+from tests.conftest import tiny_recipe
 
 
 def commands(group=None, path=()):
@@ -104,27 +106,6 @@ def test_run_hands_its_arguments_to_mteb(command):
     assert "--prediction-folder" in output
 
 
-DRY = """name = "dry"
-[student]
-base = "{base}"
-prompt = "query"
-[teacher]
-base = "{base}"
-[[bitext]]
-source = "cldr:swh"
-[[bitext]]
-source = "cldr:som"
-[batches]
-monolingual = 1
-cross_lingual = 2
-multilingual = 1
-[objective.optical]
-[training]
-steps = 3
-batch_size = 16
-"""
-
-
 @pytest.mark.long
 def test_a_dry_run_trains_nothing(monkeypatch, command, tmp_path, tiny_base, own_home):
     """Guards against a dry run that trains or writes, and a table of other numbers than steps times batch size."""
@@ -136,8 +117,14 @@ def test_a_dry_run_trains_nothing(monkeypatch, command, tmp_path, tiny_base, own
     monkeypatch.setattr(DistillationTrainer, "train", train)
     monkeypatch.delenv("OPTICAL_MTEB_DATA", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
+    recipe = tiny_recipe(
+        tiny_base,
+        bitext=[{"source": "cldr:swh"}, {"source": "cldr:som"}],
+        batches={"monolingual": 1, "cross_lingual": 2, "multilingual": 1},
+        training={"steps": 3, "batch_size": 16},
+    )
     path = tmp_path / "dry.toml"
-    path.write_text(DRY.format(base=tiny_base))
+    path.write_text("\n".join(as_override(key, table) for key, table in recipe.items()))
     code, output, _ = command("train", str(path), "--dry-run", "--device", "cpu")
     assert code == 0
     lines = output.splitlines()

@@ -20,6 +20,7 @@ from optical_mteb.toml_file import read_table
 from optical_mteb.training.recipe import Recipe, read_recipe
 from optical_mteb.training.run import train
 from tests import prose
+from tests.conftest import tiny_recipe
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "examples" / "data"
@@ -114,23 +115,15 @@ def test_the_tables_of_recipe_keys_are_whole():
     assert "| `steps` | whole number | required | Optimizer steps. |" in rows
 
 
-RECIPE = {
-    "name": "tiny",
-    "bitext": [{"source": "cldr:som"}, {"source": "cldr:swh"}],
-    "objective": {"optical": {}},
-    "training": {"steps": 2, "batch_size": 16},
-}
-
-
 @pytest.fixture(scope="module")
 def trained(tiny_base, tmp_path_factory):
     """Folder of a tiny student."""
     home = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPTICAL_MTEB_HOME", str(home))
-        sides = {"student": {"base": str(tiny_base), "prompt": "query"}, "teacher": {"base": str(tiny_base)}}
-        train(read_recipe({**RECIPE, **sides}), say=lambda _: None)
-        return students_folder() / "tiny"
+        bitext = [{"source": "cldr:som"}, {"source": "cldr:swh"}]
+        train(read_recipe(tiny_recipe(tiny_base, bitext=bitext)), say=lambda _: None)
+        return students_folder() / "tiny-student"
 
 
 @pytest.fixture(scope="module")

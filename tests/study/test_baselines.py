@@ -12,6 +12,7 @@ from optical_mteb.study import baselines as module
 from optical_mteb.study import experiment
 from optical_mteb.study.baselines import compare_objectives, tables
 from optical_mteb.training.recipe import ObjectiveSettings, Recipe
+from tests.conftest import tiny_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -20,15 +21,8 @@ TASK = "CLDRNameRetrieval"
 
 @pytest.fixture
 def recipe(tiny_base):
-    return Recipe(
-        name="tiny",
-        seed=7,
-        student={"base": str(tiny_base)},
-        teacher={"base": str(tiny_base)},
-        bitext=[{"source": "cldr:swh"}],
-        objective={"contrastive": {"weight": 0.5}},
-        training={"steps": 2, "batch_size": 4, "precision": "float32"},
-    )
+    objective = {"contrastive": {"weight": 0.5}}
+    return Recipe.model_validate(tiny_recipe(tiny_base, name="tiny", seed=7, objective=objective))
 
 
 @pytest.fixture

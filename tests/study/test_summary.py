@@ -14,6 +14,7 @@ from optical_mteb.study.page import page
 from optical_mteb.study.settings import StudySettings
 from optical_mteb.study.summary import summarise
 from optical_mteb.training.recipe import Recipe
+from tests.conftest import tiny_recipe
 from tests.study.conftest import record
 
 LOW = ["swh", "zul", "som", "hau", "tgl", "ind", "mar", "ben", "khm", "tam"]
@@ -50,14 +51,7 @@ TOKENS = {"plain": 1000, "contrastive": 1000, "hybrid": 1500}
 def known(gain, *, noise=0.002):
     """A study and its records: the score of a query is its own, and the language's, and `gain(training, language)`."""
     settings = StudySettings.model_validate(SETTINGS)
-    recipe = {
-        "name": "known",
-        "student": {"base": "pypi:base"},
-        "teacher": {"base": "pypi:base"},
-        "bitext": [{"source": "cldr:swh"}],
-        "objective": {"contrastive": {}},
-        "training": {"steps": 1, "batch_size": 8, "learning_rate": 1e-3},
-    }
+    recipe = tiny_recipe("pypi:base", objective={"contrastive": {}})
     mixed = {"batches": {"monolingual": 0.5, "cross_lingual": 0.5}}
     cells = settings.grid()
     jobs, records = {}, {}

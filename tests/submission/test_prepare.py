@@ -14,8 +14,9 @@ from optical_mteb.registry import register
 from optical_mteb.students import student_path
 from optical_mteb.submission import Verdict, package
 from optical_mteb.submission.package import CLONE, OVERVIEW, _clone_kept
-from optical_mteb.training.recipe import Recipe
+from optical_mteb.training.recipe import read_recipe
 from optical_mteb.training.run import train
+from tests.conftest import tiny_recipe
 from tests.submission.conftest import COMMIT
 
 
@@ -35,16 +36,8 @@ def rows_of(cache):
 @pytest.mark.long
 def test_a_trained_student(tmp_path, tiny_base):
     """Guards against a break in the whole path: trained, evaluated by MTEB, prepared, checked, read by MTEB with the same scores."""
-    recipe = Recipe(
-        name="tiny-student",
-        license="mit",
-        student={"base": str(tiny_base), "prompt": "query"},
-        teacher={"base": str(tiny_base), "prompt": "document"},
-        bitext=[{"source": "cldr:som", "limit": 40}],
-        objective={"optical": {}},
-        training={"steps": 2, "batch_size": 8, "precision": "float32"},
-    )
-    sidecar = train(recipe, device="cpu", say=lambda line: None)
+    recipe = tiny_recipe(tiny_base, license="mit", bitext=[{"source": "cldr:som", "limit": 40}])
+    sidecar = train(read_recipe(recipe), device="cpu", say=lambda line: None)
     register()
     model, tasks = mteb.get_model("tiny-student"), [mteb.get_task("LocalWordsRetrieval")]
     mteb.evaluate(model, tasks, cache=mteb.ResultCache(tmp_path / "cache"), co2_tracker=False, show_progress_bar=False)
