@@ -70,38 +70,34 @@ def test_a_sentence_weighs_as_much_as_its_queries():
     assert (found.low + found.high) / 2 == pytest.approx(0.75, abs=0.01)
 
 
-def test_slope_is_per_doubling():
-    """Guards against a slope against pairs, or against another logarithm."""
-    points = {n: [replicate(np.full(3, y))] * 2 for n, y in ((1, 0.1), (2, 0.3), (4, 0.2), (7, 0.5))}
-    expected = stats.linregress(np.log2([1, 2, 4, 7]), [0.1, 0.3, 0.2, 0.5]).slope
+HARD = np.random.default_rng(2).random(50)
+HEIGHTS = {1: 0.1, 2: 0.3, 4: 0.2, 7: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        (
+            {number: [replicate([height] * 3)] * 2 for number, height in HEIGHTS.items()},
+            stats.linregress(np.log2(list(HEIGHTS)), list(HEIGHTS.values())).slope,
+        ),
+        # What a sentence adds to all numbers of pairs cancels.
+        ({1: [replicate(HARD)], 2: [replicate(HARD + 0.1)]}, 0.1),
+    ],
+)
+def test_slope_is_per_doubling_and_shares_its_draws(points, expected):
+    """Guards against a slope against pairs or another logarithm, and numbers of pairs that are resampled each by itself."""
     found = slope(curve(points))
     assert (found.value, found.low, found.high) == pytest.approx((expected,) * 3)
 
 
-def test_slope_shares_its_draws():
-    """Guards against numbers of pairs that are resampled each by itself: what a sentence adds to all of them cancels."""
-    hard = np.random.default_rng(2).random(50)
-    found = slope(curve({1: [replicate(hard)], 2: [replicate(hard + 0.1)]}))
-    assert (found.value, found.low, found.high) == pytest.approx((0.1,) * 3)
-
-
-def test_a_group_that_grows_has_a_slope():
-    """Guards against numbers of pairs that must have the same queries: who is trained on changes with them."""
-    found = slope(curve({1: [replicate([0.1, 0.3])], 2: [replicate([0.1, 0.3, 0.5, 0.7], ["0", "1", "0", "1"])]}))
-    assert found.value == pytest.approx(0.2)
-
-
 def test_a_difference_is_after_less_before_and_corrected():
-    """Guards against a swapped sign, an uncorrected p, and translations of one sentence that are tested apart."""
+    """Guards against a swapped sign, an uncorrected p, translations of one sentence tested apart, and other queries."""
     ids = ["a", "a", "b", "c", "d", "e"]
     before, after = [replicate([0.5] * 6, ids)] * 2, [replicate([0.4] * 6, ids)] * 2
     hurt, nothing = differences([(before, after), (before, before)])
     assert hurt.estimate.value == pytest.approx(-0.1)
     assert hurt.p == pytest.approx(2 * 2 / 2**5)
     assert nothing.p == 1
-
-
-def test_other_queries_are_no_pair():
-    """Guards against scores of different queries that are subtracted."""
     with pytest.raises(ValueError, match="different queries"):
-        differences([([replicate([1.0], ["a"])], [replicate([1.0], ["b"])])])
+        differences([(before, [replicate([0.4] * 6, [*ids[:-1], "f"])] * 2)])

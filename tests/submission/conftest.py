@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import mteb
 import numpy as np
@@ -15,7 +16,7 @@ from optical_mteb.bases import base_revision
 from optical_mteb.collection.task import CollectionRetrieval, TaskMetadata
 from optical_mteb.registry import register
 from optical_mteb.students import student_path
-from optical_mteb.submission import SubmissionCheck, package
+from optical_mteb.submission import SubmissionCheck, package, push, upstream
 from tests.conftest import build_tiny_model
 from tests.test_registry import sidecar_of
 
@@ -161,3 +162,33 @@ def quick(monkeypatch):
     """Leaves out what takes seconds: MTEB's mock tasks, and the process without this package."""
     monkeypatch.setattr(package, "check_mock_run", lambda model, report: SubmissionCheck.of("mock run", []))
     monkeypatch.setattr(package, "check_isolated", lambda *given: SubmissionCheck.of("isolated", []))
+
+
+@pytest.fixture
+def online(monkeypatch):
+    """The Hub and mteb's submission, standing in, and all that they ask for; lists what they are asked for."""
+    asked = []
+
+    class Hub:
+        def create_repo(self, name, *, exist_ok, repo_type="model"):
+            asked.append(("create", repo_type, name))
+
+        def upload_folder(self, *, repo_id, folder_path, commit_message, repo_type="model"):
+            asked.append(("upload", repo_type, repo_id, (folder_path / "model.safetensors").is_file()))
+            return SimpleNamespace(oid=COMMIT)
+
+    class Cache:
+        def __init__(self, folder):
+            asked.append(("cache", folder))
+
+        def submit_results(self, models, *, tasks, create_pr):
+            asked.append(("submit", models, tasks, create_pr))
+            return {"status": "pr_created", "pr_url": "https://github.com/pull/1"}
+
+    for module in (push, upstream):
+        monkeypatch.setattr(module, "HfApi", Hub)
+    monkeypatch.setattr(push, "ResultCache", Cache)
+    monkeypatch.setattr(push.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(push, "get_token", lambda: "token")
+    monkeypatch.setattr(push, "check_pull_request_tools", lambda: "token")
+    return asked

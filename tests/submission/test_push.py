@@ -1,7 +1,5 @@
 """`optical-mteb submit --push`: what is handed over, to whom, and that nothing is without credentials."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from optical_mteb.submission import push as pushing
@@ -18,42 +16,13 @@ def submit(tmp_path, write, quick, command):
     return lambda *options: command(*words, "--no-rerun", *options)[:2]
 
 
-@pytest.fixture
-def online(monkeypatch, tmp_path):
-    """The Hub and mteb's submission, standing in; lists what they are asked for."""
-    asked = []
-
-    class Hub:
-        def create_repo(self, name, *, exist_ok):
-            asked.append(("create", name))
-
-        def upload_folder(self, *, repo_id, folder_path, commit_message):
-            asked.append(("upload", repo_id, (folder_path / "model.safetensors").is_file()))
-            return SimpleNamespace(oid=COMMIT)
-
-    class Cache:
-        def __init__(self, folder):
-            asked.append(("cache", folder))
-
-        def submit_results(self, models, *, tasks, create_pr):
-            asked.append(("submit", models, tasks, create_pr))
-            return {"status": "pr_created", "pr_url": "https://github.com/pull/1"}
-
-    monkeypatch.setattr(pushing, "HfApi", Hub)
-    monkeypatch.setattr(pushing, "ResultCache", Cache)
-    monkeypatch.setattr(pushing.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(pushing, "get_token", lambda: "token")
-    monkeypatch.setattr(pushing, "check_pull_request_tools", lambda: "token")
-    return asked
-
-
 def test_both_are_handed_over(tmp_path, submit, online):
     """Guards against results under another revision than that of the upload, or of tasks that MTEB does not have."""
     code, output = submit("--push", "--hub-id", "a/b")
     assert code == 0
     assert online == [
-        ("create", "a/b"),
-        ("upload", "a/b", True),
+        ("create", "model", "a/b"),
+        ("upload", "model", "a/b", True),
         ("cache", tmp_path / "made"),
         ("submit", ["a/b"], [TASK], True),
     ]

@@ -44,6 +44,10 @@ FAULTS = {
     "nothing": (result(lambda content: content.update(scores={})), "has no scores"),
     "two trainings": (recorded(revision="f" * 40), "results of two revisions were put together"),
     "another training": (another_training, "no results of optical-mteb/tiny-student at revision"),
+    "an approximate index": (
+        recorded(experiment_kwargs={"index_backend": "hnsw:m=8"}),
+        r"approximate index \(index_backend=hnsw:m=8\)",
+    ),
     "a task that nobody has": (another_task, "neither MTEB nor this package has a task GoneRetrieval"),
 }
 
@@ -56,13 +60,6 @@ def test_an_edited_or_damaged_result(tmp_path, write, prepare):
         with pytest.raises(InputError, match=message):
             prepare()
         assert not (tmp_path / "made").exists()
-
-
-def test_an_approximate_index(write, prepare):
-    """Guards against results of an index that go out as the model's own."""
-    write(experiment={"index_backend": "hnsw:m=8"})
-    with pytest.raises(InputError, match=r"approximate index \(index_backend=hnsw:m=8\)"):
-        prepare()
 
 
 def test_weights_that_changed_since_the_training(write, prepare):

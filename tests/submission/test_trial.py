@@ -43,30 +43,27 @@ def test_the_tolerance(tmp_path, model, write, scores, shift, verdict):
 
 
 @pytest.mark.long
-def test_the_smallest_sample(tmp_path, model, write, scores, monkeypatch):
-    """Guards against a check that takes as long as the evaluation: one subset is loaded, the smallest by the task's statistics."""
+def test_the_smallest_sample_that_is_there(tmp_path, model, write, scores, monkeypatch):
+    """Guards against a check that takes as long as the evaluation: one subset is loaded, the smallest by the task's statistics.
+
+    And against a sample that is given up at the first task whose data cannot be loaded, and one that passes without any.
+    """
     sizes = {"som-eng": {"num_samples": 900}, "swh-eng": {"num_samples": 60}}
     statistics = {TASK: {"test": {"num_samples": 960, "hf_subset_descriptive_stats": sizes}}}
     metadata = type(PublicWordsRetrieval.metadata)
-    monkeypatch.setattr(metadata, "descriptive_stats", property(lambda self: statistics.get(self.name)))
     write("LocalWordsRetrieval")
     write(TASK, scores=scores)
-    check = check_rerun(model, results(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "descriptive_stats", property(lambda self: statistics.get(self.name)))
+        check = check_rerun(model, results(tmp_path))
     assert check.verdict is Verdict.OK
     assert f"{TASK} swh-eng (test)" in check.detail
     assert Words.loaded == [(TASK, "swh-eng")]
-
-
-@pytest.mark.long
-def test_data_that_are_not_there(tmp_path, model, write, scores, monkeypatch):
-    """Guards against a sample that is given up at the first task whose data cannot be loaded, and one that passes without any."""
 
     def absent(self, subset, split):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(LocalWordsRetrieval, "load_split", absent)
-    write("LocalWordsRetrieval")
-    write(TASK, scores=scores)
     assert TASK in check_rerun(model, results(tmp_path)).detail
     monkeypatch.setattr(Words, "load_split", absent)
     check = check_rerun(model, results(tmp_path))

@@ -12,9 +12,10 @@ import yaml
 
 from optical_mteb.errors import InputError
 from optical_mteb.registry import register
-from optical_mteb.submission import push, upstream
+from optical_mteb.submission import push
 from optical_mteb.submission.upstream import next_steps, push_upstream, write_upstream
 from tests.conftest import from_cldr_47
+from tests.submission.conftest import COMMIT
 
 NAME, SUBSETS = "CLDRNameRetrieval", ("som-eng", "swh-eng")
 MODEL = "mteb/baseline-random-encoder"
@@ -110,32 +111,20 @@ def test_what_mteb_cannot_take_is_refused(tmp_path):
     assert not list((tmp_path / "mine").iterdir())
 
 
-def test_pushed_only_where_it_may_be(written, tmp_path, monkeypatch):
+def test_pushed_only_where_it_may_be(written, tmp_path, monkeypatch, online):
     """Guards against data that are published without a licence or a token, and a file without the commit."""
-    told, calls = [], []
-
-    class Api:
-        def create_repo(self, name, **_):
-            calls.append(name)
-
-        def upload_folder(self, **given):
-            calls.append(given["repo_type"])
-            return type("Commit", (), {"oid": "c" * 40})
-
-    monkeypatch.setattr(upstream, "HfApi", Api)
-    monkeypatch.setattr(push.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(push, "get_token", lambda: "token")
+    told = []
     push_upstream(written, say=told.append)
     assert "read first whether its license allows it" in told[-1]
     free = write_upstream(NAME, tmp_path / "out", hub_id="me/names", subsets=SUBSETS[:1])
     free.task.metadata.license = "cc-by-4.0"
-    monkeypatch.setattr(push, "get_token", lambda: None)
-    push_upstream(free, say=told.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(push, "get_token", lambda: None)
+        push_upstream(free, say=told.append)
     assert told[-1].endswith("https://huggingface.co/datasets/me/names (no token: hf auth login)")
     assert len(next_steps(free)) == 3
-    assert not calls
-    monkeypatch.setattr(push, "get_token", lambda: "token")
+    assert not online
     push_upstream(free, say=told.append)
-    assert calls == ["me/names", "dataset"]
-    assert f'"revision": "{"c" * 40}"' in free.source.read_text()
+    assert online == [("create", "dataset", "me/names"), ("upload", "dataset", "me/names", False)]
+    assert f'"revision": "{COMMIT}"' in free.source.read_text()
     assert len(next_steps(free)) == 2
