@@ -173,3 +173,19 @@ def tiny_recipe(base: Path | str, **tables):
         "objective": {"optical": {}},
         "training": {"steps": 2, "batch_size": 8, "precision": "float32"},
     } | tables
+
+
+def write_toml(path: Path, tables) -> Path:
+    """Write the tables of a recipe into a file, a line each."""
+    from optical_mteb.toml_file import as_override
+
+    path.write_text("\n".join(as_override(key, table) for key, table in tables.items()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def registered():
+    """Mteb's registries have what this package has."""
+    from optical_mteb.registry import register
+
+    register()

@@ -13,10 +13,7 @@ from mteb.results.task_result import TaskResult
 from optical_mteb.benchmark import LANGUAGES, SPLITS
 from optical_mteb.registry import register
 
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    register()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.mark.long

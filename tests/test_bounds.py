@@ -12,28 +12,16 @@ from optical_mteb.errors import InputError
 from optical_mteb.hardware import check_device, check_inference_device
 from optical_mteb.storage import home
 from optical_mteb.training.recipe import read_recipe
+from tests.conftest import tiny_recipe, write_toml
 
-RECIPE = """name = "mine"
-[student]
-base = "no-such-base"
-[teacher]
-base = "no-such-base"
-[[bitext]]
-source = "pairs.tsv"
-language = "sw"
-[objective.optical]
-[training]
-steps = 3
-"""
 HUGE = "9" * 5000
 
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "mine.toml"
-    path.write_text(RECIPE)
-    return path
+    tables = tiny_recipe("no-such-base", bitext=[{"source": "pairs.tsv", "language": "sw"}])
+    return write_toml(tmp_path / "mine.toml", tables)
 
 
 SETTINGS = {

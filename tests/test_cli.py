@@ -8,8 +8,7 @@ import typer
 from optical_mteb import cli
 from optical_mteb.cli import doctor
 from optical_mteb.storage import runs_folder
-from optical_mteb.toml_file import as_override
-from tests.conftest import tiny_recipe
+from tests.conftest import tiny_recipe, write_toml
 
 
 def commands(group=None, path=()):
@@ -123,8 +122,7 @@ def test_a_dry_run_trains_nothing(monkeypatch, command, tmp_path, tiny_base, own
         batches={"monolingual": 1, "cross_lingual": 2, "multilingual": 1},
         training={"steps": 3, "batch_size": 16},
     )
-    path = tmp_path / "dry.toml"
-    path.write_text("\n".join(as_override(key, table) for key, table in recipe.items()))
+    path = write_toml(tmp_path / "dry.toml", recipe)
     code, output, _ = command("train", str(path), "--dry-run", "--device", "cpu")
     assert code == 0
     lines = output.splitlines()

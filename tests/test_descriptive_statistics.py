@@ -7,16 +7,13 @@ import mteb
 import pytest
 
 from optical_mteb import tasks
-from optical_mteb.registry import register
 from optical_mteb.storage import local_data
 from tests.conftest import from_cldr_47
 
 FILES = sorted((Path(tasks.__file__).parent / "descriptive_stats" / "Retrieval").glob("*.json"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    register()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

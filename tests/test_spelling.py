@@ -10,14 +10,9 @@ from optical_mteb.students.sidecar import Sidecar, shipped_packs
 from optical_mteb.training.checkpoint_record import RunRecord
 from optical_mteb.training.losses.token_transport import TokenTransport
 from optical_mteb.training.recipe import read_recipe
+from tests.conftest import tiny_recipe
 
-TABLES = {
-    "name": "s",
-    "student": {"base": "b"},
-    "teacher": {"base": "b"},
-    "bitext": [{"source": "cldr:swh"}],
-    "training": {"steps": 1},
-}
+TABLES = tiny_recipe("b")
 
 
 def recipe(license_key, center_key):

@@ -8,16 +8,12 @@ import pytest
 
 from optical_mteb.benchmark import LANGUAGES
 from optical_mteb.errors import InputError
-from optical_mteb.registry import register
 from optical_mteb.report.collect import collect
 from optical_mteb.report.site import write_report
 from optical_mteb.report.standings import BEGIN, END, as_markdown, standings, write_into
 from tests.results import write_result
 
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    register()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 TASKS = ("CLDRNameRetrieval", "NTREXRetrieval", "AfriQARetrieval", "FLORESDocRetrieval")

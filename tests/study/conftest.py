@@ -20,40 +20,7 @@ from transformers import (
 from optical_mteb.study.cells import CellRecord
 from optical_mteb.study.evaluation import METRICS
 from optical_mteb.study.jobs import Job
-
-RECIPE = """
-name = "tiny-student"
-
-[student]
-base = "{base}"
-prompt = "query"
-max_tokens = 32
-
-[teacher]
-base = "{base}"
-prompt = "document"
-
-[[bitext]]
-source = "cldr:swh"
-limit = 100
-
-[[bitext]]
-source = "cldr:som"
-limit = 100
-
-[[bitext]]
-source = "cldr:fra"
-limit = 100
-
-[objective.contrastive]
-
-[training]
-steps = 3
-batch_size = 8
-learning_rate = 1e-3
-precision = "float32"
-log_every = 1
-"""
+from tests.conftest import tiny_recipe, write_toml
 
 STUDY = """
 name = "tiny"
@@ -84,7 +51,10 @@ parallel = true
 @pytest.fixture
 def study_file(tmp_path: Path, tiny_base: Path) -> Path:
     """The study's file, beside its recipe."""
-    (tmp_path / "recipe.toml").write_text(RECIPE.format(base=tiny_base))
+    bitext = [{"source": f"cldr:{language}", "limit": 100} for language in ("swh", "som", "fra")]
+    training = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32"}
+    recipe = tiny_recipe(tiny_base, bitext=bitext, objective={"contrastive": {}}, training=training)
+    write_toml(tmp_path / "recipe.toml", recipe)
     path = tmp_path / "study.toml"
     path.write_text(STUDY)
     return path

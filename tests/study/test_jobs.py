@@ -63,8 +63,8 @@ def test_fingerprints_follow_bitext_and_base(study_file, tmp_path, tiny_model):
     (tmp_path / "swahili.txt").write_text("".join(f"neno {n}\n" for n in range(30)))
     edit(
         tmp_path / "recipe.toml",
-        'source = "cldr:swh"\nlimit = 100',
-        'source = "english.txt"\ntranslation = "swahili.txt"\nlanguage = "swh"\nformat = "moses"',
+        '"source" = "cldr:swh", "limit" = 100',
+        'source = "english.txt", translation = "swahili.txt", language = "swh", format = "moses"',
     )
     before = fingerprints(study_file)
     edit(tmp_path / "swahili.txt", "neno 7\n", "neno saba\n")

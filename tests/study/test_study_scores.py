@@ -6,15 +6,11 @@ import torch
 from mteb.models.sentence_transformer_wrapper import MultiVectorWrapper, SentenceTransformerEncoderWrapper
 
 from optical_mteb.bases import as_late_interaction
-from optical_mteb.registry import register
 from optical_mteb.study.evaluation import METRICS, evaluate, reduce
 from optical_mteb.study.jobs import load_task
 from optical_mteb.study.settings import TaskSettings
 
-
-@pytest.fixture(autouse=True)
-def registered():
-    register()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def test_scores_are_mtebs(tiny_model):

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from optical_mteb.errors import InputError
-from optical_mteb.registry import register
 from optical_mteb.submission import push
 from optical_mteb.submission.upstream import next_steps, push_upstream, write_upstream
 from tests.conftest import from_cldr_47
@@ -32,9 +31,7 @@ print(json.dumps(result.scores))
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    register()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture(scope="module")
