@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from optical_mteb.errors import InputError
 from optical_mteb.report.collect import Model, ResultFolder, collect
 from optical_mteb.report.curves import find_studies
-from optical_mteb.report.standings import parameters_text, seconds_text, standings
+from optical_mteb.report.standings import standings
 from optical_mteb.report.tables import HEADINGS, MAIN, overview, seen_languages, task_tables
 from optical_mteb.storage import atomic_folder
 
@@ -62,8 +62,6 @@ def write_report(
         overview=overview(collection, tables),
         tables=tables,
         standings=standings(collection),
-        parameters_text=parameters_text,
-        seconds_text=seconds_text,
         studies=studies,
         figures=figures,
         speed=speed,

@@ -49,6 +49,12 @@ class Standing:
     parameters: float | None
     seconds: float | None
 
+    @property
+    def figures(self) -> tuple[str, str]:
+        """Parameters and seconds as people read them."""
+        size = "unknown" if self.parameters is None else f"{self.parameters:.0f} M" if self.parameters else "none"
+        return size, "" if self.seconds is None else f"{self.seconds:,.0f}"
+
 
 @dataclass(frozen=True)
 class Standings:
@@ -105,18 +111,6 @@ def as_table(table: Standings) -> TerminalTable:
     for row in table.rows:
         shown.add_row(*_cells(table, row, "{}"))
     return shown
-
-
-def parameters_text(row: Standing) -> str:
-    """Parameters as people read them."""
-    if row.parameters is None:
-        return "unknown"
-    return f"{row.parameters:.0f} M" if row.parameters else "none"
-
-
-def seconds_text(row: Standing) -> str:
-    """Seconds as people read them."""
-    return "" if row.seconds is None else f"{row.seconds:,.0f}"
 
 
 def write_into(path: Path, markdown: str) -> bool:
@@ -205,4 +199,4 @@ def _cells(table: Standings, row: Standing, best: str) -> list[str]:
         cell = "not run" if mean is None else f"{mean:.1f}"
         is_best = mean is not None and mean == max(other.means[place] or 0.0 for other in table.rows)
         cells.append(best.format(cell) if is_best and len(table.rows) > 1 else cell)
-    return [row.label, *cells, parameters_text(row), seconds_text(row)]
+    return [row.label, *cells, *row.figures]
