@@ -29,9 +29,8 @@ from sentence_transformers.util import maxsim
 from optical_mteb.bases import base_folder, base_revision, load_base
 from optical_mteb.languages import find_language
 from optical_mteb.scores.significance import randomisation_tests, sums_by_id
-from optical_mteb.storage import local_data
+from optical_mteb.storage import local_data, write_text
 from optical_mteb.students import Sidecar, student_folder
-from optical_mteb.study.files import write_text
 from optical_mteb.training.losses.encoding import special_token_ids
 
 TRAINED = ("swa", "som", "fil", "mar")

@@ -142,6 +142,16 @@ def atomic_file(target: Path) -> Iterator[Path]:
             take_place(scratch / _NEW, place)
 
 
+def write_text(target: Path, text: str) -> None:
+    """Write a text as `atomic_file` does, its folder with it.
+
+    Raises:
+        InputError: The place cannot be written to; `target` is as it was.
+    """
+    with atomic_file(target) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
 def take_place(new: Path, target: Path) -> None:
     """Put a file or folder at `target`, on the disk before it is there; what was at `target` is at `new` afterwards.
 

@@ -14,8 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import not_writable
-from optical_mteb.study.files import write_text
+from optical_mteb.storage import not_writable, write_text
 from optical_mteb.training.recipe import Recipe
 
 DIGITS = 4

@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import fmean
 
 from optical_mteb.errors import InputError
+from optical_mteb.storage import write_text
 from optical_mteb.study.analysis import Group, group_of
 from optical_mteb.study.cells import DIGITS, CellFolder, CellRecord
-from optical_mteb.study.files import write_text
 from optical_mteb.study.grid import ZERO_SHOT, Cell
 from optical_mteb.study.jobs import Study, load_task
 

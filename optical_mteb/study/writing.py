@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from optical_mteb.errors import InputError
-from optical_mteb.storage import held
+from optical_mteb.storage import held, write_text
 from optical_mteb.study.cells import CellFolder
 from optical_mteb.study.document import document as as_document
-from optical_mteb.study.files import write_text
 from optical_mteb.study.jobs import Study
 from optical_mteb.study.replicates import MEASURE
 from optical_mteb.study.summary import summarise
