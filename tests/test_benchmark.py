@@ -90,21 +90,13 @@ def test_means_are_those_of_the_scores():
     score = {}
     results = []
     for number, task in enumerate(benchmark.tasks):
-        split = SPLITS[task.metadata.name]
-        rows = []
+        about, rows = task.metadata, []
         for place, subset in enumerate(task.hf_subsets):
-            value = (1 + number) / 10 + place / 100
-            score[task.metadata.name, subset.partition("-")[0]] = value
-            rows.append({"hf_subset": subset, "languages": task.metadata.eval_langs[subset], "main_score": value})
-        results.append(
-            TaskResult(
-                dataset_revision="1",
-                task_name=task.metadata.name,
-                mteb_version="2",
-                scores={split: rows},
-                evaluation_time=1.0,
-            )
-        )
+            value = score[about.name, subset.partition("-")[0]] = (1 + number) / 10 + place / 100
+            rows.append({"hf_subset": subset, "languages": about.eval_langs[subset], "main_score": value})
+        scores = {SPLITS[about.name]: rows}
+        made = {"dataset_revision": "1", "mteb_version": "2", "evaluation_time": 1.0}
+        results.append(TaskResult(task_name=about.name, scores=scores, **made))
     found = benchmark.get_score(
         BenchmarkResults(model_results=[ModelResult(model_name="a/b", model_revision="1", task_results=results)])
     )["a/b"]
