@@ -24,7 +24,6 @@ def recorded(study_file, tmp_path):
     """A study whose records have drawn scores, better with every pair and better still in Swahili."""
     study = load_study(study_file)
     cells = CellFolder(tmp_path / "out" / "cells")
-    cells.folder.mkdir(parents=True)
     hard = np.random.default_rng(0).uniform(0, 0.5, 40)
     for training, job in study.jobs.items():
         level = 0.05 * len(training.languages)

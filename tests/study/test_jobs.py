@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from optical_mteb.errors import InputError
 from optical_mteb.study import jobs
 from optical_mteb.study.cells import CellFolder, fingerprint_of
 from optical_mteb.study.jobs import load_study
+from optical_mteb.study.table import read_records
 from tests.study.conftest import edit, record
 
 
@@ -88,8 +90,20 @@ def test_records_of_earlier_versions_are_found(study_file, tmp_path):
     earlier = json.loads(json.dumps(job.determined_by))
     del earlier["recipe"]["objective"]["rank"], earlier["recipe"]["batches"]["passages"]
     cells = CellFolder(tmp_path / "cells")
-    cells.folder.mkdir()
     cells.write(record(replace(job, fingerprint=fingerprint_of(earlier)), {}, determined_by=earlier))
     found = cells.read(job.fingerprint)
     assert (found.fingerprint, found.determined_by) == (job.fingerprint, earlier)
     assert cells.read("0" * 16) is None
+
+
+def test_damaged_records_are_refused(study_file, tmp_path):
+    """Guards against a record that was edited or cut short, and that a table is made of."""
+    study, cells = load_study(study_file), CellFolder(tmp_path / "cells")
+    job = next(iter(study.jobs.values()))
+    cells.write(record(job, {"CLDRNameRetrieval": {"swh-eng": [0.25, 0.5]}}))
+    path = cells.path(job.fingerprint)
+    whole = path.read_text()
+    for damaged in (whole[:100], whole.replace("[0.25, 0.5]", "[0.25]", 1), whole.replace(job.fingerprint, "0" * 16)):
+        path.write_text(damaged)
+        with pytest.raises(InputError, match=r"remove it and run the command again"):
+            read_records(study, cells)
