@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,4 +188,6 @@ def _is_translated(record: Record) -> bool:
 
 def _letters(text: str) -> str:
     """A text without case, spaces and punctuation, so that editions that differ in commas and quotes are the same."""
-    return "".join(character for character in text.casefold() if unicodedata.category(character)[0] in "LMN") or text
+    from optical_mteb.bitext.overlap import normalized
+
+    return normalized(text).replace(" ", "") or text

@@ -44,7 +44,7 @@ class Sides:
                 owners.setdefault(text, []).append(number)
         self._whole: dict[str, list[int]] = {}
         for text, numbers in owners.items():
-            self._whole.setdefault(_normalized(text), []).extend(numbers)
+            self._whole.setdefault(normalized(text), []).extend(numbers)
         self._whole.pop("", None)
         self._owners = list(self._whole.values())
         runs, places = _runs(normal.split() for normal in self._whole)
@@ -57,10 +57,10 @@ class Sides:
         Args:
             texts: Queries and documents of a collection.
         """
-        normal = {text: _normalized(text) for text in texts}
+        normal = {text: normalized(text) for text in texts}
         sentences = set(normal.values())
         for text in normal:
-            sentences.update(each for each in map(_normalized, _sentences(text)) if each.count(" ") >= SHORTEST - 1)
+            sentences.update(each for each in map(normalized, _sentences(text)) if each.count(" ") >= SHORTEST - 1)
         shared = set(chain.from_iterable(self._whole[each] for each in sentences & self._whole.keys()))
         runs, _ = _runs(each.split() for each in set(normal.values()))
         for place in np.unique(self._places[np.isin(self._runs, runs)]):
@@ -79,7 +79,8 @@ class _Blanks(dict[int, int]):
 _BLANKS = _Blanks()
 
 
-def _normalized(text: str) -> str:
+def normalized(text: str) -> str:
+    """A text in lower case, its words apart by one blank, without punctuation and symbols."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().translate(_BLANKS).split())
 
 

@@ -112,4 +112,4 @@ def _texts_at_hand(task: CollectionRetrieval, languages: Collection[str]) -> set
 def _texts(table: Dataset) -> Iterator[str]:
     for column in ("title", "text"):
         if column in table.column_names:
-            yield from (text for text in table[column] if isinstance(text, str) and text)
+            yield from (text for text in table[column][:] if isinstance(text, str) and text)
