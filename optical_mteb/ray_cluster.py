@@ -30,12 +30,10 @@ def cluster(address: str | None = None, *, workers: int | None = None) -> Iterat
         The number of workers.
 
     Raises:
-        InputError: Ray is not installed, there is no cluster at the address, or there are fewer workers than one.
+        InputError: Ray is not installed, or there is no cluster at the address.
     """
     if find_spec("ray") is None:
         raise InputError('--engine ray needs Ray; install it: pip install "optical-mteb[ray]"')
-    if workers is not None and workers < 1:
-        raise InputError(f"workers {workers}: expected 1 at least")
     import ray
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

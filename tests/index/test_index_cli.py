@@ -103,6 +103,7 @@ BUILD = ["build", "other", "--corpus", "corpus.jsonl", "-m", "stub/model"]
     [
         ([*BUILD, "--spec", "ivf4096"], "index spec ivf4096: needs 4,096 documents at least, found 60; use flat or auto"),
         ([*BUILD, "--workers", "2"], "--workers is for --engine ray"),
+        ([*BUILD, "--engine", "ray", "--workers", "0"], "--workers 0: expected 1 at least"),
         ([*BUILD, "--memory", "4"], "memory '4': expected a number and a unit, as 4GB"),
         ([*BUILD, "--queries", "no.tsv"], "no.tsv: no such file of queries"),
         ([*BUILD[:3], "empty.tsv", "-m", "stub/model"], "empty.tsv: there is no document with text"),

@@ -14,7 +14,6 @@ from optical_mteb.index.build import build_index
 from optical_mteb.index.encoder import load_encoder
 from optical_mteb.index.ray_engine import RayEngine, ShardEncoder
 from optical_mteb.index.shards import ShardStore
-from optical_mteb.ray_cluster import cluster
 from tests.index.processes import corpus_of
 
 pytestmark = pytest.mark.slow
@@ -82,9 +81,3 @@ def test_a_worker_with_another_model_is_refused(corpus, tiny_base, tiny_model, t
     with pytest.raises(InputError, match="a worker has revision") as error:
         worker.encode(corpus, 0, 0, 60)
     assert "\n" not in str(error.value)
-
-
-def test_a_cluster_without_workers_is_refused():
-    """Guards against a wait for a worker that nobody starts."""
-    with pytest.raises(InputError, match="workers 0: expected 1 at least"), cluster(workers=0):
-        pass
